@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["tests/**/*.test.ts"],
+    environment: "jsdom",
+    // A test that needs longer than this hangs; the pure ones take milliseconds.
+    testTimeout: 20_000,
+    restoreMocks: true,
+    unstubGlobals: true,
+    // An empty run must not look like a passing one.
+    passWithNoTests: false,
+  },
+});
