@@ -1,0 +1,1095 @@
+"""What a keypoint means: `Schema`, `Category`, `Visibility`, and `FormatError`.
+
+A schema names the keypoints of one kind of object and says which are joined by edges, which
+mirror each other, and how exactly each can be placed. It needs numpy alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import re
+import reprlib
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["INSTANCE_COLORS", "Category", "FormatError", "Schema", "Visibility"]
+
+# The seven chromatic colours of Okabe and Ito, "Color Universal Design" (2008),
+# https://jfly.uni-koeln.de/color/, lightest contrast first. Their eighth is black, which cannot
+# be seen on a dark photograph; white takes its place (every mark is drawn with a dark rim).
+INSTANCE_COLORS: tuple[str, ...] = (
+    "#56b4e9",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#f0e442",
+    "#0072b2",
+    "#d55e00",
+    "#ffffff",
+)
+"""Eight colour-blind safe '#rrggbb'; an instance takes the one at its position in its image, mod 8.
+"""
+
+# Default keypoint colours when the schema has sides. Blue against orange is the pair that stays
+# apart under protanopia, deuteranopia and tritanopia; within a family only the lightness varies.
+_LEFT_COLORS = ("#0072b2", "#56b4e9", "#3b8fd0", "#8fd0f5")
+_RIGHT_COLORS = ("#d55e00", "#e69f00", "#f07b3f", "#ffc07a")
+_UNPAIRED_COLORS = ("#009e73", "#f0e442", "#66c2a5", "#b8d434")
+
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_MAX_SHOWN_PROBLEMS = 200
+_MAX_JSON_DEPTH = 100
+
+
+class Visibility(IntEnum):
+    """Whether a keypoint has a location, and whether it can be seen there (COCO's ``v``)."""
+
+    UNLABELED = 0
+    """No location: (NaN, NaN) in arrays."""
+    OCCLUDED = 1
+    """Located, but hidden in the image."""
+    VISIBLE = 2
+    """Located and seen."""
+
+
+class FormatError(ValueError):
+    """Something is wrong in a file or in metadata; the message lists everything found.
+
+    Parameters
+    ----------
+    message : str
+        The whole text.
+    problems : iterable of str, optional
+        Each problem by itself; by default the message is the only one.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        Every problem, also those that a very long message leaves out.
+    """
+
+    def __init__(self, message: str, problems: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.problems: tuple[str, ...] = tuple(problems) or (message,)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the problems, which exceptions would otherwise lose."""
+        return type(self), (str(self), self.problems)
+
+    @classmethod
+    def from_problems(cls, where: str, problems: Sequence[str]) -> FormatError:
+        """Error whose message has one line per problem, each beginning with `where`.
+
+        Parameters
+        ----------
+        where : str
+            The file, record or schema that all problems are in.
+        problems : sequence of str
+            What is wrong, each starting with the place inside `where`.
+
+        Returns
+        -------
+        FormatError
+            Past 200 problems the message counts the rest; `problems` has them all.
+        """
+        lines = [f"{where}: {problem}" for problem in problems]
+        shown = lines[:_MAX_SHOWN_PROBLEMS]
+        if len(lines) > len(shown):
+            rest = len(lines) - len(shown)
+            shown.append(f"{where}: and {rest} more problems (all are in the error's .problems)")
+        return cls("\n".join(shown), lines)
+
+
+class _Parts(NamedTuple):
+    """The checked content of a schema."""
+
+    name: str
+    keypoints: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...]
+    flip_pairs: tuple[tuple[str, str], ...]
+    sigmas: tuple[float, ...] | None
+    sigma_source: str | None
+    colors: tuple[str, ...] | None
+    layout: tuple[tuple[float, float], ...] | None
+
+
+class Schema:
+    """The keypoints of one kind of object: names, skeleton, flip pairs, sigmas and colours.
+
+    Immutable and hashable. Two schemas are equal if name, keypoints, skeleton, flip pairs,
+    sigmas, their source and colours are.
+
+    Parameters
+    ----------
+    name : str
+        Name of the schema; as a dataset's category, the category's name unless another is given.
+    keypoints : sequence of str
+        The names, each once, in the order of the arrays and files. Any text but an empty one.
+    skeleton : sequence of pairs, default ()
+        Edges, each a pair of **1-based** keypoint numbers as in COCO, or a pair of names.
+    flip_pairs : sequence of pairs of str, default ()
+        Names that change places when the image is mirrored, each name in at most one pair.
+    sigmas : sequence of float, optional
+        Per-keypoint standard deviation of OKS, before doubling, as in COCO. Finite and positive.
+    sigma_source : str, optional
+        Where the sigmas come from.
+    colors : sequence of str, optional
+        One '#rrggbb' per keypoint. Derived by default: with flip pairs the left side is blue, the
+        right orange and the rest green and yellow; without, eight distinct hues in turn.
+    layout : sequence of pairs of float, optional
+        A reference figure: per keypoint (x, y) in [0, 1], x right, y down. For pictures of the
+        schema only; not part of its metadata nor of equality.
+
+    Raises
+    ------
+    FormatError
+        Naming every problem found.
+
+    Warns
+    -----
+    UserWarning
+        If an edge is listed more than once. It is kept as given.
+
+    Examples
+    --------
+    >>> bolt = Schema("bolt", ["head", "tip"], [(1, 2)])
+    >>> bolt.edges.tolist()
+    [[0, 1]]
+    """
+
+    __slots__ = (
+        "_colors",
+        "_edges",
+        "_flip_indices",
+        "_hash",
+        "_index",
+        "_layout",
+        "_metadata",
+        "_parts",
+        "_sides",
+        "_sigmas",
+    )
+
+    _parts: _Parts
+    _metadata: dict[str, Any] | None
+    _index: dict[str, int]
+    _edges: NDArray[np.int64]
+    _flip_indices: NDArray[np.int64]
+    _sigmas: NDArray[np.float64] | None
+    _sides: tuple[str | None, ...]
+    _colors: tuple[str, ...]
+    _layout: NDArray[np.float64] | None
+    _hash: int
+
+    def __init__(
+        self,
+        name: str,
+        keypoints: Sequence[str],
+        skeleton: Sequence[Sequence[int]] | Sequence[Sequence[str]] | NDArray[Any] = (),
+        *,
+        flip_pairs: Sequence[Sequence[str]] = (),
+        sigmas: Sequence[float] | NDArray[Any] | None = None,
+        sigma_source: str | None = None,
+        colors: Sequence[str] | None = None,
+        layout: Sequence[Sequence[float]] | NDArray[Any] | None = None,
+    ) -> None:
+        fields: dict[str, Any] = {
+            "name": name,
+            "keypoints": keypoints,
+            "skeleton": skeleton,
+            "flip_pairs": flip_pairs,
+            "sigmas": sigmas,
+            "sigma_source": sigma_source,
+            "colors": colors,
+            "layout": layout,
+        }
+        where = f"schema {_show(name)}"
+        problems: list[str] = []
+        parts, repeated = _check(fields, problems)
+        if parts is None:
+            raise FormatError.from_problems(where, problems)
+        if repeated:
+            warnings.warn(f"{where}: {repeated}", stacklevel=2)
+        self._fill(parts, None)
+
+    def _fill(self, parts: _Parts, metadata: dict[str, Any] | None) -> None:
+        n_keypoints = len(parts.keypoints)
+        index = {name: k for k, name in enumerate(parts.keypoints)}
+        edges = np.array(parts.skeleton, dtype=np.int64).reshape(-1, 2) - 1
+        flip_indices = np.arange(n_keypoints, dtype=np.int64)
+        sides: list[str | None] = [None] * n_keypoints
+        for first, second in parts.flip_pairs:
+            a, b = index[first], index[second]
+            flip_indices[a], flip_indices[b] = b, a
+            sides[a], sides[b] = _sides_of_pair(first, second)
+        sigmas = None if parts.sigmas is None else np.array(parts.sigmas, dtype=np.float64)
+        layout = None if parts.layout is None else np.array(parts.layout, dtype=np.float64)
+        for array in (edges, flip_indices, sigmas, layout):
+            if array is not None:
+                array.flags.writeable = False
+        put = object.__setattr__
+        put(self, "_parts", parts)
+        put(self, "_metadata", metadata)
+        put(self, "_index", index)
+        put(self, "_edges", edges)
+        put(self, "_flip_indices", flip_indices)
+        put(self, "_sigmas", sigmas)
+        put(self, "_layout", layout)
+        put(self, "_sides", tuple(sides))
+        put(self, "_colors", parts.colors or _default_colors(sides, flip_indices))
+        put(self, "_hash", hash(parts[:3]))
+
+    @classmethod
+    def from_metadata(
+        cls, metadata: Mapping[str, Any] | str | os.PathLike[str], name: str | None = None
+    ) -> Schema:
+        r"""Schema described by metadata in the form of a COCO category.
+
+        Parameters
+        ----------
+        metadata : mapping, str or os.PathLike
+            A mapping, JSON text (a `str` is always text), or the path of a JSON file. It has
+            ``keypoints`` and may have ``skeleton`` (1-based), ``flip_pairs``, ``sigmas``,
+            ``sigma_source``, ``colors`` and ``name``. Other keys are kept for `to_metadata`.
+        name : str, optional
+            Name of the schema. By default the metadata's ``name``, else the file's name without
+            its ending, else ``"schema"``.
+
+        Returns
+        -------
+        Schema
+            Its `to_metadata` gives the same JSON back.
+
+        Raises
+        ------
+        FormatError
+            If the text is not JSON or the content is wrong, naming every problem found.
+        TypeError
+            If `metadata` is something else.
+
+        Examples
+        --------
+        >>> schema = Schema.from_metadata('{"keypoints": ["a", "b"], "skeleton": [[1, 2]]}')
+        >>> schema.keypoints
+        ('a', 'b')
+        """
+        where, default_name = _where(name), "schema"
+        content: Any
+        if isinstance(metadata, str):
+            content = _parse_json(metadata, where, hint_at_file=True)
+        elif isinstance(metadata, os.PathLike):
+            path = Path(metadata)
+            where, default_name = os.fspath(metadata), path.stem or "schema"
+            content = _parse_json(_decode(path.read_bytes(), where), where)
+        elif isinstance(metadata, Mapping):
+            content = metadata
+        else:
+            raise TypeError(
+                "metadata must be a dict, JSON text (str) or a path (os.PathLike), "
+                f"not {type(metadata).__name__}"
+            )
+        if not isinstance(content, Mapping):
+            hint = ""
+            if isinstance(content, list) and any(isinstance(item, Mapping) for item in content):
+                hint = "; if this is a list of categories, pass one of them"
+            raise FormatError.from_problems(
+                where, [f"expected an object with 'keypoints', got {_show(content)}{hint}"]
+            )
+        problems: list[str] = []
+        copied = _copy_json(content, "", 0, problems)
+        if problems:
+            raise FormatError.from_problems(where, problems)
+        if "categories" in copied and "keypoints" not in copied:
+            raise FormatError.from_problems(
+                where,
+                [
+                    "this is a whole dataset, with 'categories'; pass one category, for instance "
+                    "metadata['categories'][0]" + _name_categories(copied["categories"])
+                ],
+            )
+        fields = {**copied, "layout": None}
+        if name is not None:
+            fields["name"] = name
+        elif "name" not in copied:
+            fields["name"] = default_name
+        if not isinstance(metadata, os.PathLike):
+            where = _where(fields["name"] if name is not None or "name" in copied else None)
+        elif name is not None or "name" in copied:
+            where = f"{where}: {_where(fields['name'])}"
+        parts, repeated = _check(fields, problems)
+        if parts is None:
+            raise FormatError.from_problems(where, problems)
+        if repeated:
+            warnings.warn(f"{where}: {repeated}", stacklevel=2)
+        schema = cls.__new__(cls)
+        schema._fill(parts, copied)
+        return schema
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Metadata of this schema, ready for `json.dumps`.
+
+        Returns
+        -------
+        dict
+            What `from_metadata` was given: the same keys and values in the same order. For a
+            schema made by the constructor: name, keypoints, skeleton (1-based) and what else
+            was given. A new copy each time.
+        """
+        if self._metadata is not None:
+            copied: dict[str, Any] = _copy_json(self._metadata, "", 0, [])
+            return copied
+        parts = self._parts
+        metadata: dict[str, Any] = {
+            "name": parts.name,
+            "keypoints": list(parts.keypoints),
+            "skeleton": self.skeleton,
+        }
+        if parts.flip_pairs:
+            metadata["flip_pairs"] = [list(pair) for pair in parts.flip_pairs]
+        if parts.sigmas is not None:
+            metadata["sigmas"] = list(parts.sigmas)
+        if parts.sigma_source is not None:
+            metadata["sigma_source"] = parts.sigma_source
+        if parts.colors is not None:
+            metadata["colors"] = list(parts.colors)
+        return metadata
+
+    @property
+    def name(self) -> str:
+        """Name of the schema."""
+        return self._parts.name
+
+    @property
+    def keypoints(self) -> tuple[str, ...]:
+        """Names of the keypoints, in order."""
+        return self._parts.keypoints
+
+    @property
+    def n_keypoints(self) -> int:
+        """Number of keypoints."""
+        return len(self._parts.keypoints)
+
+    @property
+    def skeleton(self) -> list[list[int]]:
+        """Edges as pairs of 1-based keypoint numbers, in the order given (a new list)."""
+        return [list(edge) for edge in self._parts.skeleton]
+
+    @property
+    def edges(self) -> NDArray[np.int64]:
+        """Edges as **0-based** keypoint indices, shape (n_edges, 2), read-only."""
+        return self._edges
+
+    @property
+    def flip_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of names that change places when the image is mirrored, as given."""
+        return self._parts.flip_pairs
+
+    @property
+    def flip_indices(self) -> NDArray[np.int64]:
+        """The permutation the flip pairs make, 0-based, shape (n_keypoints,), read-only.
+
+        ``keypoints[flip_indices]`` are the keypoints of a mirrored image in schema order.
+        """
+        return self._flip_indices
+
+    @property
+    def sigmas(self) -> NDArray[np.float64] | None:
+        """Per-keypoint OKS standard deviation before doubling, shape (n_keypoints,), or None."""
+        return self._sigmas
+
+    @property
+    def sigma_source(self) -> str | None:
+        """Where the sigmas come from, or None."""
+        return self._parts.sigma_source
+
+    @property
+    def colors(self) -> tuple[str, ...]:
+        """One lower-case '#rrggbb' per keypoint, given or derived."""
+        return self._colors
+
+    @property
+    def sides(self) -> tuple[str | None, ...]:
+        """'left', 'right' or None (in no flip pair) per keypoint.
+
+        Which of a pair is the left one is told by its name (``left_eye``, ``LWrist``, ``eye_l``);
+        if neither name tells, it is the pair's first.
+        """
+        return self._sides
+
+    @property
+    def layout(self) -> NDArray[np.float64] | None:
+        """Reference figure, shape (n_keypoints, 2): (x, y) in [0, 1], y down. Or None.
+
+        A schema without one of its own has that of a built-in schema with the same keypoints.
+        """
+        if self._layout is not None:
+            return self._layout
+        from kpwidget import schemas
+
+        return schemas.find_layout(self.keypoints)
+
+    def index(self, keypoint: str | int) -> int:
+        """0-based index of a keypoint.
+
+        Parameters
+        ----------
+        keypoint : str or int
+            A name, or a 0-based index, which is checked and given back.
+
+        Returns
+        -------
+        int
+            In ``range(n_keypoints)``.
+
+        Raises
+        ------
+        KeyError
+            If there is no such keypoint, naming those there are or those with a similar name.
+        """
+        if isinstance(keypoint, str):
+            found = self._index.get(keypoint)
+            if found is not None:
+                return found
+            raise KeyError(
+                f"schema {_show(self.name)} has no keypoint {_show(keypoint)}; "
+                + self._suggest(keypoint)
+            )
+        number = _as_int(keypoint)
+        if number is None:
+            raise KeyError(f"a keypoint is a name or a 0-based index, not {_show(keypoint)}")
+        if not 0 <= number < self.n_keypoints:
+            raise KeyError(
+                f"schema {_show(self.name)} has no keypoint {_show(number)}; "
+                f"indices run from 0 to {self.n_keypoints - 1}"
+            )
+        return number
+
+    def _suggest(self, name: str) -> str:
+        # Fuzzy matching compares every name with every other: only where that stays instant.
+        if self.n_keypoints <= 1000 and len(name) <= 200:
+            lowered = {known.lower(): known for known in self.keypoints if len(known) <= 200}
+            close = difflib.get_close_matches(name.lower(), list(lowered), n=3)
+            if close:
+                return "did you mean " + " or ".join(_show(lowered[match]) for match in close) + "?"
+        listed = ", ".join(_show(known) for known in self.keypoints[:40])
+        rest = self.n_keypoints - 40
+        return f"it has {listed}" + (f" and {rest} more" if rest > 0 else "")
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the skeleton with the keypoints' names; see `kpwidget.plot_schema`.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            By default a new figure's.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The axes drawn on.
+        """
+        from kpwidget.plotting import plot_schema
+
+        return plot_schema(self, ax=ax)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the content is the same; unknown metadata keys and the layout do not count."""
+        if not isinstance(other, Schema):
+            return NotImplemented
+        return self is other or self._parts._replace(
+            layout=None, colors=self._colors
+        ) == other._parts._replace(layout=None, colors=other._colors)
+
+    def __hash__(self) -> int:
+        """Hash of name, keypoints and skeleton."""
+        return self._hash
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse: a schema does not change."""
+        raise AttributeError(f"a Schema does not change; make a new one instead of setting {name}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        """Refuse: a schema does not change."""
+        raise AttributeError(f"a Schema does not change; {name} cannot be deleted")
+
+    def __copy__(self) -> Schema:
+        """The same object: it does not change."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Schema:
+        """The same object: it does not change."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the checked content, so that loading neither checks nor warns again."""
+        return _rebuild, (type(self), tuple(self._parts), self._metadata)
+
+    def __repr__(self) -> str:
+        """Name and sizes, for instance ``Schema('coco17', 17 keypoints, 19 edges)``."""
+        return f"Schema({_show(self.name)}, {self.n_keypoints} keypoints, {len(self.edges)} edges)"
+
+
+def _rebuild(cls: type[Schema], parts: tuple[Any, ...], metadata: dict[str, Any] | None) -> Schema:
+    schema = cls.__new__(cls)
+    schema._fill(_Parts(*parts), metadata)
+    return schema
+
+
+@dataclass(frozen=True)
+class Category:
+    """A schema in a dataset, with the category's number and names in the file.
+
+    Raises
+    ------
+    FormatError
+        If a field has the wrong type, naming each.
+    """
+
+    id: int
+    """COCO's category id."""
+    schema: Schema
+    """What its keypoints mean."""
+    name: str
+    """Name of the category."""
+    supercategory: str | None = None
+    """COCO's supercategory, None if the file gives none."""
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Other fields of the category's record, kept for writing."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if _as_int(self.id) is None:
+            problems.append(f"id = {_show(self.id)}: expected an integer")
+        if not isinstance(self.schema, Schema):
+            problems.append(f"schema = {_show(self.schema)}: expected a kpwidget.Schema")
+        if not isinstance(self.name, str):
+            problems.append(f"name = {_show(self.name)}: expected a string")
+        if not (self.supercategory is None or isinstance(self.supercategory, str)):
+            problems.append(
+                f"supercategory = {_show(self.supercategory)}: expected a string or None"
+            )
+        if not isinstance(self.extra, Mapping):
+            problems.append(f"extra = {_show(self.extra)}: expected a mapping")
+        if problems:
+            raise FormatError.from_problems(f"category {_show(self.name)}", problems)
+
+    @property
+    def keypoints(self) -> tuple[str, ...]:
+        """Names of the schema's keypoints."""
+        return self.schema.keypoints
+
+    @property
+    def n_keypoints(self) -> int:
+        """Number of keypoints of the schema."""
+        return self.schema.n_keypoints
+
+
+# --- checking -----------------------------------------------------------------------------------
+
+
+def _check(fields: Mapping[str, Any], problems: list[str]) -> tuple[_Parts | None, str]:
+    """Checked parts, and the text of a warning; appends to `problems` and gives None if wrong."""
+    name = _check_name(fields.get("name"), problems)
+    keypoints, n_keypoints = _check_keypoints(fields, problems)
+    index = {keypoint: k for k, keypoint in enumerate(keypoints)}
+    skeleton, repeated = _check_skeleton(fields.get("skeleton"), index, n_keypoints, problems)
+    flip_pairs = _check_flip_pairs(fields.get("flip_pairs"), index, problems)
+    sigmas = _check_sigmas(fields.get("sigmas"), n_keypoints, problems)
+    source = fields.get("sigma_source")
+    if not (source is None or isinstance(source, str)):
+        problems.append(f"sigma_source = {_show(source)}: expected a string")
+    colors = _check_colors(fields.get("colors"), n_keypoints, problems)
+    layout = _check_layout(fields.get("layout"), n_keypoints, problems)
+    if problems:
+        return None, ""
+    return _Parts(name, keypoints, skeleton, flip_pairs, sigmas, source, colors, layout), repeated
+
+
+def _check_name(name: Any, problems: list[str]) -> str:
+    if not isinstance(name, str):
+        problems.append(f"name = {_show(name)}: expected a string")
+        return ""
+    trouble = _trouble_with_text(name)
+    if trouble:
+        problems.append(f"name = {_show(name)}: {trouble}")
+    return str(name)
+
+
+def _check_keypoints(
+    fields: Mapping[str, Any], problems: list[str]
+) -> tuple[tuple[str, ...], int | None]:
+    """Names (the good ones), and how many there should be, None if that cannot be said."""
+    if "keypoints" not in fields:
+        had = ", ".join(_show(key) for key in fields if key not in ("name", "layout"))
+        problems.append(
+            "'keypoints' is missing: expected a list of names"
+            + (f" (the keys are {had})" if had else "")
+        )
+        return (), None
+    names = _as_list(fields["keypoints"])
+    if names is None:
+        problems.append(f"keypoints = {_show(fields['keypoints'])}: expected a list of names")
+        return (), None
+    if not names:
+        problems.append("keypoints = []: expected at least one name")
+        return (), None
+    first_at: dict[str, int] = {}
+    for k, name in enumerate(names):
+        place = f"keypoints[{k}] = {_show(name)}"
+        if not isinstance(name, str):
+            problems.append(f"{place}: expected a string, got {type(name).__name__}")
+            continue
+        trouble = _trouble_with_text(name)
+        if trouble:
+            problems.append(f"{place}: {trouble}")
+        elif name in first_at:
+            problems.append(
+                f"{place}: the name is already that of keypoints[{first_at[name]}]; "
+                "each may stand once"
+            )
+        else:
+            first_at[str(name)] = k
+    return tuple(first_at), len(names)
+
+
+def _trouble_with_text(text: str) -> str:
+    if not text.strip():
+        return "the name is empty" if not text else "the name is nothing but white space"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "half of a surrogate pair, which no file or browser can hold"
+    return ""
+
+
+def _check_skeleton(
+    skeleton: Any, index: Mapping[str, int], n_keypoints: int | None, problems: list[str]
+) -> tuple[tuple[tuple[int, int], ...], str]:
+    """1-based edges, and a warning about repeated ones."""
+    if skeleton is None:
+        return (), ""
+    listed = _as_list(skeleton)
+    if listed is None:
+        problems.append(f"skeleton = {_show(skeleton)}: expected a list of pairs")
+        return (), ""
+    edges: list[tuple[int, int]] = []
+    lowest, highest = math.inf, -math.inf
+    first_at: dict[tuple[int, int], int] = {}
+    repeated: list[str] = []
+    for i, edge in enumerate(listed):
+        pair = _as_list(edge)
+        if pair is None or len(pair) != 2:
+            problems.append(
+                f"skeleton[{i}] = {_show(edge)}: expected a pair, two keypoint numbers counted "
+                "from 1 or two names"
+            )
+            continue
+        place = f"skeleton[{i}] = {_show(pair)}"
+        numbers = [_as_int(end) for end in pair]
+        if None not in numbers:
+            lowest = min(lowest, *(n for n in numbers if n is not None))
+            highest = max(highest, *(n for n in numbers if n is not None))
+        elif all(isinstance(end, str) for end in pair):
+            unknown = [end for end in pair if end not in index]
+            if unknown:
+                if n_keypoints is not None:
+                    names = " and ".join(_show(end) for end in unknown)
+                    problems.append(f"{place}: no keypoint is named {names}")
+                continue
+            numbers = [index[end] + 1 for end in pair]
+        else:
+            problems.append(
+                f"{place}: expected two whole numbers or two names, got "
+                + " and ".join(type(end).__name__ for end in pair)
+            )
+            continue
+        a, b = (number for number in numbers if number is not None)
+        if n_keypoints is not None:
+            outside = [str(_show(n)) for n in dict.fromkeys((a, b)) if not 1 <= n <= n_keypoints]
+            if outside:
+                problems.append(
+                    f"{place}: {' and '.join(outside)} outside 1..{n_keypoints} "
+                    "(keypoint numbers count from 1)"
+                )
+                continue
+        if a == b:
+            problems.append(f"{place}: the edge joins a keypoint with itself")
+            continue
+        key = (a, b) if a < b else (b, a)
+        if key in first_at:
+            repeated.append(f"skeleton[{i}] = {_show(pair)} repeats skeleton[{first_at[key]}]")
+        else:
+            first_at[key] = i
+        edges.append((a, b))
+    if n_keypoints is not None and lowest == 0 and highest <= n_keypoints - 1:
+        problems.append(
+            f"skeleton: its numbers run from 0 to {int(highest)} and so look 0-based; "
+            "keypoint numbers count from 1: add 1 to each"
+        )
+    warning = "; ".join(repeated[:20])
+    if len(repeated) > 20:
+        warning += f"; and {len(repeated) - 20} more"
+    return tuple(edges), warning
+
+
+def _check_flip_pairs(
+    flip_pairs: Any, index: Mapping[str, int], problems: list[str]
+) -> tuple[tuple[str, str], ...]:
+    if flip_pairs is None:
+        return ()
+    listed = _as_list(flip_pairs)
+    if listed is None:
+        problems.append(f"flip_pairs = {_show(flip_pairs)}: expected a list of pairs of names")
+        return ()
+    pairs: list[tuple[str, str]] = []
+    first_at: dict[str, int] = {}
+    for i, item in enumerate(listed):
+        pair = _as_list(item)
+        if pair is None or len(pair) != 2:
+            problems.append(f"flip_pairs[{i}] = {_show(item)}: expected a pair of names")
+            continue
+        place = f"flip_pairs[{i}] = {_show(pair)}"
+        if not all(isinstance(name, str) for name in pair):
+            # Numbers are refused because other tools count them from 0 and COCO counts from 1.
+            problems.append(f"{place}: expected two names; numbers are not taken here")
+            continue
+        unknown = [name for name in pair if name not in index]
+        if unknown and index:
+            names = " and ".join(_show(name) for name in unknown)
+            problems.append(f"{place}: no keypoint is named {names}")
+        if pair[0] == pair[1]:
+            problems.append(f"{place}: a keypoint cannot be paired with itself")
+            continue
+        for name in pair:
+            if name in first_at:
+                problems.append(
+                    f"{place}: {_show(name)} is already in flip_pairs[{first_at[name]}]; "
+                    "a keypoint has one partner"
+                )
+            else:
+                first_at[name] = i
+        pairs.append((str(pair[0]), str(pair[1])))
+    return tuple(pairs)
+
+
+def _check_length(
+    what: str, values: list[Any], n_keypoints: int | None, problems: list[str]
+) -> None:
+    if n_keypoints is not None and len(values) != n_keypoints:
+        problems.append(
+            f"{what}: has {len(values)} values, expected {n_keypoints}, one per keypoint"
+        )
+
+
+def _check_sigmas(
+    sigmas: Any, n_keypoints: int | None, problems: list[str]
+) -> tuple[float, ...] | None:
+    if sigmas is None:
+        return None
+    listed = _as_list(sigmas)
+    if listed is None:
+        problems.append(f"sigmas = {_show(sigmas)}: expected a list of numbers")
+        return None
+    _check_length("sigmas", listed, n_keypoints, problems)
+    numbers: list[float] = []
+    for k, value in enumerate(listed):
+        number = _as_float(value)
+        if number is None or not (math.isfinite(number) and number > 0):
+            problems.append(f"sigmas[{k}] = {_show(value)}: expected a finite number above 0")
+        else:
+            numbers.append(number)
+    return tuple(numbers)
+
+
+def _check_colors(
+    colors: Any, n_keypoints: int | None, problems: list[str]
+) -> tuple[str, ...] | None:
+    if colors is None:
+        return None
+    listed = _as_list(colors)
+    if listed is None:
+        problems.append(f"colors = {_show(colors)}: expected a list of '#rrggbb'")
+        return None
+    _check_length("colors", listed, n_keypoints, problems)
+    for k, value in enumerate(listed):
+        if not (isinstance(value, str) and _COLOR.fullmatch(value)):
+            problems.append(f"colors[{k}] = {_show(value)}: expected '#rrggbb', like '#0072b2'")
+    return tuple(str(value).lower() for value in listed)
+
+
+def _check_layout(
+    layout: Any, n_keypoints: int | None, problems: list[str]
+) -> tuple[tuple[float, float], ...] | None:
+    if layout is None:
+        return None
+    listed = _as_list(layout)
+    if listed is None:
+        problems.append(f"layout = {_show(layout)}: expected a list of [x, y]")
+        return None
+    _check_length("layout", listed, n_keypoints, problems)
+    points: list[tuple[float, float]] = []
+    for k, item in enumerate(listed):
+        xy = [_as_float(value) for value in _as_list(item) or ()]
+        x, y = xy if len(xy) == 2 else (None, None)
+        if x is None or y is None or not (0 <= x <= 1 and 0 <= y <= 1):
+            problems.append(f"layout[{k}] = {_show(item)}: expected [x, y], both in 0..1")
+        else:
+            points.append((x, y))
+    return tuple(points)
+
+
+def _as_list(value: Any) -> list[Any] | None:
+    """`value` as a list if it is an ordered collection that is not text, else None."""
+    if isinstance(value, np.ndarray):
+        return list(value.tolist()) if value.ndim else None
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        return list(value)
+    return None
+
+
+def _as_int(value: Any) -> int | None:
+    # bool is an int to Python, but true is not a keypoint number.
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    return None
+
+
+def _as_float(value: Any) -> float | None:
+    if isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
+    return None
+
+
+_shorten = reprlib.Repr()
+_shorten.maxstring = _shorten.maxother = 80
+_shorten.maxlist = _shorten.maxtuple = _shorten.maxdict = 6
+_shorten.maxlevel = 3
+
+
+def _show(value: Any) -> str:
+    """`repr`, cut to a length fit for a message."""
+    try:
+        return _shorten.repr(value)
+    except ValueError:  # Python refuses to write out integers of more than 4300 digits
+        return f"<{type(value).__name__} too long to show>"
+
+
+def _where(name: Any) -> str:
+    return "schema" if name is None else f"schema {_show(name)}"
+
+
+# --- sides and colours --------------------------------------------------------------------------
+
+# Words of a name: split at anything but letters, and where camelCase starts a new word.
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_]")
+
+
+def _leftness(name: str) -> int:
+    """How many words of the name say left, less those that say right."""
+    count = 0
+    for word in _WORD.findall(name):
+        word = word.lower()
+        if word == "l" or word.startswith("left"):
+            count += 1
+        elif word == "r" or word.startswith("right"):
+            count -= 1
+    return count
+
+
+def _sides_of_pair(first: str, second: str) -> tuple[str, str]:
+    return ("left", "right") if _leftness(first) >= _leftness(second) else ("right", "left")
+
+
+def _default_colors(
+    sides: Sequence[str | None], flip_indices: NDArray[np.int64]
+) -> tuple[str, ...]:
+    if all(side is None for side in sides):
+        return tuple(INSTANCE_COLORS[k % len(INSTANCE_COLORS)] for k in range(len(sides)))
+    colors = [""] * len(sides)
+    n_pairs = n_unpaired = 0
+    for k, side in enumerate(sides):
+        if colors[k]:
+            continue
+        if side is None:
+            colors[k] = _UNPAIRED_COLORS[n_unpaired % len(_UNPAIRED_COLORS)]
+            n_unpaired += 1
+            continue
+        partner = int(flip_indices[k])
+        left, right = (k, partner) if side == "left" else (partner, k)
+        colors[left] = _LEFT_COLORS[n_pairs % len(_LEFT_COLORS)]
+        colors[right] = _RIGHT_COLORS[n_pairs % len(_RIGHT_COLORS)]
+        n_pairs += 1
+    return tuple(colors)
+
+
+# --- JSON ---------------------------------------------------------------------------------------
+
+
+def _decode(data: bytes, where: str) -> str:
+    for bom, encoding in (
+        (b"\xef\xbb\xbf", "UTF-8"),
+        (b"\xff\xfe", "UTF-16"),
+        (b"\xfe\xff", "UTF-16"),
+    ):
+        if data.startswith(bom):
+            raise FormatError.from_problems(
+                where,
+                [
+                    f"byte 0: the file begins with a {encoding} byte order mark, which JSON does "
+                    "not allow; save it as UTF-8 without BOM"
+                ],
+            )
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError.from_problems(
+            where, [f"byte {error.start}: not UTF-8 ({error.reason}); save the file as UTF-8"]
+        ) from error
+
+
+def _parse_json(text: str, where: str, *, hint_at_file: bool = False) -> Any:
+    """The value of strict JSON text: no BOM, NaN, Infinity, overflow or key given twice."""
+    if text.startswith("\ufeff"):
+        raise FormatError.from_problems(
+            where,
+            [
+                "line 1, column 1: the text begins with a byte order mark, which JSON does not "
+                "allow; read the file with encoding='utf-8-sig' or save it without BOM"
+            ],
+        )
+    is_strict = True
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal is_strict
+        value = dict(pairs)
+        is_strict = is_strict and len(value) == len(pairs)
+        return value
+
+    def constant(_: str) -> float:
+        nonlocal is_strict
+        is_strict = False
+        return math.nan
+
+    def number(digits: str) -> float:
+        nonlocal is_strict
+        value = float(digits)
+        is_strict = is_strict and math.isfinite(value)
+        return value
+
+    try:
+        value = json.loads(
+            text, object_pairs_hook=object_of, parse_constant=constant, parse_float=number
+        )
+    except json.JSONDecodeError as error:
+        hint = ""
+        if hint_at_file and len(text) < 4096 and os.path.exists(text):
+            hint = (
+                f"; a file of this name exists: to read it pass a path, pathlib.Path({_show(text)})"
+            )
+        raise FormatError.from_problems(
+            where, [f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}{hint}"]
+        ) from error
+    except RecursionError as error:
+        raise FormatError.from_problems(
+            where, [f"nested more than {_MAX_JSON_DEPTH} levels deep; metadata needs 3"]
+        ) from error
+    except ValueError as error:  # an integer of more than 4300 digits
+        raise FormatError.from_problems(where, [f"not usable as JSON: {error}"]) from error
+    if not is_strict:
+        raise FormatError.from_problems(where, _find_lax_json(text))
+    return value
+
+
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]|-?Infinity|NaN|-?\d[\d.eE+-]*', re.DOTALL)
+_JSON_COLON = re.compile(r"\s*:")
+
+
+def _find_lax_json(text: str) -> list[str]:
+    """Where well-formed JSON has a key twice, NaN, Infinity or a number too large."""
+    problems = []
+    open_objects: list[set[str] | None] = []
+    for match in _JSON_TOKEN.finditer(text):
+        token = match.group()
+        trouble = ""
+        if token in "{[":
+            open_objects.append(set() if token == "{" else None)
+        elif token in "}]":
+            open_objects.pop()
+        elif token.startswith('"'):
+            keys = open_objects[-1] if open_objects else None
+            if keys is not None and _JSON_COLON.match(text, match.end()):
+                key = json.loads(token)
+                if key in keys:
+                    trouble = f"the key {_show(key)} is given twice in one object"
+                keys.add(key)
+        elif token in ("NaN", "Infinity", "-Infinity"):
+            trouble = f"{token} is not JSON"
+        elif any(mark in token for mark in ".eE") and not math.isfinite(float(token)):
+            trouble = f"the number {_show(token)} is too large for a float"
+        if trouble:
+            line = text.count("\n", 0, match.start()) + 1
+            column = match.start() - text.rfind("\n", 0, match.start())
+            problems.append(f"line {line}, column {column}: {trouble}")
+    return problems
+
+
+def _copy_json(value: Any, place: str, depth: int, problems: list[str]) -> Any:
+    """Deep copy of a JSON value as plain dicts and lists; names what JSON could not hold."""
+    if depth > _MAX_JSON_DEPTH:
+        problems.append(f"{place[:80]}...: nested more than {_MAX_JSON_DEPTH} levels deep")
+        return None
+    if value is None or isinstance(value, bool | np.bool_):
+        return None if value is None else bool(value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        if not math.isfinite(value):
+            problems.append(f"{place} = {_show(float(value))}: JSON has no such number")
+        return float(value)
+    if isinstance(value, Mapping):
+        copied = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                problems.append(f"{place or 'metadata'}: the key {_show(key)} is not a string")
+                continue
+            inner = f"{place}.{_shorten_key(key)}" if place else _shorten_key(key)
+            copied[str(key)] = _copy_json(item, inner, depth + 1, problems)
+        return copied
+    listed = _as_list(value)
+    if listed is None:
+        problems.append(
+            f"{place} = {_show(value)}: JSON cannot hold a value of type {type(value).__name__}"
+        )
+        return None
+    return [_copy_json(item, f"{place}[{i}]", depth + 1, problems) for i, item in enumerate(listed)]
+
+
+def _shorten_key(key: str) -> str:
+    return key if len(key) <= 40 and key.isprintable() else _show(key)
+
+
+def _name_categories(categories: Any) -> str:
+    names = [
+        _show(category["name"])
+        for category in (categories if isinstance(categories, list) else ())
+        if isinstance(category, Mapping) and "name" in category
+    ]
+    return (
+        f" (they are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''})" if names else ""
+    )
