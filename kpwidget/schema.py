@@ -256,7 +256,7 @@ class Schema:
     def from_metadata(
         cls, metadata: Mapping[str, Any] | str | os.PathLike[str], name: str | None = None
     ) -> Schema:
-        r"""Schema described by metadata in the form of a COCO category.
+        r"""Make the schema that metadata in the form of a COCO category describes.
 
         Parameters
         ----------
@@ -321,14 +321,12 @@ class Schema:
                 ],
             )
         fields = {**copied, "layout": None}
-        if name is not None:
-            fields["name"] = name
-        elif "name" not in copied:
-            fields["name"] = default_name
+        given_name = copied.get("name") if name is None else name
+        fields["name"] = default_name if given_name is None else given_name
         if not isinstance(metadata, os.PathLike):
-            where = _where(fields["name"] if name is not None or "name" in copied else None)
-        elif name is not None or "name" in copied:
-            where = f"{where}: {_where(fields['name'])}"
+            where = _where(given_name)
+        elif given_name is not None:
+            where = f"{where}: {_where(given_name)}"
         parts, repeated = _check(fields, problems)
         if parts is None:
             raise FormatError.from_problems(where, problems)
@@ -526,11 +524,11 @@ class Schema:
         raise AttributeError(f"a Schema does not change; {name} cannot be deleted")
 
     def __copy__(self) -> Schema:
-        """The same object: it does not change."""
+        """Give the same object: it does not change."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Schema:
-        """The same object: it does not change."""
+        """Give the same object: it does not change."""
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -570,19 +568,20 @@ class Category:
     """Other fields of the category's record, kept for writing."""
 
     def __post_init__(self) -> None:
-        problems = []
-        if _as_int(self.id) is None:
-            problems.append(f"id = {_show(self.id)}: expected an integer")
-        if not isinstance(self.schema, Schema):
-            problems.append(f"schema = {_show(self.schema)}: expected a kpwidget.Schema")
-        if not isinstance(self.name, str):
-            problems.append(f"name = {_show(self.name)}: expected a string")
-        if not (self.supercategory is None or isinstance(self.supercategory, str)):
-            problems.append(
-                f"supercategory = {_show(self.supercategory)}: expected a string or None"
-            )
-        if not isinstance(self.extra, Mapping):
-            problems.append(f"extra = {_show(self.extra)}: expected a mapping")
+        """Check the types of all fields."""
+        given: dict[str, Any] = dict(vars(self))
+        expected = (
+            ("id", _as_int(given["id"]) is not None, "an integer"),
+            ("schema", isinstance(given["schema"], Schema), "a kpwidget.Schema"),
+            ("name", isinstance(given["name"], str), "a string"),
+            ("supercategory", isinstance(given["supercategory"], str | None), "a string or None"),
+            ("extra", isinstance(given["extra"], Mapping), "a mapping"),
+        )
+        problems = [
+            f"{name} = {_show(given[name])}: expected {what}"
+            for name, is_good, what in expected
+            if not is_good
+        ]
         if problems:
             raise FormatError.from_problems(f"category {_show(self.name)}", problems)
 
@@ -601,7 +600,7 @@ class Category:
 
 
 def _check(fields: Mapping[str, Any], problems: list[str]) -> tuple[_Parts | None, str]:
-    """Checked parts, and the text of a warning; appends to `problems` and gives None if wrong."""
+    """Give the checked parts and a warning; if wrong None, with what is wrong in `problems`."""
     name = _check_name(fields.get("name"), problems)
     keypoints, n_keypoints = _check_keypoints(fields, problems)
     index = {keypoint: k for k, keypoint in enumerate(keypoints)}
@@ -962,7 +961,7 @@ def _decode(data: bytes, where: str) -> str:
 
 
 def _parse_json(text: str, where: str, *, hint_at_file: bool = False) -> Any:
-    """The value of strict JSON text: no BOM, NaN, Infinity, overflow or key given twice."""
+    """Parse strict JSON text: no BOM, NaN, Infinity, overflow or key given twice."""
     if text.startswith("\ufeff"):
         raise FormatError.from_problems(
             where,
@@ -1090,6 +1089,6 @@ def _name_categories(categories: Any) -> str:
         for category in (categories if isinstance(categories, list) else ())
         if isinstance(category, Mapping) and "name" in category
     ]
-    return (
-        f" (they are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''})" if names else ""
-    )
+    if not names:
+        return ""
+    return f" (they are {', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"

@@ -1,0 +1,362 @@
+"""Pure array functions: boxes of keypoints, image to canvas and back, hit test, clipping, layout.
+
+A **viewport** is ``(scale, tx, ty)``: the image point (x, y) lies at
+``(tx + scale * x, ty + scale * y)`` on the canvas. `scale` is in canvas pixels per image pixel,
+`tx` and `ty` in canvas pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "Viewport",
+    "bbox_from_keypoints",
+    "canvas_to_image",
+    "clip_segments",
+    "fit_viewport",
+    "image_to_canvas",
+    "layout_skeleton",
+    "nearest_keypoint",
+    "zoom_about",
+]
+
+Viewport = tuple[float, float, float]
+"""``(scale, tx, ty)``: canvas = t + scale * image."""
+
+# Above this, distances between all pairs (cubic to compute) would take more than a second.
+_MAX_SPRINGS = 400
+
+
+def bbox_from_keypoints(
+    keypoints: ArrayLike, width: float | None = None, height: float | None = None
+) -> NDArray[np.float64]:
+    """Smallest box around the labeled keypoints of each instance.
+
+    Parameters
+    ----------
+    keypoints : array_like of shape (..., n_keypoints, 3)
+        (x, y, visibility), x and y in image pixels. A keypoint counts if its visibility is above
+        0 and both coordinates are finite.
+    width, height : float, optional
+        Size of the image in pixels; the box is clipped to it.
+
+    Returns
+    -------
+    ndarray of shape (..., 4)
+        (x, y, width, height) in image pixels. Each side is at least 1 px long: a shorter one
+        grows about its middle, then moves back into the image. NaN where no keypoint is labeled.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not end in 3.
+    """
+    points = np.asarray(keypoints, dtype=np.float64)
+    if points.ndim < 2 or points.shape[-1] != 3:
+        raise ValueError(f"keypoints have shape {points.shape}, expected (..., n_keypoints, 3)")
+    xy = points[..., :2]
+    is_labeled = (points[..., 2] > 0) & np.isfinite(xy).all(axis=-1)
+    low = np.where(is_labeled[..., None], xy, np.inf).min(axis=-2, initial=np.inf)
+    high = np.where(is_labeled[..., None], xy, -np.inf).max(axis=-2, initial=-np.inf)
+    limit = np.array(
+        [np.inf if width is None else width, np.inf if height is None else height], dtype=np.float64
+    )
+    lowest = np.where(np.isfinite(limit), 0.0, -np.inf)
+    has_any = is_labeled.any(axis=-1)[..., None]
+    low = np.where(has_any, np.clip(low, lowest, limit), np.nan)
+    high = np.where(has_any, np.clip(high, lowest, limit), np.nan)
+    size = high - low
+    is_short = size < 1
+    start = np.where(is_short, (low + high - 1) / 2, low)
+    start = np.where(is_short, np.maximum(np.minimum(start, limit - 1), lowest), start)
+    return np.concatenate([start, np.where(is_short, 1.0, size)], axis=-1)
+
+
+def image_to_canvas(xy: ArrayLike, viewport: Viewport) -> NDArray[np.float64]:
+    """Canvas positions of image points.
+
+    Parameters
+    ----------
+    xy : array_like of shape (..., 2)
+        In image pixels. NaN stays NaN.
+    viewport : tuple of float
+        ``(scale, tx, ty)``.
+
+    Returns
+    -------
+    ndarray of shape (..., 2)
+        In canvas pixels.
+    """
+    scale, tx, ty = viewport
+    return np.asarray(xy, dtype=np.float64) * scale + (tx, ty)
+
+
+def canvas_to_image(xy_canvas: ArrayLike, viewport: Viewport) -> NDArray[np.float64]:
+    """Image points at canvas positions: the inverse of `image_to_canvas`.
+
+    Parameters
+    ----------
+    xy_canvas : array_like of shape (..., 2)
+        In canvas pixels.
+    viewport : tuple of float
+        ``(scale, tx, ty)``.
+
+    Returns
+    -------
+    ndarray of shape (..., 2)
+        In image pixels, not rounded.
+    """
+    scale, tx, ty = viewport
+    moved: NDArray[np.float64] = np.asarray(xy_canvas, dtype=np.float64) - (tx, ty)
+    return moved / scale
+
+
+def fit_viewport(
+    image_width: float,
+    image_height: float,
+    canvas_width: float,
+    canvas_height: float,
+    margin: float = 0.0,
+) -> Viewport:
+    """Viewport that shows the whole image, centred and as large as possible.
+
+    Parameters
+    ----------
+    image_width, image_height : float
+        In image pixels, above 0.
+    canvas_width, canvas_height : float
+        In canvas pixels.
+    margin : float, default 0
+        Left free on every side, in canvas pixels.
+
+    Returns
+    -------
+    tuple of float
+        ``(scale, tx, ty)``.
+
+    Raises
+    ------
+    ValueError
+        If the image has no extent, or the margin leaves no room.
+    """
+    room = (canvas_width - 2 * margin, canvas_height - 2 * margin)
+    if not (image_width > 0 and image_height > 0):
+        raise ValueError(
+            f"the image is {image_width} x {image_height} px, expected both sides above 0"
+        )
+    if not (room[0] > 0 and room[1] > 0):
+        raise ValueError(
+            f"a canvas of {canvas_width} x {canvas_height} px less a margin of {margin} px on "
+            "every side leaves no room for the image"
+        )
+    scale = min(room[0] / image_width, room[1] / image_height)
+    return (
+        scale,
+        (canvas_width - scale * image_width) / 2,
+        (canvas_height - scale * image_height) / 2,
+    )
+
+
+def zoom_about(viewport: Viewport, factor: float, point: Sequence[float]) -> Viewport:
+    """Viewport zoomed by `factor`, with the image point under `point` staying where it is.
+
+    Parameters
+    ----------
+    viewport : tuple of float
+        ``(scale, tx, ty)``.
+    factor : float
+        Above 1 to zoom in, below 1 to zoom out.
+    point : pair of float
+        (x, y) in canvas pixels.
+
+    Returns
+    -------
+    tuple of float
+        ``(scale, tx, ty)``.
+
+    Raises
+    ------
+    ValueError
+        If `factor` is not a finite number above 0.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise ValueError(f"factor = {factor}: expected a finite number above 0")
+    scale, tx, ty = viewport
+    x, y = point
+    return scale * factor, x - (x - tx) * factor, y - (y - ty) * factor
+
+
+def clip_segments(
+    xy0: ArrayLike, xy1: ArrayLike, rect: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Part of each line segment inside a rectangle.
+
+    Parameters
+    ----------
+    xy0, xy1 : array_like of shape (n, 2)
+        Ends of the segments, in any one space. NaN for a segment that does not exist.
+    rect : sequence of 4 float
+        (x0, y0, x1, y1), corners in the same space.
+
+    Returns
+    -------
+    xy0, xy1 : ndarray of shape (n, 2)
+        Ends of the part inside; NaN where there is none.
+    is_inside : ndarray of bool, shape (n,)
+        Whether any of the segment is inside, the border included. False for NaN.
+
+    Notes
+    -----
+    Liang and Barsky, "A new concept and method for line clipping", ACM Transactions on Graphics
+    3 (1984) 1-22.
+    """
+    start = np.asarray(xy0, dtype=np.float64).reshape(-1, 2)
+    end = np.asarray(xy1, dtype=np.float64).reshape(-1, 2)
+    low, high = np.asarray(rect[:2], dtype=np.float64), np.asarray(rect[2:], dtype=np.float64)
+    is_inside = np.isfinite(start).all(axis=1) & np.isfinite(end).all(axis=1)
+    step = end - start
+    with np.errstate(divide="ignore", invalid="ignore"):
+        to_low, to_high = (low - start) / step, (high - start) / step
+    # A segment parallel to a border never crosses it: it is between the two or wholly outside.
+    is_parallel = step == 0
+    is_between = (start >= low) & (start <= high)
+    enter = np.where(is_parallel, -np.inf, np.minimum(to_low, to_high)).max(axis=1)
+    leave = np.where(is_parallel, np.inf, np.maximum(to_low, to_high)).min(axis=1)
+    enter, leave = np.maximum(enter, 0.0), np.minimum(leave, 1.0)
+    is_inside &= (enter <= leave) & (is_between | ~is_parallel).all(axis=1)
+    # Where nothing is cut off the ends are copied: start + 1.0 * (end - start) may differ from end.
+    first = np.where((enter > 0)[:, None], start + enter[:, None] * step, start)
+    last = np.where((leave < 1)[:, None], start + leave[:, None] * step, end)
+    first[~is_inside] = np.nan
+    last[~is_inside] = np.nan
+    return first, last, is_inside
+
+
+def nearest_keypoint(keypoints: ArrayLike, xy: Sequence[float], radius: float) -> int | None:
+    """Index of the keypoint nearest to a point, if it is near enough.
+
+    Parameters
+    ----------
+    keypoints : array_like of shape (n_keypoints, 2) or (n_keypoints, 3)
+        (x, y) or (x, y, visibility). NaN, or visibility 0, for a keypoint without a location.
+    xy : pair of float
+        The point, in the same space.
+    radius : float
+        Largest distance, in the same unit; itself included.
+
+    Returns
+    -------
+    int or None
+        Of equally near ones the last, which is painted on top.
+    """
+    points = np.asarray(keypoints, dtype=np.float64)
+    if points.size == 0:
+        return None
+    distance = np.hypot(points[:, 0] - xy[0], points[:, 1] - xy[1])
+    if points.shape[1] > 2:
+        distance = np.where(points[:, 2] > 0, distance, np.nan)
+    distance = np.where(np.isfinite(distance), distance, np.inf)
+    nearest = len(distance) - 1 - int(np.argmin(distance[::-1]))
+    return nearest if distance[nearest] <= radius else None
+
+
+def layout_skeleton(
+    n_keypoints: int, edges: ArrayLike, sides: Sequence[str | None] | None = None
+) -> NDArray[np.float64]:
+    """Figure of a skeleton of which only the edges are known.
+
+    Every edge would like to be one unit long and every other pair of keypoints as far apart as
+    the path between them; stress majorization finds the best compromise. The result is
+    turned upright with the first keypoint in the upper half. Without edges, or with very many
+    keypoints, they stand in rows in reading order.
+
+    Parameters
+    ----------
+    n_keypoints : int
+        Number of keypoints.
+    edges : array_like of int, shape (n_edges, 2)
+        0-based.
+    sides : sequence of 'left', 'right' or None, optional
+        The figure faces the reader: its left side is put on the right.
+
+    Returns
+    -------
+    ndarray of shape (n_keypoints, 2)
+        (x, y) in [0, 1], y down, aspect ratio kept. The same for the same input.
+
+    References
+    ----------
+    .. [1] Gansner, Koren, North, "Graph drawing by stress majorization", Graph Drawing 2004.
+    """
+    pairs = np.asarray(edges, dtype=np.int64).reshape(-1, 2)
+    if n_keypoints < 3 or len(pairs) == 0 or n_keypoints > _MAX_SPRINGS:
+        n_columns = max(1, math.ceil(math.sqrt(n_keypoints)))
+        place = np.arange(n_keypoints)
+        return _fit_unit(np.stack([place % n_columns, place // n_columns], axis=1).astype(float))
+    distance = _path_lengths(n_keypoints, pairs)
+    xy = _majorize(_scale_classically(distance), distance)
+    xy -= xy.mean(axis=0)
+    _, axes = np.linalg.eigh(xy.T @ xy)  # ascending: the long axis is the last, and becomes y
+    xy = xy @ axes
+    if xy[0, 1] > 0:
+        xy[:, 1] *= -1
+    if sides is not None:
+        side = np.array([{"left": 1.0, "right": -1.0}.get(s or "", 0.0) for s in sides])
+        if float(side @ xy[:, 0]) < 0:
+            xy[:, 0] *= -1
+    return _fit_unit(xy)
+
+
+def _path_lengths(n_keypoints: int, edges: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Edges on the shortest path between each two keypoints (Floyd and Warshall)."""
+    length = np.full((n_keypoints, n_keypoints), np.inf)
+    length[edges[:, 0], edges[:, 1]] = length[edges[:, 1], edges[:, 0]] = 1.0
+    np.fill_diagonal(length, 0.0)
+    for via in range(n_keypoints):
+        np.minimum(length, length[:, via, None] + length[None, via, :], out=length)
+    # Parts that no edge joins stand a little apart.
+    longest = length[np.isfinite(length)].max()
+    return np.where(np.isfinite(length), length, 0.6 * longest + 1.0)
+
+
+def _scale_classically(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Torgerson's classical scaling, (n, 2): where the majorization starts."""
+    squared = distance**2
+    centred = squared - squared.mean(axis=0) - squared.mean(axis=1)[:, None] + squared.mean()
+    values, vectors = np.linalg.eigh(-centred / 2)
+    vectors = vectors[:, -2:]
+    sign = np.sign(vectors[np.abs(vectors).argmax(axis=0), [0, 1]])
+    xy: NDArray[np.float64] = vectors * sign * np.sqrt(np.maximum(values[-2:], 1e-9))
+    # Keypoints that nothing tells apart would start, and for ever stay, at one place.
+    turn = 2.399963 * np.arange(len(xy))  # golden angle: no two the same
+    return xy + 0.05 * np.stack([np.cos(turn), np.sin(turn)], axis=1)
+
+
+def _majorize(
+    xy: NDArray[np.float64], distance: NDArray[np.float64], n_steps: int = 200
+) -> NDArray[np.float64]:
+    """Places whose distances fit `distance`, each pair weighing distance**-2, (n, 2)."""
+    off = ~np.eye(len(xy), dtype=bool)
+    weight = np.zeros_like(distance)
+    weight[off] = distance[off] ** -2.0
+    inverse = np.linalg.pinv(np.diag(weight.sum(axis=1)) - weight)
+    for _ in range(n_steps):
+        apart = np.hypot(*(xy[:, None, :] - xy[None, :, :]).transpose(2, 0, 1))
+        pull = np.zeros_like(distance)
+        pull[off] = -weight[off] * distance[off] / np.maximum(apart[off], 1e-9)
+        np.fill_diagonal(pull, -pull.sum(axis=1))
+        xy = inverse @ pull @ xy
+    return xy
+
+
+def _fit_unit(xy: NDArray[np.float64], margin: float = 0.08) -> NDArray[np.float64]:
+    """Points moved and scaled into [margin, 1 - margin] squared, centred."""
+    low, high = xy.min(axis=0), xy.max(axis=0)
+    extent = float((high - low).max()) or 1.0
+    fitted: NDArray[np.float64] = 0.5 + (xy - (low + high) / 2) * ((1 - 2 * margin) / extent)
+    return fitted
