@@ -67,7 +67,7 @@ def bbox_from_keypoints(
         [np.inf if width is None else width, np.inf if height is None else height], dtype=np.float64
     )
     lowest = np.where(np.isfinite(limit), 0.0, -np.inf)
-    has_any = is_labeled.any(axis=-1)[..., None]
+    has_any = np.asarray(is_labeled.any(axis=-1))[..., None]
     low = np.where(has_any, np.clip(low, lowest, limit), np.nan)
     high = np.where(has_any, np.clip(high, lowest, limit), np.nan)
     size = high - low

@@ -47,7 +47,7 @@ INSTANCE_COLORS: tuple[str, ...] = (
 # apart under protanopia, deuteranopia and tritanopia; within a family only the lightness varies.
 _LEFT_COLORS = ("#0072b2", "#56b4e9", "#3b8fd0", "#8fd0f5")
 _RIGHT_COLORS = ("#d55e00", "#e69f00", "#f07b3f", "#ffc07a")
-_UNPAIRED_COLORS = ("#009e73", "#f0e442", "#66c2a5", "#b8d434")
+_UNPAIRED_COLORS = ("#009e73", "#f0e442", "#1b7a4f", "#fbf5a3")
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _MAX_SHOWN_PROBLEMS = 200
