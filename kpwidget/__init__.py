@@ -1,0 +1,86 @@
+"""Label keypoints and look at keypoint annotations in Jupyter notebooks.
+
+The public names are listed in ``__all__``. Each is imported when it is first used, so that
+``import kpwidget`` costs no more than the widget libraries it stands on, and nothing that draws
+or reads tables is loaded by someone who does neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from kpwidget._version import __version__
+
+if TYPE_CHECKING:
+    from kpwidget import samples as samples
+    from kpwidget import schemas as schemas
+    from kpwidget.dataset import Dataset as Dataset
+    from kpwidget.dataset import ImageInfo as ImageInfo
+    from kpwidget.dataset import Instance as Instance
+    from kpwidget.formats import read as read
+    from kpwidget.formats import write as write
+    from kpwidget.images import ImageError as ImageError
+    from kpwidget.plotting import plot_image as plot_image
+    from kpwidget.plotting import plot_instance as plot_instance
+    from kpwidget.plotting import plot_schema as plot_schema
+    from kpwidget.schema import Category as Category
+    from kpwidget.schema import FormatError as FormatError
+    from kpwidget.schema import Schema as Schema
+    from kpwidget.schema import Visibility as Visibility
+    from kpwidget.store import open as open
+    from kpwidget.widget import Annotator as Annotator
+
+_MODULE_OF = {
+    "Annotator": "kpwidget.widget",
+    "Category": "kpwidget.schema",
+    "Dataset": "kpwidget.dataset",
+    "FormatError": "kpwidget.schema",
+    "ImageError": "kpwidget.images",
+    "ImageInfo": "kpwidget.dataset",
+    "Instance": "kpwidget.dataset",
+    "Schema": "kpwidget.schema",
+    "Visibility": "kpwidget.schema",
+    "open": "kpwidget.store",
+    "plot_image": "kpwidget.plotting",
+    "plot_instance": "kpwidget.plotting",
+    "plot_schema": "kpwidget.plotting",
+    "read": "kpwidget.formats",
+    "write": "kpwidget.formats",
+}
+_MODULES = ("samples", "schemas")
+
+__all__ = [
+    "Annotator",
+    "Category",
+    "Dataset",
+    "FormatError",
+    "ImageError",
+    "ImageInfo",
+    "Instance",
+    "Schema",
+    "Visibility",
+    "__version__",
+    "open",
+    "plot_image",
+    "plot_instance",
+    "plot_schema",
+    "read",
+    "samples",
+    "schemas",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"kpwidget.{name}")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'kpwidget' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
