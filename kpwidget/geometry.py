@@ -298,17 +298,26 @@ def layout_skeleton(
         n_columns = max(1, math.ceil(math.sqrt(n_keypoints)))
         place = np.arange(n_keypoints)
         return _fit_unit(np.stack([place % n_columns, place // n_columns], axis=1).astype(float))
+    side = np.zeros(n_keypoints)
+    if sides is not None:
+        side[:] = [{"left": 1.0, "right": -1.0}.get(name or "", 0.0) for name in sides]
     distance = _path_lengths(n_keypoints, pairs)
-    xy = _majorize(_scale_classically(distance), distance)
+    start = _scale_classically(distance)
+    if side.any():
+        # Several pairs of limbs each find their way to the left and right if they start there.
+        start[:, 0] = 0.1 * start[:, 0] + side * (1 + np.abs(start[:, 0]))
+    xy = _majorize(start, distance)
     xy -= xy.mean(axis=0)
-    _, axes = np.linalg.eigh(xy.T @ xy)  # ascending: the long axis is the last, and becomes y
+    across = side @ xy
+    if float(np.hypot(*across)) > 1e-6:
+        # Right to left lies level, which makes the figure as upright as its names say.
+        direction = across / np.hypot(*across)
+        axes = np.array([[direction[0], -direction[1]], [direction[1], direction[0]]])
+    else:
+        _, axes = np.linalg.eigh(xy.T @ xy)  # ascending: the long axis is the last, y
     xy = xy @ axes
     if xy[0, 1] > 0:
         xy[:, 1] *= -1
-    if sides is not None:
-        side = np.array([{"left": 1.0, "right": -1.0}.get(s or "", 0.0) for s in sides])
-        if float(side @ xy[:, 0]) < 0:
-            xy[:, 0] *= -1
     return _fit_unit(xy)
 
 
