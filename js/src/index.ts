@@ -1,0 +1,666 @@
+/** Entry point: wires model, state, input and views; the only file that knows anywidget. */
+
+import { hit, listen } from "./input";
+import { Layers, type LayerView, type Painted } from "./layers";
+import { type FromPython, LAYERS, type LayerName, type Model, type Scene } from "./model";
+import { Outbox } from "./outbox";
+import { h, makePanel } from "./panel";
+import {
+  type Action,
+  announce,
+  categoryOf,
+  initialState,
+  nextName,
+  type PointRef,
+  reduce,
+  type State,
+  startsNewInstance,
+  visibilityOf,
+} from "./state";
+import { drawInk } from "./view";
+import {
+  cssTransform,
+  fit,
+  keepInSight,
+  letterbox,
+  oneToOne,
+  toImage,
+  type Viewport,
+  type Xy,
+} from "./viewport";
+
+/** A viewport is sent after it has been at rest for so long, in milliseconds. */
+const REST = 120;
+/** A new image that has not been painted by then is shown without its picture. */
+const LATE = 4000;
+/** Edits unanswered for so long mean a busy kernel. */
+const BUSY = 1500;
+
+function randomHex(bytes: number): string {
+  const values = crypto.getRandomValues(new Uint8Array(bytes));
+  return Array.from(values, (value) => value.toString(16).padStart(2, "0")).join("");
+}
+
+export default () => {
+  let layers: Layers | null = null;
+  return {
+    initialize({ model }: { model: Model }) {
+      const found = new Layers(model);
+      layers = found;
+      const onMessage = (message: FromPython, buffers: DataView[]) => {
+        if (message.kind === "painting") found.announce(message, model.get("scene"));
+        else if (message.kind === "picture")
+          found.showPicture(buffers[0] as DataView, message.mime, (why) => console.error(why));
+      };
+      model.on("msg:custom", onMessage);
+      return () => {
+        model.off("msg:custom", onMessage);
+        found.dispose();
+      };
+    },
+    render({ model, el }: { model: Model; el: HTMLElement }) {
+      return mount(model, el, layers ?? new Layers(model));
+    },
+  };
+};
+
+function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const client = randomHex(4);
+  const look = model.get("look");
+
+  // -- the page ----------------------------------------------------------------------------------
+  const ink = h("canvas", { class: "kpwidget-ink" });
+  const poster = h("img", { class: "kpwidget-poster", alt: "" });
+  poster.hidden = true;
+  const message = h("div", { class: "kpwidget-message" });
+  message.hidden = true;
+  const cursorDot = h("span", { class: "kpwidget-dot" });
+  const cursorName = h("span", {});
+  const cursor = h(
+    "div",
+    { class: "kpwidget-cursor", "aria-hidden": "true" },
+    cursorDot,
+    cursorName,
+  );
+  cursor.hidden = true;
+  const root = h("div", {
+    class: "kpwidget-stage",
+    tabindex: "0",
+    role: "application",
+    "aria-label": "Keypoint annotator: press ? for the keys, Escape to leave",
+    "data-lm-suppress-shortcuts": "true",
+  });
+  root.style.height = `${model.get("height")}px`;
+  root.append(poster, ink, message, cursor);
+  const where = h("span", { class: "kpwidget-where" });
+  const doing = h("span", { class: "kpwidget-doing" });
+  const status = h("div", { class: "kpwidget-status" }, doing, where);
+  const notices = h("div", { class: "kpwidget-notices", role: "alert" });
+  const live = h("div", { class: "kpwidget-live", role: "status", "aria-live": "polite" });
+
+  let state: State = initialState(client, model.get("scene"), model.get("categories"));
+  let viewport: Viewport = { scale: 1, tx: 0, ty: 0 };
+  let size = { w: 0, h: 0 };
+  let dpr = window.devicePixelRatio || 1;
+  let isFitted = true;
+  let pointer: Xy | null = null;
+  let hovered: PointRef | null = null;
+  let hasLayers = false;
+  let isBlank = true;
+  let isLeading = false;
+  let rev = 0;
+  let held: { scene: Scene; timer: ReturnType<typeof setTimeout> } | null = null;
+  const views = new Map<LayerName, LayerView>();
+
+  const panel = makePanel(
+    look,
+    {
+      dispatch,
+      fit: fitImage,
+      oneToOne: () => setViewport(oneToOne(viewport, center())),
+      focus: () => root.focus({ preventScroll: true }),
+    },
+    signal,
+  );
+  const main = h("div", { class: "kpwidget-main" }, root, status);
+  const body = h("div", { class: "kpwidget-body" }, main, panel.side);
+  const frame = h(
+    "div",
+    { class: "kpwidget", "data-lm-suppress-shortcuts": "true" },
+    panel.toolbar,
+    notices,
+    body,
+    panel.help,
+    live,
+  );
+  el.classList.add("kpwidget-host");
+  el.append(frame);
+
+  // -- state ---------------------------------------------------------------------------------------
+  const outbox = new Outbox(model, client, () => state, {
+    onLost: () => dispatch({ type: "connected", isConnected: false }),
+  });
+
+  function dispatch(action: Action): void {
+    const before = state;
+    state = reduce(state, action);
+    if (state === before) return;
+    if (state.pending !== before.pending) outbox.flush();
+    showState();
+    drawNow();
+    renderSoon();
+  }
+
+  /** What tests and assistive technology read: at once, not with the next frame. */
+  function showState(): void {
+    const category = categoryOf(state);
+    const data: Record<string, string> = {
+      "data-scale": String(viewport.scale),
+      "data-tx": String(viewport.tx),
+      "data-ty": String(viewport.ty),
+      "data-image": state.scene.image?.name ?? "",
+      "data-category": category?.name ?? "",
+      "data-next-keypoint": category?.keypoints[nextName(state)] ?? "",
+      "data-active-instance": state.doc.cursor.instance ?? "",
+      "data-pending": String(state.pending.filter((entry) => entry.version === null).length),
+    };
+    for (const [name, value] of Object.entries(data))
+      if (root.getAttribute(name) !== value) root.setAttribute(name, value);
+    if (live.textContent !== state.spoken) live.textContent = state.spoken;
+  }
+
+  let isRenderPlanned = false;
+  function renderSoon(): void {
+    if (isRenderPlanned) return;
+    isRenderPlanned = true;
+    requestAnimationFrame(() => {
+      isRenderPlanned = false;
+      if (signal.aborted) return;
+      panel.render(state, outbox.isBusy(BUSY));
+      renderStatus();
+      renderNotices();
+    });
+  }
+
+  function renderStatus(): void {
+    const image = state.scene.image;
+    const at = pointer && image ? toImage(viewport, pointer) : null;
+    const isInside =
+      at && image && at.x >= 0 && at.y >= 0 && at.x <= image.width && at.y <= image.height;
+    const zoom = `${(100 * viewport.scale).toFixed(viewport.scale < 0.1 ? 1 : 0)} %`;
+    where.textContent = isInside ? `x ${at.x.toFixed(1)}  y ${at.y.toFixed(1)}  ${zoom}` : zoom;
+    doing.textContent = state.hint || describe();
+    const box = state.isBoxMode ? "box" : "";
+    if (root.dataset.mode !== box) root.dataset.mode = box;
+  }
+
+  /** What a click will do. */
+  function describe(): string {
+    const image = state.scene.image;
+    if (!image || image.error) return "";
+    const category = categoryOf(state);
+    const next = category?.keypoints[nextName(state)] ?? "";
+    const on = hovered && state.doc.byUid.get(hovered.instance);
+    if (on && hovered) {
+      const name = state.categories[on.category]?.keypoints[hovered.keypoint];
+      const flag = visibilityOf(on, hovered.keypoint) === 1 ? "occluded" : "visible";
+      return `${name}, ${flag}: drag to move, V changes the flag; a click places ${next}`;
+    }
+    const place = startsNewInstance(state)
+      ? `Click: ${next} of a new ${category?.name}`
+      : `Click: ${next}`;
+    return `${place} (Shift: occluded, S: skip, ?: keys)`;
+  }
+
+  function renderNotices(): void {
+    const shown = [...notices.children].map((child) => child.getAttribute("data-id"));
+    if (shown.join() === state.notices.map((notice) => String(notice.id)).join()) return;
+    notices.replaceChildren(
+      ...state.notices.map((notice) => {
+        const close = h("button", { type: "button", class: "kpwidget-reset" }, "Dismiss");
+        close.addEventListener("click", () => dispatch({ type: "dismiss", id: notice.id }), {
+          signal,
+        });
+        return h(
+          "div",
+          { class: "kpwidget-notice", "data-level": notice.level, "data-id": String(notice.id) },
+          h("span", {}, notice.text),
+          close,
+        );
+      }),
+    );
+  }
+
+  function showMessage(): void {
+    const image = state.scene.image;
+    const text = image?.error ?? "";
+    message.hidden = text === "";
+    if (message.textContent !== text) message.textContent = text;
+  }
+
+  // -- what is drawn -------------------------------------------------------------------------------
+  let isDrawPlanned = false;
+  function drawSoon(): void {
+    if (isDrawPlanned) return;
+    isDrawPlanned = true;
+    requestAnimationFrame(() => {
+      isDrawPlanned = false;
+      if (!signal.aborted) {
+        drawNow();
+        renderStatus();
+      }
+    });
+  }
+
+  function drawNow(): void {
+    if (size.w === 0) return;
+    const isPosterOnly = !hasLayers && !poster.hidden && state.pending.length === 0;
+    const stands = drawInk(ink, {
+      state,
+      look,
+      viewport,
+      dpr,
+      pointer,
+      hovered,
+      isBlank: isBlank && !isPosterOnly,
+      isPlacing: isReady(),
+    });
+    const isHidden = !state.showSkeletons;
+    show("skeletons", !(isHidden || stands.hideSkeletons));
+    show("active", !(isHidden || stands.hideActive));
+  }
+
+  function show(layer: LayerName, isShown: boolean): void {
+    const view = views.get(layer);
+    const visibility = isShown ? "visible" : "hidden";
+    if (view && view.el.style.visibility !== visibility) view.el.style.visibility = visibility;
+  }
+
+  /** Puts every layer where the viewport wants it: a CSS transform, no kernel. */
+  function placeLayers(): void {
+    const image = state.scene.image;
+    for (const layer of LAYERS) {
+      const view = views.get(layer);
+      const painting = layers.painted.get(layer);
+      if (!view || !painting || !image) continue;
+      const pixels = layers.size(layer);
+      const style = view.el.style;
+      if (layer === "image") {
+        const [w] = painting.picture ?? [1, 1];
+        const k = (viewport.scale * image.width) / w;
+        setStyle(style, "width", `${pixels.w}px`);
+        setStyle(style, "height", `${pixels.h}px`);
+        setStyle(style, "transform", `translate(${viewport.tx}px, ${viewport.ty}px) scale(${k})`);
+        setStyle(style, "imageRendering", k * dpr >= 3 ? "pixelated" : "auto");
+      } else {
+        const [scale, tx, ty] = painting.viewport;
+        setStyle(style, "width", `${pixels.w / painting.dpr}px`);
+        setStyle(style, "height", `${pixels.h / painting.dpr}px`);
+        setStyle(style, "transform", cssTransform({ scale, tx, ty }, viewport));
+      }
+    }
+    const filter =
+      state.brightness === 1 && state.contrast === 1
+        ? "none"
+        : `brightness(${state.brightness}) contrast(${state.contrast})`;
+    for (const layer of ["image", "detail"] as const) {
+      const view = views.get(layer);
+      if (view) setStyle(view.el.style, "filter", filter);
+    }
+    if (!poster.hidden && image) {
+      poster.style.transform = `translate(${viewport.tx}px, ${viewport.ty}px)`;
+      poster.style.width = `${viewport.scale * image.width}px`;
+      poster.style.height = `${viewport.scale * image.height}px`;
+    }
+  }
+
+  function setStyle(
+    style: CSSStyleDeclaration,
+    name: "width" | "height" | "transform" | "filter" | "imageRendering",
+    value: string,
+  ): void {
+    if (style[name] !== value) style[name] = value;
+  }
+
+  function moveCursorLabel(): void {
+    const category = categoryOf(state);
+    const isShown =
+      pointer !== null && isReady() && !state.isBoxMode && !state.drag && category !== undefined;
+    if (cursor.hidden === isShown) cursor.hidden = !isShown;
+    if (!isShown || !pointer || !category) return;
+    const k = nextName(state);
+    const name = category.keypoints[k] ?? "";
+    if (cursorName.textContent !== name) cursorName.textContent = name;
+    const color = category.colors[k] ?? "#ffffff";
+    if (cursorDot.style.getPropertyValue("--color") !== color)
+      cursorDot.style.setProperty("--color", color);
+    cursorDot.dataset.side = category.sides[k] ?? "none";
+    // Beside the pointer; on the other side of it near the right edge and the bottom.
+    const isLeft = pointer.x > size.w - 170;
+    const isAbove = pointer.y > size.h - 40;
+    const x = isLeft ? `calc(${pointer.x - 14}px - 100%)` : `${pointer.x + 14}px`;
+    const y = isAbove ? `calc(${pointer.y - 10}px - 100%)` : `${pointer.y + 12}px`;
+    cursor.style.transform = `translate(${x}, ${y})`;
+  }
+
+  // -- viewport ------------------------------------------------------------------------------------
+  const center = (): Xy => ({ x: size.w / 2, y: size.h / 2 });
+  const imageSize = () => ({ w: state.scene.image?.width ?? 1, h: state.scene.image?.height ?? 1 });
+
+  /** Changes the viewport and, unless it only follows another view, has Python repaint at it. */
+  function setViewport(v: Viewport, options: { follow?: boolean; fitted?: boolean } = {}): void {
+    isFitted = options.fitted ?? false;
+    viewport = options.follow || isFitted ? v : keepInSight(v, imageSize(), size);
+    placeLayers();
+    updateHover();
+    showState();
+    drawNow();
+    moveCursorLabel();
+    drawSoon();
+    if (!options.follow) {
+      isLeading = true;
+      sendViewportSoon();
+    }
+  }
+
+  function fitImage(): void {
+    setViewport(fit(imageSize(), size), { fitted: true });
+  }
+
+  let viewportTimer: ReturnType<typeof setTimeout> | undefined;
+  let sentAt = 0;
+  let isAnswered = true;
+  function sendViewportSoon(delay = REST): void {
+    clearTimeout(viewportTimer);
+    viewportTimer = setTimeout(() => {
+      // One at a time, the latest only: a queue of paintings would lag behind the hand.
+      if (!isAnswered && performance.now() - sentAt < 2000) sendViewportSoon(50);
+      else sendViewport();
+    }, delay);
+  }
+
+  function sendViewport(): void {
+    if (!hasLayers || size.w === 0) return;
+    rev += 1;
+    isAnswered = false;
+    sentAt = performance.now();
+    isLeading = true;
+    outbox.send({
+      kind: "viewport",
+      client,
+      rev,
+      image: state.scene.image?.index ?? 0,
+      viewport: [viewport.scale, viewport.tx, viewport.ty],
+      dpr,
+      w: size.w,
+      h: size.h,
+    });
+  }
+
+  function resize(): void {
+    // An even width keeps the canvas on whole device pixels at a pixel ratio of 1.5.
+    const w = 2 * Math.floor(root.clientWidth / 2);
+    const hgt = root.clientHeight;
+    const ratio = window.devicePixelRatio || 1;
+    if (w === 0 || hgt === 0 || (w === size.w && hgt === size.h && ratio === dpr)) return;
+    const old = size;
+    size = { w, h: hgt };
+    dpr = ratio;
+    ink.width = Math.round(w * dpr);
+    ink.height = Math.round(hgt * dpr);
+    ink.style.width = `${w}px`;
+    ink.style.height = `${hgt}px`;
+    if (isFitted || old.w === 0) {
+      setViewport(fit(imageSize(), size), { fitted: true, follow: !isLeading });
+    } else {
+      const dx = (w - old.w) / 2;
+      const dy = (hgt - old.h) / 2;
+      setViewport(
+        { scale: viewport.scale, tx: viewport.tx + dx, ty: viewport.ty + dy },
+        { follow: !isLeading },
+      );
+    }
+    if (!isLeading && layers.last) follow(layers.last);
+  }
+
+  /** Shows what the leading view shows, letterboxed. */
+  function follow({ painting }: Painted): void {
+    const [scale, tx, ty] = painting.viewport;
+    setViewport(letterbox({ scale, tx, ty }, { w: painting.w, h: painting.h }, size), {
+      follow: true,
+    });
+  }
+
+  // -- pointer and keys ----------------------------------------------------------------------------
+  function updateHover(): void {
+    const found = pointer && !state.drag && isReady() ? hit(state, viewport, pointer) : null;
+    hovered = found;
+    root.classList.toggle("is-over-point", found !== null);
+  }
+
+  function isReady(): boolean {
+    return held === null && state.scene.image !== null;
+  }
+
+  listen(
+    root,
+    ink,
+    {
+      getState: () => state,
+      dispatch,
+      getViewport: () => viewport,
+      setViewport,
+      fit: fitImage,
+      stageCenter: center,
+      getPointer: () => pointer,
+      setPointer: (at) => {
+        pointer = at;
+        updateHover();
+        moveCursorLabel();
+        drawSoon();
+      },
+      getHovered: () => hovered,
+      isReady,
+      newUid: () => randomHex(6),
+      leave: () => root.blur(),
+    },
+    signal,
+  );
+  root.addEventListener(
+    "focus",
+    () => {
+      // The view that is used leads: Python paints at its viewport, the others follow.
+      if (hasLayers && !isLeading) sendViewport();
+    },
+    { signal },
+  );
+
+  // -- Python ----------------------------------------------------------------------------------------
+  function takeScene(scene: Scene): void {
+    if (held) clearTimeout(held.timer);
+    held = null;
+    dispatch({ type: "scene", scene });
+    showMessage();
+  }
+
+  /** A scene of another image waits for its picture: what is clicked is what is seen. */
+  const onScene = () => {
+    const scene = model.get("scene");
+    const isOther =
+      scene.image?.index !== state.scene.image?.index || scene.dataset !== state.scene.dataset;
+    if (!isOther || !hasLayers) return takeScene(scene);
+    if (held) clearTimeout(held.timer);
+    held = { scene, timer: setTimeout(() => showLate(scene), LATE) };
+    root.classList.add("is-loading");
+    moveCursorLabel();
+  };
+
+  function showLate(scene: Scene): void {
+    root.classList.remove("is-loading");
+    isBlank = true;
+    takeScene(scene);
+    fitImage();
+  }
+
+  /** The frame in which a painting is on the screen: layers and ink change places in it. */
+  const onPainted = (painted: Painted) => {
+    const { painting, scene } = painted;
+    if (painting.client === client && painting.rev >= rev) isAnswered = true;
+    if (painting.client !== client) isLeading = false;
+    const isOther = scene.image?.index !== state.scene.image?.index;
+    if (held && painting.version >= held.scene.version) {
+      root.classList.remove("is-loading");
+      takeScene(held.scene);
+    }
+    if (painting.layers.includes("skeletons") && painting.layers.includes("active"))
+      isBlank = false;
+    if (!poster.hidden && painting.layers.includes("image")) poster.hidden = true;
+    state = reduce(state, { type: "painted", scene });
+    if (isOther && scene.image?.index === state.scene.image?.index) {
+      const [scale, tx, ty] = painting.viewport;
+      viewport = { scale, tx, ty };
+      isFitted = true;
+    }
+    if (!isLeading) follow(painted);
+    placeLayers();
+    updateHover();
+    showState();
+    drawNow();
+    moveCursorLabel();
+    renderSoon();
+  };
+
+  const onMessage = (received: FromPython) => {
+    switch (received.kind) {
+      case "ack":
+        outbox.acknowledge(received.client, received.seq);
+        dispatch({
+          type: "ack",
+          client: received.client,
+          seq: received.seq,
+          version: received.version,
+        });
+        if (!state.isConnected) dispatch({ type: "connected", isConnected: true });
+        break;
+      case "rejected":
+        dispatch(
+          received.client === client || outbox.knows(received.client)
+            ? { type: "rejected", client: received.client, seq: received.seq, why: received.why }
+            : { type: "hint", text: received.why },
+        );
+        break;
+      case "notice":
+        dispatch({ type: "notice", level: received.level, text: received.text });
+        break;
+      case "painting":
+      case "picture":
+        break; // the layers have them
+      default:
+        dispatch({
+          type: "notice",
+          level: "error",
+          text: `Unknown message from Python: ${String((received as { kind: unknown }).kind)}`,
+        });
+    }
+  };
+  const onCategories = () => dispatch({ type: "categories", categories: model.get("categories") });
+  const onHeight = () => {
+    root.style.height = `${model.get("height")}px`;
+  };
+  let posterUrl = "";
+  const onPoster = () => {
+    const bytes = model.get("poster");
+    if (posterUrl) URL.revokeObjectURL(posterUrl);
+    posterUrl = "";
+    if (!bytes || bytes.byteLength === 0 || !isBlank) {
+      poster.hidden = true;
+      return;
+    }
+    posterUrl = URL.createObjectURL(new Blob([bytes as BlobPart], { type: "image/webp" }));
+    poster.src = posterUrl;
+    poster.hidden = false;
+    placeLayers();
+  };
+  model.on("change:scene", onScene);
+  model.on("change:categories", onCategories);
+  model.on("change:height", onHeight);
+  model.on("change:poster", onPoster);
+  model.on("msg:custom", onMessage);
+  const stops: (() => void)[] = [];
+
+  async function connect(): Promise<void> {
+    await layers.ready;
+    const made = await Promise.all(LAYERS.map((layer) => layers.createView(layer)));
+    if (signal.aborted) {
+      for (const view of made) view.remove();
+      return;
+    }
+    for (const [i, view] of made.entries()) {
+      const layer = LAYERS[i] as LayerName;
+      views.set(layer, view);
+      view.el.classList.add("kpwidget-layer");
+      root.insertBefore(view.el, ink);
+    }
+    hasLayers = true;
+    stops.push(layers.listen(onPainted));
+    for (const layer of ["skeletons", "active"] as const)
+      stops.push(
+        layers.listenResize(layer, () => {
+          isBlank = true;
+          drawNow();
+        }),
+      );
+    const onLive = () => dispatch({ type: "connected", isConnected: layers.isLive });
+    stops.push(layers.listenLive(onLive));
+    if (!layers.isLive) dispatch({ type: "connected", isConnected: false });
+    const isFirst = layers.last === null;
+    outbox.send({ kind: "hello", client, blank: isFirst });
+    for (const entries of outbox.claim(state.scene.dataset)) dispatch({ type: "restore", entries });
+    if (isFirst) sendViewport();
+    else if (layers.last) onPainted(layers.last);
+  }
+
+  onPoster();
+  showMessage();
+  const observer = new ResizeObserver(() => resize());
+  observer.observe(root);
+  resize();
+  const media = window.matchMedia(`(resolution: ${dpr}dppx)`);
+  media.addEventListener("change", () => resize(), { signal });
+  window.addEventListener("resize", () => resize(), { signal });
+  showState();
+  renderSoon();
+  const ticker = setInterval(() => {
+    if (state.pending.some((entry) => entry.version === null)) {
+      outbox.resendLate();
+      renderSoon();
+    }
+  }, 500);
+  connect().catch((error) => {
+    message.hidden = false;
+    message.textContent =
+      "The picture cannot be drawn here: this page has no ipycanvas. Install ipycanvas where the " +
+      `Jupyter server runs, and reload the page. (${String(error)})`;
+  });
+  dispatch({ type: "hint", text: "" });
+  if (state.scene.image) live.textContent = announce(state);
+
+  return () => {
+    controller.abort();
+    observer.disconnect();
+    clearInterval(ticker);
+    clearTimeout(viewportTimer);
+    if (held) clearTimeout(held.timer);
+    model.off("change:scene", onScene);
+    model.off("change:categories", onCategories);
+    model.off("change:height", onHeight);
+    model.off("change:poster", onPoster);
+    model.off("msg:custom", onMessage);
+    for (const stop of stops) stop();
+    for (const view of views.values()) view.remove();
+    if (posterUrl) URL.revokeObjectURL(posterUrl);
+    frame.remove();
+  };
+}

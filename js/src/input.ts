@@ -1,0 +1,516 @@
+/** Pointer, wheel and key events become actions. The key table feeds bindings, help and docs. */
+
+import type { BBox } from "./model";
+import type { Action, PointRef, State } from "./state";
+import { hitPoint, oneToOne, pan, toImage, type Viewport, type Xy, zoomAbout } from "./viewport";
+
+/** A press that moves no further than this is a click, in CSS px. */
+export const CLICK_SLOP = 4;
+/** A press on nothing that moves further than this places nothing. */
+const STRAY_SLOP = 12;
+/** How near the pointer must be to a point to grab it, in CSS px. */
+export const HIT_RADIUS = 8;
+const TOUCH_HIT_RADIUS = 18;
+/** How long a first digit waits for a second one, in milliseconds. */
+const DIGIT_PAUSE = 700;
+/** Zoom of one notch (100 CSS px of wheel). */
+const NOTCH = 1.15;
+
+/** What the keys need from the view they work on. */
+export interface Hands {
+  getState(): State;
+  dispatch(action: Action): void;
+  getViewport(): Viewport;
+  setViewport(v: Viewport): void;
+  fit(): void;
+  stageCenter(): Xy;
+  /** Where the pointer is over the stage, or null. */
+  getPointer(): Xy | null;
+  setPointer(at: Xy | null): void;
+  getHovered(): PointRef | null;
+  /** Another image's picture is not on the screen yet. */
+  isReady(): boolean;
+  newUid(): string;
+  leave(): void;
+}
+
+export interface KeyRow {
+  /** How the table shows the keys. */
+  readonly keys: string;
+  readonly does: string;
+  /** `Ctrl+Shift+z`; modifiers in this order, letters in lower case. Empty: a row of help only. */
+  readonly bind: readonly string[];
+  readonly run?: (hands: Hands, bound: string) => void;
+}
+
+type Run = (hands: Hands, bound: string) => void;
+
+const send =
+  (action: Action) =>
+  (hands: Hands): void =>
+    hands.dispatch(action);
+
+function nudge(dx: number, dy: number): Run {
+  return (hands, bound) => {
+    const step = bound.startsWith("Ctrl+Shift+") ? 0.1 : bound.startsWith("Shift+") ? 10 : 1;
+    hands.dispatch({ type: "nudge", dx: dx * step, dy: dy * step });
+  };
+}
+
+const arrow = (name: string) => [`Arrow${name}`, `Shift+Arrow${name}`, `Ctrl+Shift+Arrow${name}`];
+
+function escape(hands: Hands): void {
+  const state = hands.getState();
+  if (state.drag || state.press || state.isBoxMode || state.isHelpOpen || state.selected) {
+    hands.dispatch({ type: "drag", drag: null });
+    hands.dispatch({ type: "press", press: null });
+    hands.dispatch({ type: "box-mode", isOn: false });
+    hands.dispatch({ type: "toggle-help", isOpen: false });
+    hands.dispatch({ type: "select", target: null });
+  } else if (state.doc.cursor.instance !== null || state.doc.cursor.keypoint) {
+    hands.dispatch({ type: "leave" });
+  } else {
+    hands.leave();
+  }
+}
+
+/** One row a key; the order is that of the help. */
+export const KEY_TABLE: readonly KeyRow[] = [
+  { keys: "click", does: "place the next keypoint, visible", bind: [] },
+  { keys: "Shift+click, right click", does: "place it occluded", bind: [] },
+  { keys: "drag a point", does: "move it", bind: [] },
+  { keys: "Ctrl+click a point", does: "select it", bind: [] },
+  { keys: "S", does: "skip this keypoint", bind: ["s"], run: send({ type: "skip" }) },
+  {
+    keys: "Backspace",
+    does: "back one keypoint (point selected: unlabel it)",
+    bind: ["Backspace"],
+    run: (hands) => hands.dispatch({ type: "back", hovered: hands.getHovered() }),
+  },
+  {
+    keys: "Enter",
+    does: "finish the instance early",
+    bind: ["Enter"],
+    run: send({ type: "finish" }),
+  },
+  {
+    keys: "Esc",
+    does: "leave the instance as it is; again: give up the focus",
+    bind: ["Escape"],
+    run: escape,
+  },
+  { keys: "1 … 99", does: "choose the keypoint that the next click places or moves", bind: [] },
+  {
+    keys: "V",
+    does: "visible or occluded: the point at the cursor, or the selected one",
+    bind: ["v"],
+    run: (hands) => hands.dispatch({ type: "cycle-visibility", target: hands.getHovered() }),
+  },
+  {
+    keys: "Delete",
+    does: "unlabel that point; no point: remove the active instance",
+    bind: ["Delete"],
+    run: (hands) => hands.dispatch({ type: "unlabel", target: hands.getHovered() }),
+  },
+  {
+    keys: "arrows",
+    does: "move the selected point by 1 px (Shift 10, Ctrl+Shift 0.1)",
+    bind: arrow("Left"),
+    run: nudge(-1, 0),
+  },
+  { keys: "", does: "", bind: arrow("Right"), run: nudge(1, 0) },
+  { keys: "", does: "", bind: arrow("Up"), run: nudge(0, -1) },
+  { keys: "", does: "", bind: arrow("Down"), run: nudge(0, 1) },
+  {
+    keys: "B",
+    does: "draw the box of the instance",
+    bind: ["b"],
+    run: (hands) => hands.dispatch({ type: "box-mode", isOn: !hands.getState().isBoxMode }),
+  },
+  { keys: "D", does: "image done, not done", bind: ["d"], run: send({ type: "toggle-done" }) },
+  {
+    keys: "[ ], PageUp PageDown",
+    does: "previous, next instance",
+    bind: ["[", "PageUp"],
+    run: send({ type: "step-instance", by: -1 }),
+  },
+  { keys: "", does: "", bind: ["]", "PageDown"], run: send({ type: "step-instance", by: 1 }) },
+  {
+    keys: "N, P",
+    does: "next, previous image",
+    bind: ["n"],
+    run: send({ type: "goto", to: "next" }),
+  },
+  { keys: "", does: "", bind: ["p"], run: send({ type: "goto", to: "previous" }) },
+  {
+    keys: "U",
+    does: "next unlabeled image",
+    bind: ["u"],
+    run: send({ type: "goto", to: "unlabeled" }),
+  },
+  { keys: "wheel, Ctrl+wheel, pinch", does: "zoom at the cursor", bind: [] },
+  { keys: "Space+drag, middle drag", does: "pan", bind: [" "], run: () => undefined },
+  { keys: "F", does: "fit the image", bind: ["f"], run: (hands) => hands.fit() },
+  {
+    keys: "0",
+    does: "one image pixel per screen pixel",
+    bind: ["0"],
+    run: (hands) =>
+      hands.setViewport(oneToOne(hands.getViewport(), hands.getPointer() ?? hands.stageCenter())),
+  },
+  { keys: "H", does: "hide skeletons", bind: ["h"], run: send({ type: "toggle-skeletons" }) },
+  { keys: "G", does: "show names", bind: ["g"], run: send({ type: "toggle-names" }) },
+  { keys: "Ctrl+Z", does: "undo", bind: ["Ctrl+z"], run: send({ type: "undo" }) },
+  {
+    keys: "Ctrl+Shift+Z",
+    does: "redo",
+    bind: ["Ctrl+Shift+z", "Ctrl+y"],
+    run: send({ type: "redo" }),
+  },
+  { keys: "Ctrl+S", does: "save the labels", bind: ["Ctrl+s"], run: send({ type: "save" }) },
+  { keys: "?", does: "this table", bind: ["?"], run: send({ type: "toggle-help" }) },
+];
+
+const BINDINGS = new Map<string, Run>(
+  KEY_TABLE.flatMap(({ bind, run }) => (run ? bind.map((bound) => [bound, run] as const) : [])),
+);
+
+export interface KeyLike {
+  readonly key: string;
+  readonly ctrlKey: boolean;
+  readonly metaKey: boolean;
+  readonly shiftKey: boolean;
+  readonly altKey: boolean;
+}
+
+/** The binding that a key event stands for; Ctrl is Cmd on macOS. */
+export function bindingOf(event: KeyLike): string {
+  if (event.altKey) return "";
+  const isLetter = event.key.length === 1;
+  const key = isLetter ? event.key.toLowerCase() : event.key;
+  const ctrl = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
+  // A sign such as "?" or "[" is what it is, with Shift or without.
+  const isSign = isLetter && key.toUpperCase() === key;
+  const shift = event.shiftKey && (!isSign || key === " ") ? "Shift+" : "";
+  return ctrl + shift + key;
+}
+
+/** Whether a key is one of ours. */
+export function isBound(event: KeyLike): boolean {
+  const bound = bindingOf(event);
+  return BINDINGS.has(bound) || /^[0-9]$/.test(bound);
+}
+
+export function visibilityOfPress(event: { shiftKey: boolean; button: number }): number {
+  return event.shiftKey || event.button === 2 ? 1 : 2;
+}
+
+/** The topmost point under a screen position: the active instance's before the others'. */
+export function hit(state: State, v: Viewport, at: Xy, radius = HIT_RADIUS): PointRef | null {
+  if (!state.showSkeletons) return null;
+  const active = state.doc.cursor.instance;
+  let best: PointRef | null = null;
+  let bestDistance = Number.POSITIVE_INFINITY;
+  for (const instance of state.doc.instances) {
+    if (instance.hidden) continue;
+    const found = hitPoint(v, instance.points, at, radius);
+    if (!found) continue;
+    // Between points that are equally near the active instance wins: it is drawn on top.
+    const distance = found.distance - (instance.uid === active ? radius : 0);
+    if (distance <= bestDistance) {
+      best = { instance: instance.uid, keypoint: found.keypoint };
+      bestDistance = distance;
+    }
+  }
+  return best;
+}
+
+interface Gesture {
+  readonly kind: "press" | "pan" | "box" | "none";
+  readonly start: Xy;
+  last: Xy;
+  readonly target: PointRef | null;
+  readonly visibility: number;
+  hasMoved: boolean;
+}
+
+/** Listens on the stage's root and ink; every listener ends with `signal`. */
+export function listen(
+  root: HTMLElement,
+  ink: HTMLCanvasElement,
+  hands: Hands,
+  signal: AbortSignal,
+): void {
+  let gesture: Gesture | null = null;
+  let isSpaceDown = false;
+  let digits = "";
+  let digitTimer: ReturnType<typeof setTimeout> | undefined;
+  const touches = new Map<number, Xy>();
+
+  const at = (event: { clientX: number; clientY: number }): Xy => {
+    const rect = ink.getBoundingClientRect();
+    return { x: event.clientX - rect.left, y: event.clientY - rect.top };
+  };
+
+  const choose = () => {
+    clearTimeout(digitTimer);
+    const n = Number(digits);
+    digits = "";
+    if (n > 0) hands.dispatch({ type: "choose", keypoint: n - 1 });
+  };
+
+  const typeDigit = (digit: string) => {
+    clearTimeout(digitTimer);
+    digits += digit;
+    if (digits.length >= 2) choose();
+    else {
+      hands.dispatch({ type: "hint", text: `Keypoint ${digits} …` });
+      digitTimer = setTimeout(choose, DIGIT_PAUSE);
+    }
+  };
+  signal.addEventListener("abort", () => clearTimeout(digitTimer));
+
+  root.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.target !== root || event.key === "Tab" || event.isComposing) return;
+      const bound = bindingOf(event);
+      const isDigit = /^[1-9]$/.test(bound) || (bound === "0" && digits !== "");
+      const run = isDigit ? null : BINDINGS.get(bound);
+      if (!isDigit && !run) return;
+      // Both are needed, here and the attribute on the root: see the keyboard tests.
+      event.preventDefault();
+      event.stopPropagation();
+      if (isDigit) return typeDigit(bound);
+      if (digits !== "") {
+        const pending = digits;
+        choose();
+        if (bound === "Escape" && pending) return;
+      }
+      if (bound === " ") {
+        isSpaceDown = true;
+        root.classList.add("is-panning");
+        return;
+      }
+      if (
+        event.repeat &&
+        !bound.includes("Arrow") &&
+        bound !== "Ctrl+z" &&
+        bound !== "Ctrl+Shift+z"
+      )
+        return;
+      run?.(hands, bound);
+    },
+    { signal },
+  );
+  root.addEventListener(
+    "keyup",
+    (event) => {
+      if (event.key !== " ") return;
+      isSpaceDown = false;
+      root.classList.remove("is-panning");
+      if (event.target === root) event.preventDefault();
+    },
+    { signal },
+  );
+  root.addEventListener(
+    "blur",
+    () => {
+      isSpaceDown = false;
+      root.classList.remove("is-panning");
+    },
+    { signal },
+  );
+
+  const pinch = (before: readonly Xy[], after: readonly Xy[]) => {
+    const [a, b] = before as [Xy, Xy];
+    const [c, d] = after as [Xy, Xy];
+    const mid = (p: Xy, q: Xy) => ({ x: (p.x + q.x) / 2, y: (p.y + q.y) / 2 });
+    const gap = (p: Xy, q: Xy) => Math.max(1, Math.hypot(p.x - q.x, p.y - q.y));
+    const from = mid(a, b);
+    const to = mid(c, d);
+    const zoomed = zoomAbout(hands.getViewport(), gap(c, d) / gap(a, b), from);
+    hands.setViewport(pan(zoomed, to.x - from.x, to.y - from.y));
+  };
+
+  ink.addEventListener(
+    "pointerdown",
+    (event) => {
+      const where = at(event);
+      root.focus({ preventScroll: true });
+      event.preventDefault();
+      try {
+        ink.setPointerCapture(event.pointerId);
+      } catch {
+        // A pointer that is gone already (a synthetic event) cannot be captured; nothing is lost.
+      }
+      hands.setPointer(where);
+      if (event.pointerType === "touch") {
+        touches.set(event.pointerId, where);
+        if (touches.size > 1) {
+          gesture = null;
+          hands.dispatch({ type: "press", press: null });
+          hands.dispatch({ type: "drag", drag: null });
+          return;
+        }
+      }
+      if (gesture) return;
+      const state = hands.getState();
+      const v = hands.getViewport();
+      const none = { start: where, last: where, target: null, visibility: 2, hasMoved: false };
+      if (event.button === 1 || (event.button === 0 && isSpaceDown)) {
+        gesture = { ...none, kind: "pan" };
+        return;
+      }
+      if (event.button !== 0 && event.button !== 2) return;
+      if (!hands.isReady()) {
+        hands.dispatch({ type: "hint", text: "The next image is on its way." });
+        return;
+      }
+      const p = toImage(v, where);
+      if (state.isBoxMode) {
+        gesture = { ...none, kind: "box" };
+        hands.dispatch({ type: "box-draft", draft: { x0: p.x, y0: p.y, x1: p.x, y1: p.y } });
+        return;
+      }
+      const radius = event.pointerType === "touch" ? TOUCH_HIT_RADIUS : HIT_RADIUS;
+      const target = hit(state, v, where, radius);
+      if ((event.ctrlKey || event.metaKey) && event.button === 0) {
+        gesture = { ...none, kind: target ? "press" : "none", target, visibility: 0 };
+        if (target) hands.dispatch({ type: "select", target });
+        else hands.dispatch({ type: "hint", text: "There is no point to select here." });
+        return;
+      }
+      const visibility = visibilityOfPress(event);
+      gesture = { ...none, kind: "press", target, visibility };
+      hands.dispatch({ type: "press", press: { x: p.x, y: p.y, visibility } });
+    },
+    { signal },
+  );
+
+  ink.addEventListener(
+    "pointermove",
+    (event) => {
+      const where = at(event);
+      if (event.pointerType === "touch" && touches.has(event.pointerId)) {
+        const before = [...touches.values()];
+        touches.set(event.pointerId, where);
+        if (touches.size === 2) {
+          pinch(before, [...touches.values()]);
+          return;
+        }
+      }
+      hands.setPointer(where);
+      if (!gesture) return;
+      const moved = Math.hypot(where.x - gesture.start.x, where.y - gesture.start.y);
+      if (moved > CLICK_SLOP) gesture.hasMoved = true;
+      const v = hands.getViewport();
+      const p = toImage(v, where);
+      if (gesture.kind === "pan") {
+        hands.setViewport(pan(v, where.x - gesture.last.x, where.y - gesture.last.y));
+      } else if (gesture.kind === "box") {
+        const from = toImage(v, gesture.start);
+        hands.dispatch({ type: "box-draft", draft: { x0: from.x, y0: from.y, x1: p.x, y1: p.y } });
+      } else if (gesture.kind === "press" && gesture.hasMoved) {
+        if (gesture.target) {
+          // The point moves by as much as the pointer: it does not jump to the cursor.
+          const instance = hands.getState().doc.byUid.get(gesture.target.instance);
+          if (instance) {
+            const i = 3 * gesture.target.keypoint;
+            const x = (instance.points[i] as number) + (where.x - gesture.start.x) / v.scale;
+            const y = (instance.points[i + 1] as number) + (where.y - gesture.start.y) / v.scale;
+            hands.dispatch({ type: "drag", drag: { target: gesture.target, x, y } });
+          }
+        } else if (gesture.visibility) {
+          hands.dispatch({ type: "press", press: { ...p, visibility: gesture.visibility } });
+        }
+      }
+      gesture.last = where;
+    },
+    { signal },
+  );
+
+  const end = (event: PointerEvent, isCancelled: boolean) => {
+    touches.delete(event.pointerId);
+    const done = gesture;
+    gesture = null;
+    if (!done) return;
+    const where = at(event);
+    const state = hands.getState();
+    const v = hands.getViewport();
+    if (isCancelled) {
+      hands.dispatch({ type: "press", press: null });
+      hands.dispatch({ type: "drag", drag: null });
+      hands.dispatch({ type: "box-draft", draft: null });
+    } else if (done.kind === "box") {
+      const draft = state.boxDraft;
+      hands.dispatch({ type: "box-draft", draft: null });
+      if (draft) finishBox(hands, draft);
+    } else if (done.kind === "press" && state.drag) {
+      hands.dispatch({ type: "drop" });
+    } else if (done.kind === "press" && done.visibility && state.press) {
+      const moved = Math.hypot(where.x - done.start.x, where.y - done.start.y);
+      if (moved > STRAY_SLOP) {
+        hands.dispatch({ type: "press", press: null });
+        hands.dispatch({
+          type: "hint",
+          text: "Nothing placed: click without moving. To pan, hold Space and drag.",
+        });
+        return;
+      }
+      const p = toImage(v, moved > CLICK_SLOP ? where : done.start);
+      hands.dispatch({
+        type: "place",
+        x: p.x,
+        y: p.y,
+        visibility: done.visibility,
+        uid: hands.newUid(),
+      });
+    }
+  };
+  ink.addEventListener("pointerup", (event) => end(event, false), { signal });
+  ink.addEventListener("pointercancel", (event) => end(event, true), { signal });
+  ink.addEventListener(
+    "pointerleave",
+    () => {
+      if (!gesture) hands.setPointer(null);
+    },
+    { signal },
+  );
+  ink.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
+  ink.addEventListener(
+    "wheel",
+    (event) => {
+      const isFocused = root.contains(root.ownerDocument.activeElement);
+      if (!isFocused && !event.ctrlKey) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const unit = event.deltaMode === 1 ? 33 : event.deltaMode === 2 ? 400 : 1;
+      const delta = Math.max(-300, Math.min(300, event.deltaY * unit));
+      // A pinch on a touchpad comes as small steps of a wheel with Ctrl.
+      const strength = event.ctrlKey && Math.abs(event.deltaY) < 50 ? 5 : 1;
+      const factor = NOTCH ** ((-delta * strength) / 100);
+      hands.setViewport(zoomAbout(hands.getViewport(), factor, at(event)));
+    },
+    { signal, passive: false },
+  );
+}
+
+function finishBox(hands: Hands, draft: { x0: number; y0: number; x1: number; y1: number }): void {
+  const image = hands.getState().scene.image;
+  if (!image) return;
+  const clamp = (value: number, max: number) => Math.min(max, Math.max(0, value));
+  const x0 = clamp(Math.min(draft.x0, draft.x1), image.width);
+  const x1 = clamp(Math.max(draft.x0, draft.x1), image.width);
+  const y0 = clamp(Math.min(draft.y0, draft.y1), image.height);
+  const y1 = clamp(Math.max(draft.y0, draft.y1), image.height);
+  if (x1 - x0 < 1 || y1 - y0 < 1) {
+    hands.dispatch({
+      type: "hint",
+      text: "The box was smaller than one pixel: drag a larger one.",
+    });
+    return;
+  }
+  const bbox: BBox = [x0, y0, x1 - x0, y1 - y0];
+  hands.dispatch({ type: "box", bbox, uid: hands.newUid() });
+}

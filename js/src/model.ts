@@ -1,0 +1,217 @@
+/**
+ * The contract with Python: trait names and types, message kinds.
+ *
+ * Every name that crosses the wire is written here and in `kpwidget/widget/stage.py`, nowhere else;
+ * `tests/widget/test_contract.py` compares the two lists. Defaults are Python's.
+ */
+
+/** x, y in image pixels and the visibility flag of every keypoint: `[x0, y0, v0, x1, y1, v1, ...]`. */
+export type FlatPoints = readonly number[];
+
+export type BBox = readonly [x: number, y: number, width: number, height: number];
+
+export interface SceneInstance {
+  readonly uid: string;
+  /** Position in the `categories` trait. */
+  readonly category: number;
+  /** Number in its image, from 0: chooses the colour. */
+  readonly ordinal: number;
+  readonly points: FlatPoints;
+  readonly finished: boolean;
+  /** Only a box that was given or drawn; a derived one follows from the points. */
+  readonly bbox: BBox | null;
+  readonly hidden: boolean;
+  readonly locked: boolean;
+}
+
+/** What the next click does: `instance` null starts a new one; `keypoint` null too. */
+export interface Cursor {
+  readonly category: number;
+  readonly instance: string | null;
+  readonly keypoint: number | null;
+}
+
+/** An edit, named by who sent it and its number there. */
+export type Token = readonly [client: string, seq: number];
+
+export interface UndoTop {
+  readonly label: string;
+  readonly token: Token | null;
+}
+
+export interface SceneImage {
+  readonly index: number;
+  readonly count: number;
+  readonly name: string;
+  readonly width: number;
+  readonly height: number;
+  readonly status: "unlabeled" | "started" | "done";
+  readonly note: string;
+  readonly error: string;
+}
+
+export interface Scene {
+  readonly version: number;
+  readonly dataset: string;
+  readonly image: SceneImage | null;
+  readonly cursor: Cursor;
+  readonly instances: readonly SceneInstance[];
+  readonly done: number;
+  readonly undo: UndoTop | null;
+  readonly redo: UndoTop | null;
+  readonly saved: { readonly state: "memory" | "saved" | "changed"; readonly text: string };
+}
+
+export interface Category {
+  readonly name: string;
+  readonly keypoints: readonly string[];
+  /** Pairs of 0-based keypoint indices. */
+  readonly edges: readonly (readonly [number, number])[];
+  readonly colors: readonly string[];
+  readonly sides: readonly ("left" | "right" | null)[];
+  /** Where the schema figure puts each keypoint, in [0, 1], y down. */
+  readonly layout: readonly (readonly [number, number])[];
+}
+
+/** Colours, radii and line widths (CSS px), the same for both painters. */
+export interface Look {
+  readonly instanceColors: readonly string[];
+  readonly halo: string;
+  readonly haloAlpha: number;
+  readonly haloWidth: number;
+  readonly radius: number;
+  readonly activeRadius: number;
+  readonly ringWidth: number;
+  readonly edgeWidth: number;
+  readonly activeEdgeWidth: number;
+  readonly edgeHaloWidth: number;
+  readonly boxWidth: number;
+}
+
+/** Scale in CSS px per image px; the image point (x, y) lies at (tx + scale x, ty + scale y). */
+export type WireViewport = readonly [scale: number, tx: number, ty: number];
+
+export interface Traits {
+  scene: Scene;
+  categories: readonly Category[];
+  look: Look;
+  poster: DataView | null;
+  height: number;
+  /** image, detail, skeletons, active, source: "IPY_MODEL_<id>". */
+  canvases: readonly string[];
+}
+
+export const TRAITS = ["scene", "categories", "look", "poster", "height", "canvases"] as const;
+
+/** The cursor after an edit: category, instance, keypoint. */
+export type WireCursor = readonly [number, string | null, number | null];
+
+export type EditBody =
+  | {
+      op: "point";
+      image: number;
+      instance: string;
+      keypoint: number;
+      x: number;
+      y: number;
+      visibility: number;
+      next: WireCursor;
+      /** The instance does not exist yet. */
+      new?: boolean;
+      /** The instance is finished with this. */
+      finish?: boolean;
+    }
+  | {
+      op: "box";
+      image: number;
+      instance: string;
+      bbox: BBox | null;
+      next: WireCursor;
+      new?: boolean;
+    }
+  | { op: "remove"; image: number; instance: string; next: WireCursor }
+  | { op: "finish"; image: number; instance: string; next: WireCursor }
+  | { op: "skip"; image: number; next: WireCursor }
+  | { op: "cursor"; image: number; next: WireCursor }
+  | { op: "status"; image: number; done: boolean }
+  | { op: "flags"; image: number; instance: string; hidden?: boolean; locked?: boolean }
+  | { op: "goto"; to: number | string }
+  | { op: "undo" }
+  | { op: "redo" }
+  | { op: "save" };
+
+export type WireEdit = EditBody & { seq: number };
+
+export const OPS = [
+  "point",
+  "box",
+  "remove",
+  "finish",
+  "skip",
+  "cursor",
+  "status",
+  "flags",
+  "goto",
+  "undo",
+  "redo",
+  "save",
+] as const;
+
+export type ToPython =
+  /** A view is there; `blank`: nothing has been painted in this page yet. */
+  | { kind: "hello"; client: string; blank: boolean }
+  /** Numbered edits; every number up to `base` has been acknowledged already. */
+  | { kind: "edits"; client: string; base: number; edits: readonly WireEdit[] }
+  | {
+      kind: "viewport";
+      client: string;
+      rev: number;
+      /** Index of the image that the viewport is for. */
+      image: number;
+      viewport: WireViewport;
+      dpr: number;
+      w: number;
+      h: number;
+    };
+
+/** Sent before the draw batch that carries the number `paint`. */
+export interface Painting {
+  readonly kind: "painting";
+  readonly client: string;
+  readonly rev: number;
+  readonly paint: number;
+  readonly layers: readonly LayerName[];
+  readonly viewport: WireViewport;
+  readonly dpr: number;
+  readonly w: number;
+  readonly h: number;
+  readonly version: number;
+  /** Size of the encoded picture on the image layer; null when it could not be read. */
+  readonly picture: readonly [number, number] | null;
+}
+
+export type FromPython =
+  /** Everything up to `seq` is in the dataset and in scene `version`. */
+  | { kind: "ack"; client: string; seq: number; version: number }
+  | { kind: "rejected"; client: string; seq: number; why: string }
+  | Painting
+  /** Encoded picture (one buffer) that the next draw batch paints from the source canvas. */
+  | { kind: "picture"; layer: LayerName; mime: string; paint: number }
+  | { kind: "notice"; level: "info" | "error"; text: string };
+
+export const MESSAGES_TO_PYTHON = ["hello", "edits", "viewport"] as const;
+export const MESSAGES_FROM_PYTHON = ["ack", "rejected", "painting", "picture", "notice"] as const;
+
+export const LAYERS = ["image", "detail", "skeletons", "active"] as const;
+export type LayerName = (typeof LAYERS)[number];
+
+/** The part of anywidget's model that kpwidget uses. */
+export interface Model {
+  get<K extends keyof Traits>(name: K): Traits[K];
+  send(content: ToPython): void;
+  on(event: "msg:custom", callback: (message: FromPython, buffers: DataView[]) => void): void;
+  on(event: string, callback: () => void): void;
+  off(event: string, callback: unknown): void;
+  // biome-ignore lint/suspicious/noExplicitAny: the widget manager is ipywidgets' own, untyped here
+  widget_manager: any;
+}

@@ -1,0 +1,537 @@
+/** The controls around the stage: toolbar, label stack, keypoint list, schema figure, help. */
+
+import { KEY_TABLE } from "./input";
+import type { Category, Look, SceneInstance } from "./model";
+import {
+  type Action,
+  activeInstance,
+  categoryOf,
+  countLabeled,
+  nextName,
+  type State,
+  visibilityOf,
+} from "./state";
+
+const SVG = "http://www.w3.org/2000/svg";
+
+type Attributes = Record<string, string>;
+
+/** An element with attributes and children; text becomes text, never markup. */
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes: Attributes = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+function svg(tag: string, attributes: Attributes = {}, ...children: Node[]): SVGElement {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** Outlines of the icons, drawn in a box of 16 x 16. */
+const ICONS = {
+  previous: "M10 3 5 8l5 5",
+  next: "M6 3l5 5-5 5",
+  undo: "M5 3 2 6l3 3M2 6h7a4 4 0 0 1 0 8H6",
+  redo: "M11 3l3 3-3 3M14 6H7a4 4 0 0 0 0 8h3",
+  fit: "M2 6V2h4M10 2h4v4M14 10v4h-4M6 14H2v-4",
+  one: "M3 5l2-1.5V12M11 5l2-1.5V12M8.5 6.5v.1M8.5 10v.1",
+  contrast: "M8 2a6 6 0 1 0 0 12A6 6 0 1 0 8 2M8 2v12M8 5h4.5M8 8h6M8 11h4.5",
+  names: "M2 4h7l5 4-5 4H2zM5 8h.1",
+  skeleton: "M8 3v5M4 6h8M8 8l-3 5M8 8l3 5",
+  help: "M5.5 6a2.5 2.5 0 1 1 3.6 2.2c-.8.4-1.1.9-1.1 1.8M8 12.6v.1",
+  eye: "M1.5 8S4 3.8 8 3.8 14.5 8 14.5 8 12 12.2 8 12.2 1.5 8 1.5 8M8 6.2a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 1 0 0-3.6",
+  eyeOff: "M2 2l12 12M1.5 8S4 3.8 8 3.8c4 0 6.500 4.2 6.500 4.2S12 12.2 8 12.2 1.500 8 1.500 8",
+  lock: "M4 7h8v6H4zM5.500 7V5a2.500 2.500 0 0 1 5 0v2",
+  unlock: "M4 7h8v6H4zM5.500 7V5a2.500 2.500 0 0 1 4.800-1",
+  remove: "M3 4.500h10M6.500 4.500V3h3v1.500M4.500 4.500l.6 8.500h5.800l.6-8.500",
+  close: "M4 4l8 8M12 4l-8 8",
+} as const;
+
+function icon(name: keyof typeof ICONS): SVGElement {
+  return svg(
+    "svg",
+    { viewBox: "0 0 16 16", width: "16", height: "16", "aria-hidden": "true" },
+    svg("path", { d: ICONS[name] }),
+  );
+}
+
+function button(name: keyof typeof ICONS, title: string, className = ""): HTMLButtonElement {
+  return h(
+    "button",
+    { type: "button", class: `kpwidget-button ${className}`, title, "aria-label": title },
+    icon(name),
+  );
+}
+
+/** Writes text only where it differs: untouched nodes keep their selection and cost nothing. */
+function setText(element: Element, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function setAttribute(element: Element, name: string, value: string): void {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+const FLAGS = ["unlabeled", "occluded", "visible"] as const;
+
+export interface PanelEvents {
+  dispatch(action: Action): void;
+  fit(): void;
+  oneToOne(): void;
+  /** Gives the keyboard back to the stage after a click on a control. */
+  focus(): void;
+}
+
+export interface Panel {
+  readonly toolbar: HTMLElement;
+  readonly side: HTMLElement;
+  readonly help: HTMLElement;
+  render(state: State, isBusy: boolean): void;
+}
+
+export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal): Panel {
+  const { dispatch } = events;
+  const onClick = (element: HTMLElement, run: () => void) =>
+    element.addEventListener(
+      "click",
+      (event) => {
+        run();
+        // A click by mouse hands the keyboard back; one by Enter or Space stays on the control.
+        if (event.detail > 0) events.focus();
+      },
+      { signal },
+    );
+
+  // -- toolbar ---------------------------------------------------------------------------------
+  const category = h("select", { class: "kpwidget-category", title: "Category of new instances" });
+  category.addEventListener(
+    "change",
+    () => {
+      dispatch({ type: "category", category: Number(category.value) });
+      events.focus();
+    },
+    { signal },
+  );
+  const previous = button("previous", "Previous image (P)");
+  const next = button("next", "Next image (N)");
+  onClick(previous, () => dispatch({ type: "goto", to: "previous" }));
+  onClick(next, () => dispatch({ type: "goto", to: "next" }));
+  const jump = h("input", {
+    class: "kpwidget-jump",
+    type: "text",
+    title: "Go to an image: its number, or a part of its name, and Enter",
+    "aria-label": "Go to an image: its number or a part of its name",
+    spellcheck: "false",
+    autocomplete: "off",
+  });
+  jump.addEventListener(
+    "keydown",
+    (event) => {
+      event.stopPropagation();
+      if (event.key === "Enter" && jump.value.trim()) {
+        event.preventDefault();
+        dispatch({ type: "goto", to: jump.value.trim() });
+        events.focus();
+      } else if (event.key === "Escape") {
+        event.preventDefault();
+        events.focus();
+      }
+    },
+    { signal },
+  );
+  jump.addEventListener("focus", () => jump.select(), { signal });
+  const count = h("span", { class: "kpwidget-count" });
+  const name = h("span", { class: "kpwidget-name" });
+  const undo = button("undo", "Undo (Ctrl+Z)");
+  const redo = button("redo", "Redo (Ctrl+Shift+Z)");
+  onClick(undo, () => dispatch({ type: "undo" }));
+  onClick(redo, () => dispatch({ type: "redo" }));
+  const fit = button("fit", "Fit the image (F)");
+  const one = button("one", "One image pixel per screen pixel (0)");
+  onClick(fit, events.fit);
+  onClick(one, events.oneToOne);
+  const skeletons = button("skeleton", "Show skeletons (H)");
+  const names = button("names", "Show names (G)");
+  onClick(skeletons, () => dispatch({ type: "toggle-skeletons" }));
+  onClick(names, () => dispatch({ type: "toggle-names" }));
+  const contrastButton = button("contrast", "Brightness and contrast");
+  const range = (label: string) => {
+    const input = h("input", { type: "range", min: "0.2", max: "3", step: "0.05", value: "1" });
+    input.addEventListener(
+      "input",
+      () =>
+        dispatch({
+          type: "filter",
+          brightness: Number(brightness.input.value),
+          contrast: Number(contrast.input.value),
+        }),
+      { signal },
+    );
+    return { input, row: h("label", {}, h("span", {}, label), input) };
+  };
+  const brightness = range("Brightness");
+  const contrast = range("Contrast");
+  const reset = h("button", { type: "button", class: "kpwidget-reset" }, "Reset");
+  onClick(reset, () => {
+    brightness.input.value = "1";
+    contrast.input.value = "1";
+    dispatch({ type: "filter", brightness: 1, contrast: 1 });
+  });
+  const filter = h("div", { class: "kpwidget-filter" }, brightness.row, contrast.row, reset);
+  filter.hidden = true;
+  onClick(contrastButton, () => {
+    filter.hidden = !filter.hidden;
+    setAttribute(contrastButton, "aria-expanded", String(!filter.hidden));
+  });
+  const done = h("input", { type: "checkbox" });
+  done.addEventListener(
+    "change",
+    () => {
+      dispatch({ type: "toggle-done" });
+      events.focus();
+    },
+    { signal },
+  );
+  const progress = h("span", { class: "kpwidget-progress" });
+  const saved = h("span", { class: "kpwidget-saved" });
+  const help = button("help", "Keys (?)");
+  onClick(help, () => dispatch({ type: "toggle-help" }));
+  const toolbar = h(
+    "div",
+    { class: "kpwidget-toolbar", role: "toolbar", "aria-label": "Annotator" },
+    h("span", { class: "kpwidget-group" }, category),
+    h("span", { class: "kpwidget-group" }, previous, jump, count, next),
+    name,
+    h("span", { class: "kpwidget-group" }, undo, redo),
+    h("span", { class: "kpwidget-group" }, fit, one),
+    h(
+      "span",
+      { class: "kpwidget-group kpwidget-popover" },
+      skeletons,
+      names,
+      contrastButton,
+      filter,
+    ),
+    h(
+      "span",
+      { class: "kpwidget-group kpwidget-right" },
+      h("label", { class: "kpwidget-done", title: "Image done (D)" }, done, "done"),
+      progress,
+      saved,
+      help,
+    ),
+  );
+
+  // -- label stack -----------------------------------------------------------------------------
+  const stack = h("div", { class: "kpwidget-stack", role: "listbox", "aria-label": "Instances" });
+  const stackEmpty = h("div", { class: "kpwidget-empty" }, "No instance yet: click in the image.");
+  const stackRows = new Map<string, ReturnType<typeof makeStackRow>>();
+
+  function makeStackRow(uid: string) {
+    const swatch = h("span", { class: "kpwidget-swatch" });
+    const title = h("span", { class: "kpwidget-row-title" });
+    const counted = h("span", { class: "kpwidget-row-count" });
+    const eye = button("eye", "Hide this instance");
+    const lock = button("unlock", "Lock this instance");
+    const remove = button("remove", "Remove this instance (Delete)");
+    const element = h(
+      "div",
+      { class: "kpwidget-row", role: "option", tabindex: "0", "data-instance": uid },
+      swatch,
+      title,
+      counted,
+      eye,
+      lock,
+      remove,
+    );
+    const flags = { hidden: false, locked: false };
+    element.addEventListener(
+      "click",
+      (event) => {
+        if ((event.target as Element).closest("button")) return;
+        dispatch({ type: "activate", instance: uid });
+        events.focus();
+      },
+      { signal },
+    );
+    element.addEventListener(
+      "keydown",
+      (event) => {
+        if (event.target !== element || (event.key !== "Enter" && event.key !== " ")) return;
+        event.preventDefault();
+        event.stopPropagation();
+        dispatch({ type: "activate", instance: uid });
+      },
+      { signal },
+    );
+    onClick(eye, () => dispatch({ type: "flags", instance: uid, hidden: !flags.hidden }));
+    onClick(lock, () => dispatch({ type: "flags", instance: uid, locked: !flags.locked }));
+    onClick(remove, () => dispatch({ type: "remove", instance: uid }));
+    let shownEye = "";
+    let shownLock = "";
+    return {
+      element,
+      update(instance: SceneInstance, n: number, kind: Category, isActive: boolean) {
+        flags.hidden = instance.hidden;
+        flags.locked = instance.locked;
+        const color = look.instanceColors[instance.ordinal % look.instanceColors.length] as string;
+        if (swatch.style.backgroundColor !== color) swatch.style.backgroundColor = color;
+        setText(title, `${kind.name} ${n}`);
+        setText(counted, `${countLabeled(instance)}/${kind.keypoints.length}`);
+        setAttribute(element, "aria-selected", String(isActive));
+        element.classList.toggle("is-active", isActive);
+        element.classList.toggle("is-unfinished", !instance.finished);
+        element.classList.toggle("is-hidden", instance.hidden);
+        const eyeIcon = instance.hidden ? "eyeOff" : "eye";
+        if (shownEye !== eyeIcon) {
+          shownEye = eyeIcon;
+          eye.replaceChildren(icon(eyeIcon));
+          eye.title = instance.hidden ? "Show this instance" : "Hide this instance";
+          eye.setAttribute("aria-label", eye.title);
+        }
+        const lockIcon = instance.locked ? "lock" : "unlock";
+        if (shownLock !== lockIcon) {
+          shownLock = lockIcon;
+          lock.replaceChildren(icon(lockIcon));
+          lock.title = instance.locked ? "Unlock this instance" : "Lock this instance";
+          lock.setAttribute("aria-label", lock.title);
+        }
+      },
+    };
+  }
+
+  function renderStack(state: State): void {
+    const { instances } = state.doc;
+    const alive = new Set(instances.map((instance) => instance.uid));
+    for (const [uid, row] of stackRows) {
+      if (alive.has(uid)) continue;
+      row.element.remove();
+      stackRows.delete(uid);
+    }
+    stackEmpty.hidden = instances.length > 0;
+    let at: ChildNode | null = stack.firstChild;
+    for (const [i, instance] of instances.entries()) {
+      const kind = state.categories[instance.category];
+      if (!kind) continue;
+      let row = stackRows.get(instance.uid);
+      if (!row) {
+        row = makeStackRow(instance.uid);
+        stackRows.set(instance.uid, row);
+      }
+      const isActive = instance.uid === state.doc.cursor.instance;
+      const wasActive = row.element.classList.contains("is-active");
+      row.update(instance, i + 1, kind, isActive);
+      if (row.element !== at) stack.insertBefore(row.element, at);
+      else at = at.nextSibling;
+      if (isActive && !wasActive) scrollIntoBox(stack, row.element);
+    }
+  }
+
+  // -- keypoint list ---------------------------------------------------------------------------
+  const keypoints = h("div", {
+    class: "kpwidget-keypoints",
+    role: "listbox",
+    "aria-label": "Keypoints",
+  });
+  let listed: Category | null = null;
+  let keypointRows: { element: HTMLElement; flag: HTMLElement }[] = [];
+
+  function renderKeypoints(state: State): void {
+    const kind = categoryOf(state) ?? null;
+    if (kind !== listed) {
+      listed = kind;
+      keypointRows = (kind?.keypoints ?? []).map((label, k) => {
+        const side = kind?.sides[k] ?? "none";
+        const dot = h("span", { class: "kpwidget-dot", "data-side": side });
+        dot.style.setProperty("--color", kind?.colors[k] as string);
+        const flag = h("span", { class: "kpwidget-flag" });
+        const element = h(
+          "div",
+          { class: "kpwidget-row", role: "option", tabindex: "-1", "data-keypoint": label },
+          h("span", { class: "kpwidget-number" }, String(k + 1)),
+          dot,
+          h("span", { class: "kpwidget-row-title" }, label),
+          flag,
+        );
+        element.title = label;
+        onClick(element, () => dispatch({ type: "choose", keypoint: k }));
+        return { element, flag };
+      });
+      keypoints.replaceChildren(...keypointRows.map((row) => row.element));
+    }
+    const active = activeInstance(state);
+    const chosen = nextName(state);
+    const isNew = state.doc.cursor.keypoint === null;
+    for (const [k, row] of keypointRows.entries()) {
+      const visibility = active ? visibilityOf(active, k) : 0;
+      const isNext = k === chosen && !isNew;
+      const wasNext = row.element.classList.contains("is-next");
+      setAttribute(row.element, "data-visibility", String(visibility));
+      setText(row.flag, FLAGS[visibility] ?? "");
+      setAttribute(row.element, "aria-selected", String(isNext));
+      row.element.classList.toggle("is-next", isNext);
+      row.element.classList.toggle("is-selected", state.selected?.keypoint === k);
+      if (isNext && !wasNext) scrollIntoBox(keypoints, row.element);
+    }
+  }
+
+  // -- schema figure ---------------------------------------------------------------------------
+  const figure = h("div", { class: "kpwidget-figure" });
+  let figured: Category | null = null;
+  let dots: SVGElement[] = [];
+
+  function renderFigure(state: State): void {
+    const kind = categoryOf(state) ?? null;
+    if (kind !== figured) {
+      figured = kind;
+      dots = [];
+      const root = svg("svg", {
+        viewBox: "-8 -8 116 116",
+        role: "img",
+        "aria-label": "Schema: the next keypoint is lit",
+      });
+      const place = (k: number) => {
+        const [x, y] = kind?.layout[k] ?? [0.5, 0.5];
+        return { x: String(100 * x), y: String(100 * y) };
+      };
+      for (const [a, b] of kind?.edges ?? []) {
+        const [p, q] = [place(a), place(b)];
+        root.append(svg("line", { x1: p.x, y1: p.y, x2: q.x, y2: q.y }));
+      }
+      const radius = (kind?.keypoints.length ?? 0) > 40 ? "1.6" : "3";
+      for (const [k, label] of (kind?.keypoints ?? []).entries()) {
+        const p = place(k);
+        const title = svg("title");
+        title.textContent = label;
+        const dot = svg("circle", { cx: p.x, cy: p.y, r: radius }, title);
+        dot.style.setProperty("--color", kind?.colors[k] as string);
+        dot.addEventListener(
+          "click",
+          () => {
+            dispatch({ type: "choose", keypoint: k });
+            events.focus();
+          },
+          { signal },
+        );
+        dots.push(dot);
+        root.append(dot);
+      }
+      figure.replaceChildren(root);
+    }
+    const active = activeInstance(state);
+    const chosen = nextName(state);
+    for (const [k, dot] of dots.entries()) {
+      const isPlaced = active !== null && visibilityOf(active, k) > 0;
+      dot.classList.toggle("is-next", k === chosen);
+      dot.classList.toggle("is-placed", isPlaced && state.doc.cursor.keypoint !== null);
+    }
+  }
+
+  const side = h(
+    "div",
+    { class: "kpwidget-side" },
+    h("div", { class: "kpwidget-heading" }, "Instances"),
+    h("div", { class: "kpwidget-stack-box" }, stack, stackEmpty),
+    h("div", { class: "kpwidget-heading" }, "Keypoints"),
+    keypoints,
+    figure,
+  );
+
+  // -- help ------------------------------------------------------------------------------------
+  const closeHelp = button("close", "Close (?)");
+  onClick(closeHelp, () => dispatch({ type: "toggle-help", isOpen: false }));
+  const helpBox = h(
+    "div",
+    { class: "kpwidget-help", role: "dialog", "aria-label": "Keys" },
+    h("div", { class: "kpwidget-help-head" }, h("strong", {}, "Keys and gestures"), closeHelp),
+    h(
+      "dl",
+      {},
+      ...KEY_TABLE.filter((row) => row.keys !== "").map((row) =>
+        h("div", {}, h("dt", {}, row.keys), h("dd", {}, row.does)),
+      ),
+    ),
+  );
+  helpBox.hidden = true;
+
+  let shownCategories: readonly Category[] | null = null;
+  let shownIndex = -1;
+
+  return {
+    toolbar,
+    side,
+    help: helpBox,
+    render(state, isBusy) {
+      if (shownCategories !== state.categories) {
+        shownCategories = state.categories;
+        category.replaceChildren(
+          ...state.categories.map((kind, i) => h("option", { value: String(i) }, kind.name)),
+        );
+      }
+      const at = String(state.doc.cursor.category);
+      if (category.value !== at) category.value = at;
+      category.disabled = state.categories.length < 2;
+      const image = state.scene.image;
+      if (image && shownIndex !== image.index) {
+        shownIndex = image.index;
+        jump.value = String(image.index + 1);
+      } else if (
+        image &&
+        document.activeElement !== jump &&
+        jump.value !== String(image.index + 1)
+      ) {
+        jump.value = String(image.index + 1);
+      }
+      setText(count, `/ ${image?.count ?? 0}`);
+      setText(name, image?.name ?? "");
+      setAttribute(
+        name,
+        "title",
+        [image?.name ?? "", image?.note ?? ""].filter(Boolean).join("\n"),
+      );
+      previous.disabled = !image || image.index === 0;
+      next.disabled = !image || image.index === image.count - 1;
+      undo.disabled = state.undoStack.length === 0 && !state.scene.undo;
+      redo.disabled = state.redoStack.length === 0 && !state.scene.redo;
+      undo.title = state.scene.undo ? `Undo: ${state.scene.undo.label} (Ctrl+Z)` : "Undo (Ctrl+Z)";
+      setAttribute(skeletons, "aria-pressed", String(state.showSkeletons));
+      setAttribute(names, "aria-pressed", String(state.showNames));
+      if (done.checked !== state.doc.isDone) done.checked = state.doc.isDone;
+      const wasDone = image?.status === "done" ? 1 : 0;
+      const nDone = state.scene.done + (state.doc.isDone ? 1 : 0) - wasDone;
+      setText(progress, `${nDone} of ${image?.count ?? 0} images done`);
+      const waiting = state.pending.filter((entry) => entry.version === null).length;
+      const text = !state.isConnected
+        ? `kernel gone, ${waiting} kept here`
+        : isBusy
+          ? `kernel busy, ${waiting} waiting`
+          : state.scene.saved.text;
+      setText(saved, text);
+      setAttribute(
+        saved,
+        "data-state",
+        state.isConnected ? (isBusy ? "busy" : state.scene.saved.state) : "gone",
+      );
+      if (helpBox.hidden === state.isHelpOpen) helpBox.hidden = !state.isHelpOpen;
+      renderStack(state);
+      renderKeypoints(state);
+      renderFigure(state);
+    },
+  };
+}
+
+/** Scrolls inside its own box only: `scrollIntoView` would move the notebook. */
+function scrollIntoBox(box: HTMLElement, row: HTMLElement): void {
+  const top = row.offsetTop - box.offsetTop;
+  if (top < box.scrollTop) box.scrollTop = top;
+  else if (top + row.offsetHeight > box.scrollTop + box.clientHeight)
+    box.scrollTop = top + row.offsetHeight - box.clientHeight;
+}

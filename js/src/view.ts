@@ -1,0 +1,276 @@
+/**
+ * Draws on the ink canvas what is in progress. Decides nothing.
+ *
+ * The shapes are those of `kpwidget/widget/painter.py`, stroke for stroke: what Python has painted
+ * and what the ink shows until then must look the same.
+ */
+
+import type { Category, Look, SceneInstance } from "./model";
+import {
+  activeInstance,
+  categoryOf,
+  inkPlan,
+  nextName,
+  type State,
+  startsNewInstance,
+  visibilityOf,
+} from "./state";
+import { toScreen, type Viewport, type Xy } from "./viewport";
+
+type Ctx = CanvasRenderingContext2D;
+
+/** Hexadecimal '#rrggbb' as ipycanvas writes its styled colours. */
+export function rgba(hex: string, alpha: number): string {
+  const n = Number.parseInt(hex.slice(1), 16);
+  return `rgba(${(n >> 16) & 255}, ${(n >> 8) & 255}, ${n & 255}, ${alpha})`;
+}
+
+/** Path of a keypoint's marker: square on the left side, diamond on the right, circle between. */
+function markerPath(
+  ctx: Ctx,
+  side: "left" | "right" | null,
+  x: number,
+  y: number,
+  r: number,
+): void {
+  ctx.beginPath();
+  if (side === "left") {
+    const a = r * 0.9;
+    ctx.rect(x - a, y - a, 2 * a, 2 * a);
+  } else if (side === "right") {
+    const a = r * 1.25;
+    ctx.moveTo(x, y - a);
+    ctx.lineTo(x + a, y);
+    ctx.lineTo(x, y + a);
+    ctx.lineTo(x - a, y);
+    ctx.closePath();
+  } else {
+    ctx.arc(x, y, r, 0, 2 * Math.PI);
+  }
+}
+
+type Mark = {
+  readonly at: Xy;
+  readonly side: "left" | "right" | null;
+  readonly color: string;
+};
+
+/** In painter.py's order: circles, then squares, then diamonds. */
+const SIDES = [null, "left", "right"] as const;
+
+function fillMarks(ctx: Ctx, marks: readonly Mark[], radius: number, style: string | null): void {
+  for (const side of SIDES) {
+    for (const mark of marks) {
+      if (mark.side !== side) continue;
+      ctx.fillStyle = style ?? rgba(mark.color, 1);
+      markerPath(ctx, side, mark.at.x, mark.at.y, radius);
+      ctx.fill();
+    }
+  }
+}
+
+function strokeMarks(ctx: Ctx, marks: readonly Mark[], radius: number, style: string | null): void {
+  for (const side of SIDES) {
+    for (const mark of marks) {
+      if (mark.side !== side) continue;
+      ctx.strokeStyle = style ?? rgba(mark.color, 1);
+      markerPath(ctx, side, mark.at.x, mark.at.y, radius);
+      ctx.stroke();
+    }
+  }
+}
+
+/** Keypoints: filled when visible, a ring when occluded; all halos first. */
+function drawMarks(
+  ctx: Ctx,
+  look: Look,
+  visible: readonly Mark[],
+  occluded: readonly Mark[],
+  radius: number,
+): void {
+  const halo = rgba(look.halo, look.haloAlpha);
+  fillMarks(ctx, visible, radius + look.haloWidth, halo);
+  fillMarks(ctx, visible, radius, null);
+  ctx.lineWidth = look.ringWidth + 2 * look.haloWidth;
+  strokeMarks(ctx, occluded, radius, halo);
+  ctx.lineWidth = look.ringWidth;
+  strokeMarks(ctx, occluded, radius, null);
+}
+
+function screenPoint(v: Viewport, instance: SceneInstance, k: number): Xy {
+  return toScreen(v, {
+    x: instance.points[3 * k] as number,
+    y: instance.points[3 * k + 1] as number,
+  });
+}
+
+/** Instances as painter.py paints them on one layer: edges, boxes, keypoints. */
+export function drawInstances(
+  ctx: Ctx,
+  look: Look,
+  categories: readonly Category[],
+  v: Viewport,
+  instances: readonly SceneInstance[],
+  isActive: boolean,
+): void {
+  const halo = rgba(look.halo, look.haloAlpha);
+  const width = isActive ? look.activeEdgeWidth : look.edgeWidth;
+  const lines: [string, Xy, Xy][] = [];
+  const boxes: [string, readonly [number, number, number, number]][] = [];
+  const visible: Mark[] = [];
+  const occluded: Mark[] = [];
+  for (const instance of instances) {
+    const category = categories[instance.category];
+    if (!category) continue;
+    const tint = look.instanceColors[instance.ordinal % look.instanceColors.length] as string;
+    for (const [a, b] of category.edges)
+      if (visibilityOf(instance, a) && visibilityOf(instance, b))
+        lines.push([rgba(tint, 1), screenPoint(v, instance, a), screenPoint(v, instance, b)]);
+    if (instance.bbox) boxes.push([rgba(tint, 1), instance.bbox]);
+    for (let k = 0; k < category.keypoints.length; k++) {
+      const visibility = visibilityOf(instance, k);
+      if (!visibility) continue;
+      const mark: Mark = {
+        at: screenPoint(v, instance, k),
+        side: category.sides[k] ?? null,
+        color: category.colors[k] as string,
+      };
+      (visibility === 1 ? occluded : visible).push(mark);
+    }
+  }
+  for (const isHalo of [true, false]) {
+    ctx.lineWidth = isHalo ? width + 2 * look.edgeHaloWidth : width;
+    for (const [tint, p, q] of lines) {
+      ctx.strokeStyle = isHalo ? halo : tint;
+      ctx.beginPath();
+      ctx.moveTo(p.x, p.y);
+      ctx.lineTo(q.x, q.y);
+      ctx.stroke();
+    }
+  }
+  for (const isHalo of [true, false]) {
+    ctx.lineWidth = isHalo ? look.boxWidth + 2 * look.edgeHaloWidth : look.boxWidth;
+    for (const [tint, [x, y, w, h]] of boxes) {
+      const p = toScreen(v, { x, y });
+      ctx.strokeStyle = isHalo ? halo : tint;
+      ctx.strokeRect(p.x, p.y, w * v.scale, h * v.scale);
+    }
+  }
+  drawMarks(ctx, look, visible, occluded, isActive ? look.activeRadius : look.radius);
+}
+
+function ring(ctx: Ctx, at: Xy, radius: number): void {
+  for (const [style, width] of [
+    ["rgba(0, 0, 0, 0.8)", 3.5],
+    ["rgba(255, 255, 255, 1)", 1.5],
+  ] as const) {
+    ctx.strokeStyle = style;
+    ctx.lineWidth = width;
+    ctx.beginPath();
+    ctx.arc(at.x, at.y, radius, 0, 2 * Math.PI);
+    ctx.stroke();
+  }
+}
+
+function drawName(ctx: Ctx, name: string, at: Xy): void {
+  ctx.lineWidth = 3;
+  ctx.strokeStyle = "rgba(0, 0, 0, 0.85)";
+  ctx.strokeText(name, at.x, at.y);
+  ctx.fillStyle = "#ffffff";
+  ctx.fillText(name, at.x, at.y);
+}
+
+export interface InkInput {
+  readonly state: State;
+  readonly look: Look;
+  readonly viewport: Viewport;
+  readonly dpr: number;
+  /** Where the pointer is, in CSS px of the stage; null when it is elsewhere. */
+  readonly pointer: Xy | null;
+  readonly hovered: { instance: string; keypoint: number } | null;
+  readonly isBlank: boolean;
+  readonly isPlacing: boolean;
+}
+
+/** Repaints the ink; returns which layers it stands in for. */
+export function drawInk(
+  canvas: HTMLCanvasElement,
+  input: InkInput,
+): { hideSkeletons: boolean; hideActive: boolean } {
+  const ctx = canvas.getContext("2d");
+  if (!ctx) return { hideSkeletons: false, hideActive: false };
+  const { state, look, viewport: v, dpr, pointer } = input;
+  ctx.setTransform(1, 0, 0, 1, 0, 0);
+  ctx.clearRect(0, 0, canvas.width, canvas.height);
+  ctx.setTransform(dpr, 0, 0, dpr, 0, 0);
+  ctx.lineCap = "butt";
+  const plan = inkPlan(state, input.isBlank);
+  const activeUid = state.drag?.target.instance ?? state.doc.cursor.instance;
+  if (state.showSkeletons) {
+    const isActive = (instance: SceneInstance) => instance.uid === activeUid;
+    const others = plan.instances.filter((instance) => !isActive(instance));
+    drawInstances(ctx, look, state.categories, v, others, false);
+    drawInstances(ctx, look, state.categories, v, plan.instances.filter(isActive), true);
+  }
+
+  const active = activeInstance(state);
+  const category = categoryOf(state);
+  const next = nextName(state);
+  const color = category?.colors[next] ?? "#ffffff";
+  const target = state.press ? toScreen(v, state.press) : pointer;
+  if (category && target && input.isPlacing && !state.isBoxMode) {
+    // Thin lines to the neighbours that are placed already.
+    if (active && !startsNewInstance(state)) {
+      ctx.lineWidth = 1;
+      ctx.strokeStyle = rgba(color, 0.9);
+      for (const [a, b] of category.edges) {
+        const other = a === next ? b : b === next ? a : -1;
+        if (other < 0 || !visibilityOf(active, other)) continue;
+        const p = screenPoint(v, active, other);
+        ctx.beginPath();
+        ctx.moveTo(p.x, p.y);
+        ctx.lineTo(target.x, target.y);
+        ctx.stroke();
+      }
+    }
+    if (state.press) {
+      const mark: Mark = { at: target, side: category.sides[next] ?? null, color };
+      const isRing = state.press.visibility === 1;
+      drawMarks(ctx, look, isRing ? [] : [mark], isRing ? [mark] : [], look.activeRadius);
+    }
+  }
+
+  const selected = state.selected;
+  const selectedInstance = selected && state.doc.byUid.get(selected.instance);
+  if (selected && selectedInstance && !state.drag && state.showSkeletons) {
+    if (visibilityOf(selectedInstance, selected.keypoint))
+      ring(ctx, screenPoint(v, selectedInstance, selected.keypoint), look.activeRadius + 5);
+  }
+  const hovered = input.hovered;
+  const hoveredInstance = hovered && state.doc.byUid.get(hovered.instance);
+  ctx.font = "600 12px system-ui, sans-serif";
+  ctx.textBaseline = "middle";
+  if (hovered && hoveredInstance && !state.drag && !state.press && state.showSkeletons)
+    ring(ctx, screenPoint(v, hoveredInstance, hovered.keypoint), look.activeRadius + 3.5);
+  if (state.showNames && active && state.showSkeletons && !active.hidden) {
+    const names = categoryOf(state, active)?.keypoints ?? [];
+    for (const [k, name] of names.entries()) {
+      if (!visibilityOf(active, k)) continue;
+      const at = screenPoint(v, active, k);
+      drawName(ctx, name, { x: at.x + look.activeRadius + 5, y: at.y });
+    }
+  }
+  const box = state.boxDraft;
+  if (box) {
+    const p = toScreen(v, { x: Math.min(box.x0, box.x1), y: Math.min(box.y0, box.y1) });
+    const w = Math.abs(box.x1 - box.x0) * v.scale;
+    const h = Math.abs(box.y1 - box.y0) * v.scale;
+    ctx.lineWidth = 3;
+    ctx.strokeStyle = "rgba(0, 0, 0, 0.7)";
+    ctx.strokeRect(p.x, p.y, w, h);
+    ctx.lineWidth = 1;
+    ctx.strokeStyle = "#ffffff";
+    ctx.strokeRect(p.x, p.y, w, h);
+  }
+  return plan;
+}

@@ -1,0 +1,5 @@
+"""Widgets for the notebook."""
+
+from .annotator import Annotator
+
+__all__ = ["Annotator"]

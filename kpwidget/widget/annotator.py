@@ -1,0 +1,1162 @@
+"""The annotator: a dataset in, edits out.
+
+Three things run here. Messages from the browser are applied where they arrive: the main thread, or a
+kernel subshell. One thread per annotator (`_Publisher`) tells the browser what has changed, so that a
+burst of edits costs one repaint and everything that is sent is in one order. One more thread loads
+and encodes pictures. The dataset's lock is the only lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from .. import geometry
+from ..dataset import Change, Dataset, ImageInfo, Instance, UndoError
+from ..images import EncodedImage, ImageError
+from .painter import LAYERS, LOOK, LayerName, Painter, View, draw_poster, figures
+from .stage import OPS, Stage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+    from ..schema import Category, Schema
+
+logger = logging.getLogger(__name__)
+
+#: Space left around a fitted image, in CSS px; `fit` in js/src/viewport.ts uses the same.
+FIT_MARGIN: Final = 8.0
+#: Longest side and size of the poster.
+_POSTER_SIDE, _POSTER_BYTES = 960, 60_000
+#: Idle time before a poster is made, in seconds.
+_POSTER_AFTER = 2.0
+#: Encoded previews kept, for going back and forth.
+_KEPT_PREVIEWS = 6
+#: How many edits may wait for an earlier one before the sender is told that something is wrong.
+_MAX_HELD = 10_000
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the next click does.
+
+    Attributes
+    ----------
+    category : int
+        Position in ``dataset.categories``.
+    instance : str or None
+        The active instance; None when the next click starts a new one.
+    keypoint : int or None
+        Index of the next keypoint; None: the first one of a new instance.
+    """
+
+    category: int = 0
+    instance: str | None = None
+    keypoint: int | None = 0
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"category": self.category, "instance": self.instance, "keypoint": self.keypoint}
+
+
+class _Refused(ValueError):
+    """An edit that cannot be applied; the message is shown to the person."""
+
+
+@dataclass
+class _Client:
+    """What is known of one view in a browser: the edits applied, and those that came too early."""
+
+    applied: int = 0
+    acknowledged: int = 0
+    held: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass
+class _Picture:
+    """An encoded picture of an image, or why there is none."""
+
+    index: int
+    encoded: EncodedImage | None = None
+    width: int = 0
+    height: int = 0
+    note: str = ""
+    error: str = ""
+    is_stretched: bool = False
+
+
+@dataclass
+class _Detail:
+    """The visible region at full resolution."""
+
+    index: int
+    view: View
+    encoded: EncodedImage
+    #: x0, y0, x1, y1 in image pixels.
+    region: tuple[float, float, float, float]
+
+
+class Annotator(Stage):
+    """An annotator for the images of a dataset, as a widget.
+
+    Display it as the last line of a notebook cell. Every edit is at once in `dataset`.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Holds the images and what is labeled. Edits made by code show in the widget as well.
+    image : int or str
+        The image to start with: its position or its file name.
+    category : str or int, optional
+        The category that new instances get: its name or id. The first one by default.
+    height : int
+        Height of the picture in CSS px.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is not known.
+    ValueError
+        If the dataset has no images or no category with keypoints.
+    KeyError
+        If there is no such image or category.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        image: int | str = 0,
+        category: str | int | None = None,
+        height: int = 600,
+        **unknown: Any,
+    ) -> None:
+        if unknown:
+            raise TypeError(
+                f"Annotator got unknown keywords {sorted(unknown)}; "
+                "it takes dataset, image, category and height"
+            )
+        if not isinstance(dataset, Dataset):
+            raise TypeError(f"dataset: expected a kpwidget.Dataset, got {type(dataset).__name__}")
+        if len(dataset.images) == 0:
+            raise ValueError(
+                "the dataset has no images: make one with kpwidget.Dataset.from_images(...)"
+            )
+        if not dataset.categories:
+            raise ValueError("the dataset has no category with keypoints to label")
+        self._dataset = dataset
+        self._index = dataset.images[image].index
+        first = 0
+        if category is not None:
+            first = list(dataset.categories).index(dataset.category(category))
+        self._cursor = Cursor(category=first)
+        self._hidden: set[str] = set()
+        self._locked: set[str] = set()
+        self._clients: dict[str, _Client] = {}
+        self._leader = ""
+        self._leader_rev = 0
+        self._view: View | None = None
+        self._view_index = -1
+        self._version = 0
+        self._paint = 0
+        self._edits_since_save = 0
+        self._dirty: set[str] = {"scene", *LAYERS}
+        self._outgoing: list[dict[str, Any]] = []
+        self._picture: _Picture | None = None
+        self._detail: _Detail | None = None
+        self._has_detail = False
+        self._previews: OrderedDict[int, _Picture] = OrderedDict()
+        self._is_closed = False
+        self._unsubscribe: list[Callable[[], None]] = []
+        self._painter = Painter()
+        self._publisher = _Publisher(self)
+        self._pictures = _Pictures()
+        super().__init__(
+            height=height,
+            look=LOOK,
+            categories=[_category_to_wire(c) for c in dataset.categories],
+            canvases=list(self._painter.canvases),
+        )
+        self.layout.width = "100%"
+        with dataset.lock:
+            self._publish_scene()
+        self.on_msg(self._receive)
+        self._unsubscribe = [
+            dataset.on_change(self._on_dataset_change),
+            dataset.on_callback_error(self._on_callback_error),
+        ]
+
+    # -- what a person's code sees ------------------------------------------------------------
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset that is being labeled."""
+        return self._dataset
+
+    @property
+    def image(self) -> ImageInfo:
+        """The image that is shown."""
+        return self._dataset.images[self._index]
+
+    @property
+    def instance(self) -> Instance | None:
+        """The active instance, or None."""
+        with self._dataset.lock:
+            uid = self._cursor.instance
+            return None if uid is None else self._dataset.instance(uid)
+
+    def goto(self, image: int | str) -> None:
+        """Show another image.
+
+        Parameters
+        ----------
+        image : int or str
+            Its position or its file name.
+        """
+        with self._dataset.lock:
+            self._show(self._dataset.images[image].index)
+        self._publisher.wake()
+
+    def snapshot(self, max_side: int = 960) -> PILImage:
+        """The current image with its instances, as a still picture.
+
+        As the last line of a cell it stays in the notebook where a widget would not.
+
+        Parameters
+        ----------
+        max_side : int
+            Longest side of the picture, in pixels.
+        """
+        with self._dataset.lock:
+            index = self._index
+            parts = self._poster_parts()
+        return self._draw_still(index, parts, max_side)
+
+    def close(self) -> None:
+        """End the widget on both sides. What is labeled stays in the dataset."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._publisher.stop()
+        self._pictures.stop()
+        self._painter.close()
+        super().close()
+
+    # -- messages from the browser --------------------------------------------------------------
+
+    def _receive(self, _: Any, content: Any, buffers: Any) -> None:
+        try:
+            kind = content.get("kind") if isinstance(content, dict) else None
+            if kind == "edits":
+                self._receive_edits(content)
+            elif kind == "viewport":
+                self._receive_viewport(content)
+            elif kind == "hello":
+                self._receive_hello(content)
+            elif kind == "anywidget-command":
+                return  # anywidget's own; it has a handler of its own
+            else:
+                raise _Refused(f"unknown message {kind!r} from the browser")
+        except (ValueError, TypeError, KeyError) as error:
+            self._notify("error", f"A message from the browser was refused: {_words(error)}")
+        self._publisher.wake()
+
+    def _receive_hello(self, content: dict[str, Any]) -> None:
+        client = _text(content, "client")
+        with self._dataset.lock:
+            self._clients.setdefault(client, _Client())
+            if content.get("blank", True):
+                self._dirty |= {"scene", *LAYERS}
+                self._has_detail = False
+                # The browser that had the viewport may be gone with its page.
+                self._view = None
+            else:
+                self._dirty |= {"scene", "skeletons", "active"}
+        self._publisher.start()
+
+    def _receive_viewport(self, content: dict[str, Any]) -> None:
+        client = _text(content, "client")
+        rev = _whole(content, "rev")
+        wire = content.get("viewport")
+        if not isinstance(wire, list) or len(wire) != 3:
+            raise _Refused(f"viewport: expected [scale, tx, ty], got {wire!r}")
+        names = ("scale", "tx", "ty")
+        scale, tx, ty = (_number(dict(zip(names, wire, strict=True)), name) for name in names)
+        view = View(
+            scale, tx, ty, _number(content, "dpr"), _number(content, "w"), _number(content, "h")
+        )
+        image = _whole(content, "image")
+        with self._dataset.lock:
+            self._leader, self._leader_rev = client, rev
+            self._view, self._view_index = view, image
+            self._dirty |= {"skeletons", "active", "detail"}
+
+    def _receive_edits(self, content: dict[str, Any]) -> None:
+        """Apply edits in the order of their numbers, each once.
+
+        A view's messages may overtake one another (its first ones go to the main shell of the
+        kernel, later ones to a subshell), so an edit waits until all before it are applied.
+        """
+        name = _text(content, "client")
+        base = _whole(content, "base")
+        edits = content.get("edits")
+        if not isinstance(edits, list):
+            raise _Refused(f"edits: expected a list, got {type(edits).__name__}")
+        with self._dataset.lock:
+            client = self._clients.setdefault(name, _Client())
+            # Everything up to `base` was acknowledged: after a restart the kernel has forgotten that.
+            client.applied = max(client.applied, base)
+            for edit in edits:
+                if not isinstance(edit, dict):
+                    raise _Refused(f"edit: expected an object, got {type(edit).__name__}")
+                seq = _whole(edit, "seq")
+                if seq > client.applied:
+                    client.held[seq] = edit
+            if len(client.held) > _MAX_HELD:
+                raise _Refused(f"{len(client.held)} edits wait for edit {client.applied + 1}")
+            while (edit := client.held.pop(client.applied + 1, None)) is not None:
+                seq = client.applied + 1
+                try:
+                    self._apply(name, seq, edit)
+                except (ValueError, TypeError, KeyError, OSError) as error:
+                    self._outgoing.append(
+                        {"kind": "rejected", "client": name, "seq": seq, "why": _words(error)}
+                    )
+                except Exception as error:
+                    # A defect of ours must not stop the edits behind this one.
+                    logger.exception("edit %s of %s failed", seq, name)
+                    self._outgoing.append(
+                        {
+                            "kind": "rejected",
+                            "client": name,
+                            "seq": seq,
+                            "why": f"Internal error: {_words(error)}",
+                        }
+                    )
+                client.applied = seq
+            self._dirty.add("scene")
+
+    def _apply(self, client: str, seq: int, edit: dict[str, Any]) -> None:
+        op = edit.get("op")
+        if op not in OPS:
+            raise _Refused(f"unknown edit {op!r}")
+        getattr(self, f"_apply_{op}")(edit, (client, seq))
+
+    # -- the edits ------------------------------------------------------------------------------
+
+    def _next(self, edit: dict[str, Any]) -> Cursor:
+        wire = edit.get("next")
+        if not isinstance(wire, list) or len(wire) != 3:
+            raise _Refused(f"next: expected [category, instance, keypoint], got {wire!r}")
+        category, instance, keypoint = wire
+        if not _is_index(category, len(self._dataset.categories)):
+            raise _Refused(f"next: there is no category number {category!r}")
+        n_keypoints = self._dataset.categories[category].schema.n_keypoints
+        if keypoint is not None and not _is_index(keypoint, n_keypoints):
+            raise _Refused(f"next: there is no keypoint number {keypoint!r}")
+        if instance is not None and not isinstance(instance, str):
+            raise _Refused(f"next: expected the uid of an instance, got {instance!r}")
+        return Cursor(category, instance, keypoint)
+
+    def _image_of(self, edit: dict[str, Any]) -> ImageInfo:
+        index = edit.get("image")
+        if not _is_index(index, len(self._dataset.images)):
+            raise _Refused(f"there is no image number {index!r}")
+        assert isinstance(index, int)
+        return self._dataset.images[index]
+
+    def _instance_of(self, edit: dict[str, Any]) -> Instance:
+        uid = _text(edit, "instance")
+        try:
+            instance = self._dataset.instance(uid)
+        except KeyError:
+            raise _Refused("This instance has been removed meanwhile.") from None
+        if uid in self._locked and edit["op"] != "flags":
+            raise _Refused("This instance is locked.")
+        return instance
+
+    def _step(self, label: str, edit: dict[str, Any], token: tuple[str, int], after: Cursor) -> Any:
+        image = self._image_of(edit).index
+        return self._dataset.transaction(
+            label,
+            origin=self._origin,
+            token=token,
+            image=image,
+            context={"before": self._cursor, "after": after},
+            keep_empty=True,
+        )
+
+    @property
+    def _origin(self) -> str:
+        return f"annotator:{id(self)}"
+
+    def _settle(self, cursor: Cursor) -> None:
+        """Take the cursor of an edit, unless its instance is not there."""
+        if cursor.instance is not None:
+            try:
+                instance = self._dataset.instance(cursor.instance)
+            except KeyError:
+                cursor = Cursor(cursor.category, None, cursor.keypoint or 0)
+            else:
+                if instance.image.index != self._index:
+                    return
+        if cursor.instance != self._cursor.instance:
+            self._dirty |= {"skeletons", "active"}
+        self._cursor = cursor
+        self._dirty.add("scene")
+
+    def _apply_point(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        after = self._next(edit)
+        visibility = edit.get("visibility")
+        if visibility not in (0, 1, 2) or isinstance(visibility, bool):
+            raise _Refused(f"visibility: expected 0, 1 or 2, got {visibility!r}")
+        image = self._image_of(edit)
+        keypoint = edit.get("keypoint")
+        is_new = edit.get("new") is True
+        category = self._dataset.categories[after.category] if is_new else None
+        instance = None if is_new else self._instance_of(edit)
+        schema = (category or instance.category).schema  # type: ignore[union-attr]
+        if not _is_index(keypoint, schema.n_keypoints):
+            raise _Refused(f"there is no keypoint number {keypoint!r}")
+        name = schema.keypoints[keypoint]
+        x, y = _number(edit, "x"), _number(edit, "y")
+        if visibility:
+            self._check_inside(image, x, y)
+        label = f"place {name}" if visibility else f"unlabel {name}"
+        with self._step(label, edit, token, after):
+            if is_new:
+                instance = self._dataset.add_instance(
+                    image, category, uid=_text(edit, "instance"), is_finished=False
+                )
+            assert instance is not None
+            if visibility:
+                instance.set_keypoint(keypoint, x, y, visibility=visibility)
+            else:
+                instance.clear_keypoint(keypoint)
+            if edit.get("finish") is True:
+                instance.set_finished(True)
+        if edit.get("new") is True or instance.uid in self._hidden:
+            self._hidden.discard(instance.uid)
+        self._settle(after)
+
+    @staticmethod
+    def _check_inside(image: ImageInfo, x: float, y: float) -> None:
+        width, height = image.size
+        if not (0 <= x <= width and 0 <= y <= height):
+            raise _Refused(f"({x:g}, {y:g}) is outside the image of {width}x{height} pixels.")
+
+    def _apply_box(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        after = self._next(edit)
+        bbox = edit.get("bbox")
+        if bbox is not None:
+            if not isinstance(bbox, list) or len(bbox) != 4:
+                raise _Refused(f"bbox: expected [x, y, width, height], got {bbox!r}")
+            sides = ("x", "y", "width", "height")
+            bbox = tuple(_number(dict(zip(sides, bbox, strict=True)), side) for side in sides)
+        image = self._image_of(edit)
+        is_new = edit.get("new") is True
+        instance = None if is_new else self._instance_of(edit)
+        with self._step("draw box", edit, token, after):
+            if instance is None:
+                instance = self._dataset.add_instance(
+                    image,
+                    self._dataset.categories[after.category],
+                    uid=_text(edit, "instance"),
+                    is_finished=False,
+                )
+            instance.set_bbox(bbox)
+        self._settle(after)
+
+    def _apply_remove(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        after = self._next(edit)
+        instance = self._instance_of(edit)
+        with self._step("remove instance", edit, token, after):
+            instance.remove()
+        self._settle(after)
+
+    def _apply_finish(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        after = self._next(edit)
+        instance = self._instance_of(edit)
+        with self._step("finish instance", edit, token, after):
+            instance.set_finished(True)
+        self._settle(after)
+
+    def _apply_skip(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        after = self._next(edit)
+        with self._step("skip", edit, token, after):
+            pass
+        self._settle(after)
+
+    def _apply_cursor(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        self._settle(self._next(edit))
+
+    def _apply_status(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        is_done = edit.get("done")
+        if not isinstance(is_done, bool):
+            raise _Refused(f"done: expected true or false, got {is_done!r}")
+        image = self._image_of(edit)
+        status = "done" if is_done else ("started" if len(image.instances) else "unlabeled")
+        with self._step("image done" if is_done else "image not done", edit, token, self._cursor):
+            image.set_status(status)
+
+    def _apply_flags(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        uid = self._instance_of(edit).uid
+        for name, where in (("hidden", self._hidden), ("locked", self._locked)):
+            value = edit.get(name)
+            if value is True:
+                where.add(uid)
+            elif value is False:
+                where.discard(uid)
+            elif value is not None:
+                raise _Refused(f"{name}: expected true or false, got {value!r}")
+        self._dirty |= {"skeletons", "active"}
+
+    def _apply_goto(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        self._show(self._find_image(edit.get("to")))
+
+    def _find_image(self, to: Any) -> int:
+        """Index of the image that was asked for: a number, a word, or part of a file name."""
+        n = len(self._dataset.images)
+        if _is_index(to, n):
+            return int(to)
+        if to in ("next", "previous"):
+            index = self._index + (1 if to == "next" else -1)
+            if not 0 <= index < n:
+                raise _Refused(f"This is the {'last' if to == 'next' else 'first'} image.")
+            return index
+        if to == "unlabeled":
+            for step in range(1, n + 1):
+                index = (self._index + step) % n
+                if self._dataset.images[index].status == "unlabeled":
+                    return index
+            raise _Refused("There is no unlabeled image left.")
+        if isinstance(to, str) and to.strip():
+            wanted = to.strip().casefold()
+            if wanted.isdigit() and 1 <= int(wanted) <= n:
+                return int(wanted) - 1
+            hits = [
+                i for i in range(n) if wanted in self._dataset.images[i].file_name.casefold()
+            ]
+            if hits:
+                later = [i for i in hits if i > self._index]
+                return (later or hits)[0]
+            raise _Refused(f"No image has {to.strip()!r} in its name; numbers go from 1 to {n}.")
+        raise _Refused(f"There is no image {to!r}; numbers go from 1 to {n}.")
+
+    def _apply_undo(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        self._take_back(self._dataset.undo, "before", "There is nothing to undo.")
+
+    def _apply_redo(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        self._take_back(self._dataset.redo, "after", "There is nothing to redo.")
+
+    def _take_back(self, act: Callable[..., Any], which: str, nothing: str) -> None:
+        try:
+            step = act(origin=self._origin)
+        except UndoError as error:
+            raise _Refused(_words(error)) from error
+        if step is None:
+            raise _Refused(nothing)
+        if step.image is not None and step.image != self._index:
+            self._show(step.image)
+        self._dirty |= {"skeletons", "active"}
+        self._settle(step.context[which])
+
+    def _apply_save(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        if self._dataset.path is None:
+            raise _Refused(
+                "These labels have no file yet: write them in a cell with "
+                'kpwidget.write(annotator.dataset, "labels.json", format="coco").'
+            )
+        self._dataset.save()
+        self._edits_since_save = 0
+        self._outgoing.append(
+            {"kind": "notice", "level": "info", "text": f"Saved to {self._dataset.path}."}
+        )
+
+    def _show(self, index: int) -> None:
+        """Go to another image; the cursor starts anew there."""
+        if index == self._index:
+            return
+        self._index = index
+        self._cursor = Cursor(self._cursor.category)
+        self._picture = None
+        self._detail = None
+        self._dirty |= {"scene", *LAYERS}
+
+    # -- changes of the dataset -----------------------------------------------------------------
+
+    def _on_dataset_change(self, change: Change) -> None:
+        """Called by the dataset in the thread that made the edit, code's and our own alike."""
+        with self._dataset.lock:
+            self._edits_since_save += 1
+            self._dirty.add("scene")
+            if self._index in change.images:
+                active = self._cursor.instance
+                if active is not None and active not in self._dataset.instances:
+                    self._cursor = Cursor(self._cursor.category)
+                    self._dirty |= {"skeletons", "active"}
+                if change.instances - {active}:
+                    self._dirty.add("skeletons")
+                if active in change.instances:
+                    self._dirty.add("active")
+        self._publisher.wake()
+
+    def _on_callback_error(self, error: BaseException) -> None:
+        self._notify(
+            "error", f"A callback of dataset.on_change failed: {_words(error)} (the edit is kept)"
+        )
+
+    def _notify(self, level: str, text: str) -> None:
+        with self._dataset.lock:
+            self._outgoing.append({"kind": "notice", "level": level, "text": text})
+        self._publisher.wake()
+
+    # -- what the browser is told ---------------------------------------------------------------
+
+    def _publish(self) -> None:
+        """Tell the browser everything that has changed, in one order. Called by the publisher."""
+        with self._dataset.lock:
+            if self._is_closed:
+                return
+            if "scene" in self._dirty:
+                self._publish_scene()
+            if not self._clients:
+                return  # no view has said hello: a message now might be lost
+            outgoing, self._outgoing = self._outgoing, []
+            for message in outgoing:
+                self.send(message)
+            for name, client in self._clients.items():
+                if client.acknowledged < client.applied:
+                    client.acknowledged = client.applied
+                    self.send(
+                        {
+                            "kind": "ack",
+                            "client": name,
+                            "seq": client.applied,
+                            "version": self._version,
+                        }
+                    )
+            self._publish_painting()
+
+    def _publish_scene(self) -> None:
+        self._dirty.discard("scene")
+        self._version += 1
+        self.scene = self._scene()
+
+    def _scene(self) -> dict[str, Any]:
+        dataset = self._dataset
+        image = self.image
+        picture = self._picture
+        undo, redo = dataset.undo_top(origin=self._origin), dataset.redo_top(origin=self._origin)
+        categories = {category.id: i for i, category in enumerate(dataset.categories)}
+        width, height, error = 0, 0, ""
+        try:
+            width, height = image.size
+        except (ImageError, OSError) as problem:
+            error = _words(problem)
+        if picture is not None and picture.error:
+            error = picture.error
+        return {
+            "version": self._version,
+            "dataset": dataset.uid,
+            "image": {
+                "index": image.index,
+                "count": len(dataset.images),
+                "name": image.file_name,
+                "width": width,
+                "height": height,
+                "status": image.status,
+                "note": picture.note if picture else "",
+                "error": error,
+            },
+            "cursor": self._cursor.to_wire(),
+            "instances": [
+                {
+                    "uid": instance.uid,
+                    "category": categories[instance.category.id],
+                    "ordinal": ordinal,
+                    "points": _flat(instance.keypoints),
+                    "finished": instance.is_finished,
+                    "bbox": _given_box(instance),
+                    "hidden": instance.uid in self._hidden,
+                    "locked": instance.uid in self._locked,
+                }
+                for ordinal, instance in enumerate(image.instances)
+            ],
+            "done": sum(image.status == "done" for image in dataset.images),
+            "undo": _top_to_wire(undo),
+            "redo": _top_to_wire(redo),
+            "saved": self._saved(),
+        }
+
+    def _saved(self) -> dict[str, str]:
+        path = self._dataset.path
+        if path is None:
+            return {"state": "memory", "text": "in memory"}
+        if self._edits_since_save:
+            return {"state": "changed", "text": "not saved"}
+        return {"state": "saved", "text": "saved"}
+
+    def _publish_painting(self) -> None:
+        """Repaint the layers that are out of date, where the browser can show them."""
+        if self._view is None or not (self._dirty & set(LAYERS)):
+            return
+        picture = self._picture
+        if picture is None:
+            self._load_picture(self._index)
+            return  # the picture's arrival calls again; until then the old image stays as it is
+        if self._view_index != picture.index:
+            # Another image is fitted into the stage; the browser takes this from the painting.
+            self._view, self._view_index = _fit(self._view, picture), picture.index
+        layers: list[LayerName] = [layer for layer in LAYERS if layer in self._dirty]
+        if "image" in layers:
+            layers = list(LAYERS)
+        view = self._view
+        detail = self._detail if self._detail and self._detail.view == view else None
+        wants_detail = self._wants_detail(picture, view)
+        if "detail" in layers and detail is None and wants_detail and "image" not in layers:
+            self._load_detail(view)
+            layers.remove("detail")
+            self._dirty.discard("detail")
+        if not layers:
+            return
+        self._dirty -= set(layers)
+        if "image" in layers and wants_detail:
+            self._dirty.add("detail")
+        self._paint += 1
+        encoded = picture.encoded
+        for layer in ("skeletons", "active", "detail"):
+            if layer in layers and (layer != "detail" or detail):
+                self._painter.grow(layer, view.w * view.dpr, view.h * view.dpr)
+        if "image" in layers and encoded is not None:
+            self._painter.grow("image", encoded.width, encoded.height)
+            self._send_picture("image", encoded)
+        elif "detail" in layers and detail is not None:
+            self._send_picture("detail", detail.encoded)
+        self.send(
+            {
+                "kind": "painting",
+                "client": self._leader,
+                "rev": self._leader_rev,
+                "paint": self._paint,
+                "layers": layers,
+                "viewport": list(view.viewport),
+                "dpr": view.dpr,
+                "w": view.w,
+                "h": view.h,
+                "version": self._version,
+                "picture": [encoded.width, encoded.height] if encoded else None,
+            }
+        )
+        with self._painter.batch(self._paint):
+            self._draw(layers, picture, detail, view)
+        if "image" in layers:
+            self._publisher.plan_prefetch()
+        self._publisher.plan_poster()
+        if self._dirty & set(LAYERS):
+            self._publisher.wake()
+
+    def _send_picture(self, layer: LayerName, encoded: EncodedImage) -> None:
+        self.send(
+            {"kind": "picture", "layer": layer, "mime": encoded.mime, "paint": self._paint},
+            buffers=[encoded.data],
+        )
+
+    def _draw(
+        self,
+        layers: list[LayerName],
+        picture: _Picture,
+        detail: _Detail | None,
+        view: View,
+    ) -> None:
+        painter = self._painter
+        encoded = picture.encoded
+        if "image" in layers:
+            if encoded is None:
+                painter.clear("image")
+            else:
+                painter.paint_picture("image", 0, 0, encoded.width, encoded.height, smooth=True)
+        if "detail" in layers:
+            if detail is not None and "image" not in layers:
+                x0, y0, x1, y1 = detail.region
+                corner = view.to_device(np.array((x0, y0)))
+                k = view.scale * view.dpr
+                painter.paint_picture(
+                    "detail",
+                    float(corner[0]),
+                    float(corner[1]),
+                    (x1 - x0) * k,
+                    (y1 - y0) * k,
+                    # Large pixels are shown as they are, so that their edges can be aimed at.
+                    smooth=k < 3,
+                )
+                self._has_detail = True
+            elif self._has_detail:
+                painter.clear("detail")
+                self._has_detail = False
+        active = self._cursor.instance
+        shown = [
+            (ordinal, instance)
+            for ordinal, instance in enumerate(self.image.instances)
+            if instance.uid not in self._hidden
+        ]
+        for layer, is_active in (("skeletons", False), ("active", True)):
+            if layer in layers:
+                some = [row for row in shown if (row[1].uid == active) is is_active]
+                painter.paint_figures(layer, _figures(some), view, is_active=is_active)
+
+    # -- pictures -------------------------------------------------------------------------------
+
+    def _load_picture(self, index: int) -> None:
+        """Have the preview of an image made; `_picture` and a repaint follow."""
+        known = self._previews.get(index)
+        if known is not None:
+            self._previews.move_to_end(index)
+            self._take_picture(known)
+            return
+        image = self._dataset.images[index]
+        job = self._pictures.submit(("preview", index), lambda: _encode(image))
+        job.add_done_callback(self._keep_picture)
+
+    def _keep_picture(self, done: Future[_Picture]) -> None:
+        if done.cancelled():
+            return
+        picture = done.result()
+        with self._dataset.lock:
+            if self._is_closed:
+                return
+            self._previews[picture.index] = picture
+            self._previews.move_to_end(picture.index)
+            while len(self._previews) > _KEPT_PREVIEWS:
+                self._previews.popitem(last=False)
+            if picture.index == self._index and self._picture is None:
+                self._take_picture(picture)
+        self._publisher.wake()
+
+    def _take_picture(self, picture: _Picture) -> None:
+        self._picture = picture
+        self._dirty |= set(LAYERS)
+        if picture.error or picture.note:
+            self._dirty.add("scene")
+        self._publisher.wake()
+
+    def _wants_detail(self, picture: _Picture, view: View) -> bool:
+        """Whether the screen can show more than the preview holds."""
+        encoded = picture.encoded
+        if encoded is None or picture.width == 0 or picture.is_stretched:
+            return False
+        is_finer = view.scale * view.dpr > 1.05 * encoded.width / picture.width
+        return is_finer and not (encoded.is_full_resolution and encoded.is_lossless)
+
+    def _load_detail(self, view: View) -> None:
+        picture = self._picture
+        image = self.image
+        assert picture is not None
+        low = geometry.canvas_to_image(np.array((0.0, 0.0)), view.viewport)
+        high = geometry.canvas_to_image(np.array((view.w, view.h)), view.viewport)
+        x0, y0 = (max(0, math.floor(v)) for v in low)
+        x1, y1 = min(picture.width, math.ceil(high[0])), min(picture.height, math.ceil(high[1]))
+        source = image.source
+        if x1 <= x0 or y1 <= y0:
+            return
+
+        def encode() -> _Detail:
+            encoded = source.region(
+                x0, y0, x1, y1, math.ceil(view.w * view.dpr), math.ceil(view.h * view.dpr)
+            )
+            return _Detail(image.index, view, encoded, (x0, y0, x1, y1))
+
+        job = self._pictures.submit(("detail", 0), encode)
+        job.add_done_callback(self._take_detail)
+
+    def _take_detail(self, done: Future[_Detail]) -> None:
+        if done.cancelled():
+            return
+        try:
+            detail = done.result()
+        except (ImageError, OSError) as error:
+            self._notify("error", f"The full resolution cannot be shown: {_words(error)}")
+            return
+        with self._dataset.lock:
+            if detail.index == self._index and detail.view == self._view:
+                self._detail = detail
+                self._dirty.add("detail")
+        self._publisher.wake()
+
+    def _prefetch(self) -> None:
+        """Encode the neighbours' previews while nothing else is to be done."""
+        with self._dataset.lock:
+            if self._is_closed:
+                return
+            n = len(self._dataset.images)
+            near = [i for i in (self._index + 1, self._index - 1) if 0 <= i < n]
+            images = [self._dataset.images[i] for i in near if i not in self._previews]
+        for image in images:
+            job = self._pictures.submit(
+                ("preview", image.index), lambda image=image: _encode(image), is_urgent=False
+            )
+            job.add_done_callback(self._keep_picture)
+
+    # -- the poster -----------------------------------------------------------------------------
+
+    def _poster_parts(self) -> list[tuple[Any, bool]]:
+        active = self._cursor.instance
+        shown = [row for row in enumerate(self.image.instances) if row[1].uid not in self._hidden]
+        return [
+            (_figures([row for row in shown if (row[1].uid == active) is flag]), flag)
+            for flag in (False, True)
+        ]
+
+    def _draw_still(self, index: int, parts: list[tuple[Any, bool]], max_side: int) -> PILImage:
+        from io import BytesIO
+
+        from PIL import Image
+
+        image = self._dataset.images[index]
+        with self._dataset.lock:
+            known = self._previews.get(index)
+        picture = known or _encode(image)
+        if picture.encoded is None:
+            size = (max(1, picture.width or 640), max(1, picture.height or 480))
+            still: PILImage = Image.new("RGB", size, (96, 96, 96))
+            full = size[0]
+        else:
+            still = Image.open(BytesIO(picture.encoded.data)).convert("RGB")
+            full = picture.width
+        still.thumbnail((max_side, max_side))
+        drawn: PILImage = draw_poster(still, parts, still.width / max(1, full))
+        return drawn
+
+    def _make_poster(self) -> None:
+        """Put a still picture into the `poster` trait, for notebooks without a kernel."""
+        from io import BytesIO
+
+        with self._dataset.lock:
+            if self._is_closed or self._picture is None:
+                return
+            index, parts = self._index, self._poster_parts()
+        still = self._draw_still(index, parts, _POSTER_SIDE)
+        for quality in (75, 60, 45, 30, 15, 5):
+            buffer = BytesIO()
+            still.save(buffer, "WEBP", quality=quality, method=2)
+            if buffer.tell() <= _POSTER_BYTES:
+                break
+        with self._dataset.lock:
+            if not self._is_closed:
+                self.poster = buffer.getvalue()
+
+
+class _Publisher:
+    """The thread that tells the browser what has changed; it ends with its annotator."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        self._annotator = weakref.ref(annotator)
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_stopped = False
+        self._poster_at: float | None = None
+        self._prefetch_at: float | None = None
+
+    def start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._is_stopped:
+                self._thread = threading.Thread(
+                    target=self._run, name="kpwidget-publisher", daemon=True
+                )
+                self._thread.start()
+        self._wake.set()
+
+    def stop(self) -> None:
+        self._is_stopped = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Have what has changed told soon. Before the first view there is only the scene."""
+        if self._thread is None:
+            annotator = self._annotator()
+            if annotator is not None:
+                annotator._publish()
+        self._wake.set()
+
+    def plan_poster(self) -> None:
+        self._poster_at = time.monotonic() + _POSTER_AFTER
+
+    def plan_prefetch(self) -> None:
+        self._prefetch_at = time.monotonic() + 0.3
+
+    def _due(self) -> float | None:
+        times = [at for at in (self._poster_at, self._prefetch_at) if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _run(self) -> None:
+        while not self._is_stopped:
+            self._wake.wait(self._due())
+            self._wake.clear()
+            annotator = self._annotator()
+            if annotator is None or self._is_stopped:
+                return
+            try:
+                annotator._publish()
+                now = time.monotonic()
+                if self._prefetch_at is not None and now >= self._prefetch_at:
+                    self._prefetch_at = None
+                    annotator._prefetch()
+                if self._poster_at is not None and now >= self._poster_at:
+                    self._poster_at = None
+                    annotator._pictures.submit(("poster", 0), annotator._make_poster, is_urgent=False)
+            except Exception as error:
+                # The thread must live on: without it nothing is acknowledged any more.
+                logger.exception("publishing to the browser failed")
+                annotator._outgoing.append(
+                    {"kind": "notice", "level": "error", "text": f"Internal error: {_words(error)}"}
+                )
+            del annotator
+
+
+class _Pictures:
+    """One thread that loads and encodes pictures; a newer job of a kind replaces a waiting one."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kpwidget-pictures")
+        self._waiting: dict[tuple[str, int], Future[Any]] = {}
+
+    def submit(
+        self, key: tuple[str, int], job: Callable[[], Any], *, is_urgent: bool = True
+    ) -> Future[Any]:
+        known = self._waiting.get(key)
+        if known is not None and not known.done():
+            if key[0] == "preview":
+                return known
+            known.cancel()
+        if is_urgent:
+            for other in list(self._waiting):
+                if other != key and self._waiting[other].cancel():
+                    del self._waiting[other]
+        self._waiting = {k: f for k, f in self._waiting.items() if not f.done()}
+        future = self._waiting[key] = self._pool.submit(job)
+        return future
+
+    def stop(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+# -- to and from the wire ---------------------------------------------------------------------------
+
+
+def _words(error: BaseException) -> str:
+    """The message of an exception; KeyError would put it in quotes."""
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    return str(error) or type(error).__name__
+
+
+def _text(content: dict[str, Any], name: str) -> str:
+    value = content.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= 200:
+        raise _Refused(f"{name}: expected a short text, got {value!r:.80}")
+    return value
+
+
+def _whole(content: dict[str, Any], name: str) -> int:
+    value = content.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise _Refused(f"{name}: expected a whole number, got {value!r:.80}")
+    return value
+
+
+def _number(content: dict[str, Any], name: str) -> float:
+    value = content.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _Refused(f"{name}: expected a finite number, got {value!r:.80}")
+    return float(value)
+
+
+def _is_index(value: Any, n: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < n
+
+
+def _flat(keypoints: np.ndarray[Any, Any]) -> list[float]:
+    """``[x, y, visibility, ...]`` with 0, 0, 0 for an unlabeled point: JSON has no NaN."""
+    points = np.where(keypoints[:, 2:3] > 0, keypoints, 0.0)
+    return [int(value) if value.is_integer() else value for value in points.ravel().tolist()]
+
+
+def _given_box(instance: Instance) -> list[float] | None:
+    if instance.bbox_source != "given" or instance.bbox is None:
+        return None
+    return [float(value) for value in instance.bbox]
+
+
+def _category_to_wire(category: Category) -> dict[str, Any]:
+    schema = category.schema
+    return {
+        "name": category.name,
+        "keypoints": list(schema.keypoints),
+        "edges": schema.edges.tolist(),
+        "colors": list(schema.colors),
+        "sides": list(schema.sides),
+        "layout": _layout(schema),
+    }
+
+
+def _layout(schema: Schema) -> list[list[float]]:
+    """Where the schema figure puts each keypoint, rounded: it is only looked at."""
+    layout = schema.layout
+    if layout is None:
+        layout = geometry.layout_skeleton(schema.n_keypoints, schema.edges, schema.sides)
+    return [[round(float(x), 3), round(float(y), 3)] for x, y in layout]
+
+
+def _top_to_wire(step: Any) -> dict[str, Any] | None:
+    if step is None:
+        return None
+    return {"label": step.label, "token": list(step.token) if step.token else None}
+
+
+def _figures(rows: list[tuple[int, Instance]]) -> Any:
+    return figures(
+        [instance.keypoints for _, instance in rows],
+        [ordinal for ordinal, _ in rows],
+        [
+            instance.bbox if instance.bbox_source == "given" else None for _, instance in rows
+        ],
+        [instance.category.schema for _, instance in rows],
+    )
+
+
+def _fit(view: View, picture: _Picture) -> View:
+    """The viewport that shows the whole image in a stage of the same size."""
+    width, height = max(1, picture.width), max(1, picture.height)
+    scale, tx, ty = geometry.fit_viewport(width, height, view.w, view.h, margin=FIT_MARGIN)
+    return View(float(scale), float(tx), float(ty), view.dpr, view.w, view.h)
+
+
+def _encode(image: ImageInfo) -> _Picture:
+    """The preview of an image; what is wrong with it is kept as text, never raised."""
+    picture = _Picture(image.index)
+    try:
+        source = image.source
+        picture.width, picture.height = image.size
+        picture.encoded = source.preview()
+        picture.note = source.note or ""
+        if source.size != image.size:
+            recorded, real = ("{}x{}".format(*size) for size in (image.size, source.size))
+            picture.is_stretched = True
+            picture.note = (
+                f"The labels say that this image has {recorded} pixels, the file has {real}: "
+                "it is shown stretched to the size that the labels are made for."
+            )
+    except (ImageError, OSError, MemoryError) as error:
+        picture.error = _words(error)
+    return picture

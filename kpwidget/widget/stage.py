@@ -1,0 +1,82 @@
+"""The anywidget class: its traits and its messages, nothing else.
+
+Every name that crosses the wire is written here and in ``js/src/model.ts``; a test compares them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import anywidget
+import ipywidgets
+import traitlets as t
+
+_STATIC = Path(__file__).parent / "static"
+
+#: Kinds of custom messages, browser to Python and back.
+MESSAGES_TO_PYTHON: Final = ("hello", "edits", "viewport")
+MESSAGES_FROM_PYTHON: Final = ("ack", "rejected", "painting", "picture", "notice")
+
+#: What an edit may do.
+OPS: Final = (
+    "point",
+    "box",
+    "remove",
+    "finish",
+    "skip",
+    "cursor",
+    "status",
+    "flags",
+    "goto",
+    "undo",
+    "redo",
+    "save",
+)
+
+
+def _bundle(name: str) -> str:
+    path = _STATIC / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: the browser part of kpwidget has not been built. "
+            "Reinstall the package, or in a checkout run `make build`."
+        )
+    return path.read_text(encoding="utf-8")
+
+
+class Stage(anywidget.AnyWidget):
+    """What is displayed: the picture with its layers, and the controls around it.
+
+    The browser sends edits as custom messages, never by a trait: while the kernel is busy a trait
+    keeps only its last value. Traits carry what a view must know to show and hit-test without a
+    kernel. Nothing here writes a trait from the browser's side.
+    """
+
+    #: The current image with its instances, the cursor, what undo would do; replaced as a whole.
+    scene = t.Dict().tag(sync=True)
+    #: Keypoint names, edges, colours and sides of every category.
+    categories = t.List().tag(sync=True)
+    #: Colours, radii and line widths in CSS px, the same for both painters.
+    look = t.Dict().tag(sync=True)
+    #: A still picture (WebP) for saved notebooks, HTML export and a kernel that is gone.
+    poster = t.Bytes(b"").tag(sync=True)
+    #: Height of the stage in CSS px.
+    height = t.Int(600).tag(sync=True)
+    #: The ipycanvas layers: image, detail, skeletons, active, and the source of pictures.
+    canvases = t.List(t.Instance(ipywidgets.Widget)).tag(
+        sync=True, **ipywidgets.widget_serialization
+    )
+
+    @t.validate("height")
+    def _check_height(self, proposal: Any) -> int:
+        value = int(proposal["value"])
+        if not 200 <= value <= 4000:
+            raise t.TraitError(f"height: expected 200 to 4000 CSS px, got {value}")
+        return value
+
+    def __init__(self, **kwargs: Any) -> None:
+        # Read when first used, so that `import kpwidget` works where the bundle is not built yet.
+        type(self)._esm = _bundle("widget.js")
+        type(self)._css = _bundle("widget.css")
+        super().__init__(**kwargs)
