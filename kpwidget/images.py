@@ -952,21 +952,42 @@ def _is_intact_png(data: bytes) -> bool:
     return False
 
 
+# Within JPEG's coded data, what ends it: no stuffed zero, fill byte or restart marker.
+_JPEG_NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+
+
 def _is_browser_jpeg(data: bytes) -> bool:
-    """Whether a JPEG is 8-bit Huffman-coded, baseline or progressive, and has its end marker."""
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
+    """Whether a JPEG is 8-bit baseline or progressive, one segment after the other to its end.
+
+    Where segments do not follow one another libjpeg searches on and Pillow decodes something; of
+    browsers' decoders one does the same (``img``) and one refuses (``createImageBitmap``).
+    """
+    position, has_frame, has_scan = 2, False, False
+    while position + 2 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]  # ITU-T T.81, table B.1
         if marker == 0xFF:  # a fill byte
             position += 1
             continue
-        if marker in (0xC0, 0xC1, 0xC2):  # ITU-T T.81 table B.1; the others browsers do not read
-            has_end = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
-            return data[position + 4] == 8 and has_end
-        if 0xC3 <= marker <= 0xCF and marker not in (0xC4, 0xCC):
+        if marker == 0xD9:  # end of image; what comes behind is nobody's business
+            return has_frame and has_scan
+        if marker in (0xC0, 0xC1, 0xC2):  # Huffman-coded: baseline, extended, progressive
+            if data[position + 4 : position + 5] != b"\x08":
+                return False
+            has_frame = True
+        elif marker < 0xC0 or 0xD0 <= marker <= 0xD8 or marker in _JPEG_OTHER_FRAMES:
             return False
         position += 2 + int.from_bytes(data[position + 2 : position + 4])
+        if marker == 0xDA:
+            has_scan = True
+            following = _JPEG_NEXT_MARKER.search(data, position)
+            if following is None:
+                return False
+            position = following.start()
     return False
+
+
+# Lossless, hierarchical and arithmetic-coded frames, which browsers do not read.
+_JPEG_OTHER_FRAMES = frozenset(range(0xC3, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 # --- pixels for display --------------------------------------------------------------------------

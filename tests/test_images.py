@@ -157,6 +157,23 @@ def test_a_jpeg_of_a_kind_browsers_do_not_read_is_encoded_anew() -> None:
     assert not images._is_browser_jpeg(arithmetic)
 
 
+def test_a_jpeg_with_a_segment_of_the_wrong_length_is_encoded_anew() -> None:
+    # Seen in Chromium: img shows it, createImageBitmap refuses it.
+    data = encoded(gradient(32, 24), "JPEG", progressive=True)
+    position = data.index(b"\xff\xc4")  # the first Huffman table
+    padded = data[:position] + b"\x01\x00" + data[position:]  # libjpeg skips stray bytes
+    result = ImageSource(padded).preview()
+    assert result.data != padded
+    assert decoded(result).shape == (24, 32, 3)
+
+
+def test_a_jpeg_without_its_end_marker_is_encoded_anew() -> None:
+    data = encoded(gradient(32, 24), "JPEG")
+    assert data.endswith(b"\xff\xd9")
+    assert not images._is_browser_jpeg(data[:-2])
+    assert images._is_browser_jpeg(data + b"trailing bytes of a phone")
+
+
 def test_files_above_the_limits_are_encoded_anew() -> None:
     data = encoded(Image.fromarray(noise(120, 80)), "PNG")
     source = ImageSource(data)
