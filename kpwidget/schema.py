@@ -52,6 +52,7 @@ _UNPAIRED_COLORS = ("#009e73", "#f0e442", "#1b7a4f", "#fbf5a3")
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _MAX_SHOWN_PROBLEMS = 200
 _MAX_JSON_DEPTH = 100
+_TOO_DEEP = f"nested more than {_MAX_JSON_DEPTH} levels deep; metadata needs 3"
 
 
 class Visibility(IntEnum):
@@ -309,7 +310,10 @@ class Schema:
                 where, [f"expected an object with 'keypoints', got {_show(content)}{hint}"]
             )
         problems: list[str] = []
-        copied = _copy_json(content, "", 0, problems)
+        try:
+            copied = _copy_json(content, "", 0, problems)
+        except RecursionError:
+            problems = [_TOO_DEEP]
         if problems:
             raise FormatError.from_problems(where, problems)
         if "categories" in copied and "keypoints" not in copied:
@@ -647,18 +651,16 @@ def _check_keypoints(
         return (), None
     first_at: dict[str, int] = {}
     for k, name in enumerate(names):
-        place = f"keypoints[{k}] = {_show(name)}"
         if not isinstance(name, str):
-            problems.append(f"{place}: expected a string, got {type(name).__name__}")
-            continue
-        trouble = _trouble_with_text(name)
+            trouble = f"expected a string, got {type(name).__name__}"
+        else:
+            trouble = _trouble_with_text(name)
+            if not trouble and name in first_at:
+                trouble = (
+                    f"the name is already that of keypoints[{first_at[name]}]; each may stand once"
+                )
         if trouble:
-            problems.append(f"{place}: {trouble}")
-        elif name in first_at:
-            problems.append(
-                f"{place}: the name is already that of keypoints[{first_at[name]}]; "
-                "each may stand once"
-            )
+            problems.append(f"keypoints[{k}] = {_show(name)}: {trouble}")
         else:
             first_at[str(name)] = k
     return tuple(first_at), len(names)
@@ -667,7 +669,9 @@ def _check_keypoints(
 def _trouble_with_text(text: str) -> str:
     if not text.strip():
         return "the name is empty" if not text else "the name is nothing but white space"
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         return "half of a surrogate pair, which no file or browser can hold"
     return ""
 
@@ -686,51 +690,22 @@ def _check_skeleton(
     lowest, highest = math.inf, -math.inf
     first_at: dict[tuple[int, int], int] = {}
     repeated: list[str] = []
-    for i, edge in enumerate(listed):
-        pair = _as_list(edge)
-        if pair is None or len(pair) != 2:
-            problems.append(
-                f"skeleton[{i}] = {_show(edge)}: expected a pair, two keypoint numbers counted "
-                "from 1 or two names"
-            )
+    for i, item in enumerate(listed):
+        pair = _as_list(item)
+        edge = _parse_edge(pair, index, n_keypoints)
+        if isinstance(edge, str):
+            problems.append(f"skeleton[{i}] = {_show(item if pair is None else pair)}: {edge}")
+            for number in map(_as_int, pair or ()):
+                if number is not None:
+                    lowest, highest = min(lowest, number), max(highest, number)
             continue
-        place = f"skeleton[{i}] = {_show(pair)}"
-        numbers = [_as_int(end) for end in pair]
-        if None not in numbers:
-            lowest = min(lowest, *(n for n in numbers if n is not None))
-            highest = max(highest, *(n for n in numbers if n is not None))
-        elif all(isinstance(end, str) for end in pair):
-            unknown = [end for end in pair if end not in index]
-            if unknown:
-                if n_keypoints is not None:
-                    names = " and ".join(_show(end) for end in unknown)
-                    problems.append(f"{place}: no keypoint is named {names}")
-                continue
-            numbers = [index[end] + 1 for end in pair]
-        else:
-            problems.append(
-                f"{place}: expected two whole numbers or two names, got "
-                + " and ".join(type(end).__name__ for end in pair)
-            )
-            continue
-        a, b = (number for number in numbers if number is not None)
-        if n_keypoints is not None:
-            outside = [str(_show(n)) for n in dict.fromkeys((a, b)) if not 1 <= n <= n_keypoints]
-            if outside:
-                problems.append(
-                    f"{place}: {' and '.join(outside)} outside 1..{n_keypoints} "
-                    "(keypoint numbers count from 1)"
-                )
-                continue
-        if a == b:
-            problems.append(f"{place}: the edge joins a keypoint with itself")
-            continue
-        key = (a, b) if a < b else (b, a)
+        key = edge if edge[0] < edge[1] else (edge[1], edge[0])
+        lowest, highest = min(lowest, key[0]), max(highest, key[1])
         if key in first_at:
             repeated.append(f"skeleton[{i}] = {_show(pair)} repeats skeleton[{first_at[key]}]")
         else:
             first_at[key] = i
-        edges.append((a, b))
+        edges.append(edge)
     if n_keypoints is not None and lowest == 0 and highest <= n_keypoints - 1:
         problems.append(
             f"skeleton: its numbers run from 0 to {int(highest)} and so look 0-based; "
@@ -740,6 +715,35 @@ def _check_skeleton(
     if len(repeated) > 20:
         warning += f"; and {len(repeated) - 20} more"
     return tuple(edges), warning
+
+
+def _parse_edge(
+    pair: list[Any] | None, index: Mapping[str, int], n_keypoints: int | None
+) -> tuple[int, int] | str:
+    """1-based ends of an edge, or what is wrong with it."""
+    if pair is None or len(pair) != 2:
+        return "expected a pair, two keypoint numbers counted from 1 or two names"
+    first, second = pair
+    if isinstance(first, str) and isinstance(second, str):
+        unknown = [end for end in dict.fromkeys(pair) if end not in index]
+        if unknown:
+            return "no keypoint is named " + " and ".join(map(_show, unknown))
+        a, b = index[first] + 1, index[second] + 1
+    else:
+        numbers = _as_int(first), _as_int(second)
+        if numbers[0] is None or numbers[1] is None:
+            return (
+                "expected two whole numbers or two names, got "
+                f"{type(first).__name__} and {type(second).__name__}"
+            )
+        a, b = numbers[0], numbers[1]
+        outside = [n for n in dict.fromkeys((a, b)) if n < 1 or n > (n_keypoints or math.inf)]
+        if outside:
+            return (
+                f"{' and '.join(map(_show, outside))} outside 1..{n_keypoints or 'n_keypoints'} "
+                "(keypoint numbers count from 1)"
+            )
+    return "the edge joins a keypoint with itself" if a == b else (a, b)
 
 
 def _check_flip_pairs(
@@ -758,26 +762,25 @@ def _check_flip_pairs(
         if pair is None or len(pair) != 2:
             problems.append(f"flip_pairs[{i}] = {_show(item)}: expected a pair of names")
             continue
-        place = f"flip_pairs[{i}] = {_show(pair)}"
+        troubles = []
         if not all(isinstance(name, str) for name in pair):
             # Numbers are refused because other tools count them from 0 and COCO counts from 1.
-            problems.append(f"{place}: expected two names; numbers are not taken here")
+            troubles.append("expected two names; numbers are not taken here")
+        elif pair[0] == pair[1]:
+            troubles.append("a keypoint cannot be paired with itself")
+        else:
+            for name in pair:
+                if name in first_at:
+                    troubles.append(
+                        f"{_show(name)} is already in flip_pairs[{first_at[name]}]; "
+                        "a keypoint has one partner"
+                    )
+                elif index and name not in index:
+                    troubles.append(f"no keypoint is named {_show(name)}")
+                first_at.setdefault(name, i)
+        if troubles:
+            problems.append(f"flip_pairs[{i}] = {_show(pair)}: {'; '.join(troubles)}")
             continue
-        unknown = [name for name in pair if name not in index]
-        if unknown and index:
-            names = " and ".join(_show(name) for name in unknown)
-            problems.append(f"{place}: no keypoint is named {names}")
-        if pair[0] == pair[1]:
-            problems.append(f"{place}: a keypoint cannot be paired with itself")
-            continue
-        for name in pair:
-            if name in first_at:
-                problems.append(
-                    f"{place}: {_show(name)} is already in flip_pairs[{first_at[name]}]; "
-                    "a keypoint has one partner"
-                )
-            else:
-                first_at[name] = i
         pairs.append((str(pair[0]), str(pair[1])))
     return tuple(pairs)
 
@@ -1003,9 +1006,7 @@ def _parse_json(text: str, where: str, *, hint_at_file: bool = False) -> Any:
             where, [f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}{hint}"]
         ) from error
     except RecursionError as error:
-        raise FormatError.from_problems(
-            where, [f"nested more than {_MAX_JSON_DEPTH} levels deep; metadata needs 3"]
-        ) from error
+        raise FormatError.from_problems(where, [_TOO_DEEP]) from error
     except ValueError as error:  # an integer of more than 4300 digits
         raise FormatError.from_problems(where, [f"not usable as JSON: {error}"]) from error
     if not is_strict:
@@ -1047,20 +1048,9 @@ def _find_lax_json(text: str) -> list[str]:
 
 
 def _copy_json(value: Any, place: str, depth: int, problems: list[str]) -> Any:
-    """Deep copy of a JSON value as plain dicts and lists; names what JSON could not hold."""
+    """Copy a JSON value as plain dicts and lists, and name what JSON could not hold."""
     if depth > _MAX_JSON_DEPTH:
-        problems.append(f"{place[:80]}...: nested more than {_MAX_JSON_DEPTH} levels deep")
-        return None
-    if value is None or isinstance(value, bool | np.bool_):
-        return None if value is None else bool(value)
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        if not math.isfinite(value):
-            problems.append(f"{place} = {_show(float(value))}: JSON has no such number")
-        return float(value)
+        raise RecursionError
     if isinstance(value, Mapping):
         copied = {}
         for key, item in value.items():
@@ -1071,12 +1061,30 @@ def _copy_json(value: Any, place: str, depth: int, problems: list[str]) -> Any:
             copied[str(key)] = _copy_json(item, inner, depth + 1, problems)
         return copied
     listed = _as_list(value)
-    if listed is None:
-        problems.append(
-            f"{place} = {_show(value)}: JSON cannot hold a value of type {type(value).__name__}"
-        )
+    if listed is not None:
+        # Most values are plain; building the place of each would take most of the time.
+        return [
+            item
+            if type(item) in (str, int)
+            else _copy_json(item, f"{place}[{i}]", depth + 1, problems)
+            for i, item in enumerate(listed)
+        ]
+    if value is None:
         return None
-    return [_copy_json(item, f"{place}[{i}]", depth + 1, problems) for i, item in enumerate(listed)]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        if not math.isfinite(value):
+            problems.append(f"{place} = {_show(float(value))}: JSON has no such number")
+        return float(value)
+    problems.append(
+        f"{place} = {_show(value)}: JSON cannot hold a value of type {type(value).__name__}"
+    )
+    return None
 
 
 def _shorten_key(key: str) -> str:

@@ -453,9 +453,12 @@ def test_other_types_of_metadata_are_a_type_error():
 
 def test_a_dict_that_holds_itself_is_refused():
     metadata: dict = {"keypoints": ["a"]}
-    metadata["self"] = metadata
-    with pytest.raises(FormatError, match="nested"):
-        Schema.from_metadata(metadata)
+    twice: list = []
+    twice += [twice, twice]  # 2**depth ways down
+    for endless in (metadata, twice):
+        metadata["self"] = endless
+        with pytest.raises(FormatError, match="nested"):
+            Schema.from_metadata(metadata)
 
 
 # --- strangers' names and sizes -----------------------------------------------------------------
