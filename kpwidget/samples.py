@@ -64,7 +64,7 @@ def sample_images(names: str | Iterable[str] | None = None) -> dict[str, Path]:
     Returns
     -------
     dict of str to pathlib.Path
-        In the order asked for. 'grace_hopper' is a JPEG of 512x606 pixels, 'astronaut' a PNG of
+        In the order asked for. 'grace_hopper' is a JPEG of 512x600 pixels, 'astronaut' a PNG of
         512x512, 'chelsea' (a cat) a PNG of 451x300.
 
     Raises
