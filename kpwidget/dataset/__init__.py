@@ -1,0 +1,45 @@
+"""`Dataset`, `ImageInfo`, `Instance`: hold, look up, edit and validate keypoints.
+
+``core`` has the dataset, ``views`` what it is looked at through, ``table`` the columns underneath,
+``values`` the checks of what callers give, ``image_files`` the search for images and ``findings``
+what validation and comparison find. The history of edits is `kpwidget.history`.
+"""
+
+from kpwidget.dataset.core import Dataset, FileLayout, ImageState
+from kpwidget.dataset.findings import Problem
+from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
+from kpwidget.dataset.table import Bbox, InstanceRecord, Point
+from kpwidget.dataset.views import (
+    ImageInfo,
+    ImageList,
+    Instance,
+    InstanceList,
+    Selection,
+    Status,
+)
+from kpwidget.history import ANY, Change, PrimitiveChange, Step, Transaction, UndoError
+
+__all__ = [
+    "ANY",
+    "Bbox",
+    "Change",
+    "Dataset",
+    "FileLayout",
+    "ImageData",
+    "ImageInfo",
+    "ImageList",
+    "ImageRoots",
+    "ImageState",
+    "Instance",
+    "InstanceList",
+    "InstanceRecord",
+    "Point",
+    "PrimitiveChange",
+    "Problem",
+    "Selection",
+    "Status",
+    "Step",
+    "Transaction",
+    "UndoError",
+    "find_images",
+]

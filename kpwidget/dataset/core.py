@@ -1,0 +1,847 @@
+"""`Dataset`: images with categories and instances, looked up and edited.
+
+Every edit, whoever makes it, is a step of the history (`kpwidget.history`) and reaches the columns
+(`kpwidget.dataset.table`) through one function, `Dataset._apply`, which undo and redo use as well.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kpwidget.dataset import findings
+from kpwidget.dataset.findings import Problem
+from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
+from kpwidget.dataset.table import InstanceRecord, InstanceTable, Point
+from kpwidget.dataset.values import as_float, as_int, checked_bbox, checked_points
+from kpwidget.dataset.views import (
+    ImageInfo,
+    ImageList,
+    Instance,
+    InstanceList,
+    Selection,
+    to_pandas,
+)
+from kpwidget.history import (
+    ANY,
+    AnyOrigin,
+    Change,
+    History,
+    PrimitiveChange,
+    Step,
+    Transaction,
+)
+from kpwidget.images import ImageSource
+from kpwidget.schema import Category, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Dataset", "FileLayout", "ImageState"]
+
+
+@dataclass(slots=True, eq=False)
+class ImageState:
+    """What is known of one image; `ImageInfo` is the public view."""
+
+    id: int | str
+    file_name: str
+    data: ImageData | ImageRoots | None
+    recorded_size: tuple[int, int] | None = None
+    orientation: Literal["upright", "stored"] | None = None
+    is_done: bool = False
+    fields: Mapping[str, Any] | None = None  # the record as read, in its order
+    source: ImageSource | None = None
+
+
+@dataclass
+class FileLayout:
+    """What a file held besides our images, categories and instances, and where it stood.
+
+    Attributes
+    ----------
+    keys : tuple of str
+        Keys of the top level, in order.
+    images, categories, annotations : dict of int to record
+        Records that are neither image, category nor instance (repeated images, categories
+        without keypoints, their annotations, bad records that were skipped), by their position
+        in the file's list. An instance's position is its row.
+    category_fields : dict of int to mapping
+        The record of each of our categories, by category id.
+    """
+
+    keys: tuple[str, ...] = ()
+    images: dict[int, Any] = field(default_factory=dict)
+    categories: dict[int, Any] = field(default_factory=dict)
+    annotations: dict[int, Any] = field(default_factory=dict)
+    category_fields: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class Dataset:
+    """Images with categories and instances, and the history of what was done to them.
+
+    Parameters
+    ----------
+    categories : sequence of Category or Schema, or one of them
+        A schema becomes a category of its name, with the next free id.
+    annotator : str, optional
+        The person in whose name edits are made. Default: JUPYTERHUB_USER or the login name.
+
+    Attributes
+    ----------
+    uid : str
+        Random, new for every dataset made.
+    lock : threading.RLock
+        Held during every edit. Take it to read several values that must belong together.
+    annotator : str
+    path : Path or None
+        The file it was opened from.
+    info, licenses, extra : dict, list, dict
+        COCO's ``info`` and ``licenses``, and the top-level fields nobody here knows.
+    layout : FileLayout
+        Records of the file that are kept for writing and are not images, categories or instances.
+    skipped : tuple of str
+        What was wrong with the records that a reader left out because it was told to.
+    """
+
+    def __init__(
+        self,
+        categories: Sequence[Category | Schema] | Category | Schema = (),
+        *,
+        annotator: str | None = None,
+    ) -> None:
+        self.uid = secrets.token_hex(8)
+        self.lock = threading.RLock()
+        self.annotator = annotator if annotator is not None else _default_annotator()
+        self.path: Path | None = None
+        self.info: Any = None
+        self.licenses: Any = None
+        self.extra: dict[str, Any] = {}
+        self.layout = FileLayout()
+        self.skipped: tuple[str, ...] = ()
+        self._categories = _checked_categories(categories)
+        self._category_of_id = {c.id: i for i, c in enumerate(self._categories)}
+        self._images: list[ImageState] = []
+        self._index_of_image_id: dict[int | str, int] = {}
+        self._indices_of_file_name: dict[str, list[int]] = {}
+        self._n_done = 0
+        self._table = InstanceTable(self._categories)
+        self._history = History(self._apply, self._describe, self.lock)
+
+    @classmethod
+    def from_images(
+        cls,
+        images: Any,
+        schema: Schema | Category | Sequence[Schema | Category],
+        *,
+        annotator: str | None = None,
+        orientation: Literal["upright", "stored"] | None = None,
+    ) -> Dataset:
+        """Dataset of images without labels.
+
+        Parameters
+        ----------
+        images : path, glob, folder, list of these, or mapping
+            A folder stands for the image files directly in it, in natural order (``frame_2``
+            before ``frame_10``); a str with ``*``, ``?`` or ``[`` is a glob. A mapping goes from
+            file name to array of shape (height, width) or (height, width, channels), encoded
+            bytes or path.
+        schema : Schema or Category, or a list of them
+            What is to be labeled.
+        annotator : str, optional
+            See `Dataset`.
+        orientation : {'upright', 'stored'}, optional
+            How to show photographs whose EXIF data says they are turned; upright by default.
+
+        Returns
+        -------
+        Dataset
+            File names are relative to the folder that all files have in common.
+
+        Raises
+        ------
+        FileNotFoundError
+            If nothing is found, saying what was looked for and what is there.
+        ValueError
+            If a file is given twice.
+        """
+        dataset = cls(schema, annotator=annotator)
+        if not dataset._categories:
+            raise ValueError("give at least one schema: there is nothing to label without it")
+        for position, (file_name, data) in enumerate(find_images(images).items()):
+            dataset._add_image(ImageState(position + 1, file_name, data, orientation=orientation))
+        return dataset
+
+    # Looking up
+
+    @property
+    def images(self) -> ImageList:
+        """The images: by position, file name or slice."""
+        return ImageList(self)
+
+    @property
+    def instances(self) -> InstanceList:
+        """The instances, in order: by position, uid or slice."""
+        return InstanceList(self)
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The categories, in order."""
+        return tuple(self._categories)
+
+    @property
+    def n_done(self) -> int:
+        """Number of images marked done."""
+        return self._n_done
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._images)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is this instance, by uid or itself, or this image."""
+        if isinstance(key, ImageInfo):
+            return key.dataset is self
+        if isinstance(key, str):
+            return self._table.has(key)
+        return key in self.instances
+
+    def image(self, key: int | str | ImageInfo) -> ImageInfo:
+        """Image by position, file name or itself.
+
+        Parameters
+        ----------
+        key : int, str or ImageInfo
+
+        Returns
+        -------
+        ImageInfo
+        """
+        if isinstance(key, ImageInfo):
+            if key.dataset is not self:
+                raise ValueError(f"{key!r} belongs to another dataset")
+            return key
+        return self.images[key]
+
+    def category(self, key: str | int | Category) -> Category:
+        """Category by name, id or itself.
+
+        Parameters
+        ----------
+        key : str, int or Category
+
+        Returns
+        -------
+        Category
+
+        Raises
+        ------
+        KeyError
+            If there is none, or several of this name.
+        """
+        return self._categories[self._category_index(key)]
+
+    def instance(self, uid: str) -> Instance:
+        """Instance by uid; KeyError if there is none or it was removed.
+
+        Parameters
+        ----------
+        uid : str
+
+        Returns
+        -------
+        Instance
+        """
+        with self.lock:
+            self._table.row(uid)
+        return Instance(self, uid)
+
+    def keypoints(self, category: str | int | Category | None = None) -> NDArray[np.float64]:
+        """Keypoints of all instances of a category.
+
+        Parameters
+        ----------
+        category : str, int or Category, optional
+            Name or id. May be left out if there is one category only.
+
+        Returns
+        -------
+        ndarray of shape (n_instances, n_keypoints, 3)
+            (x, y, visibility), x and y in image pixels, unlabeled (NaN, NaN, 0); in the order of
+            the instances. A read-only copy.
+        """
+        with self.lock:
+            index = self._category_index(category)
+            keypoints = self._table.keypoints_of(index, self._table.live_rows())
+        keypoints.flags.writeable = False
+        return keypoints
+
+    def select(
+        self,
+        image: int | str | ImageInfo | Iterable[int | str | ImageInfo] | None = None,
+        category: str | int | Category | None = None,
+        where: Callable[[Instance], object] | None = None,
+    ) -> Selection:
+        """Live view of a part of the dataset.
+
+        Parameters
+        ----------
+        image : image, or several, optional
+            Positions, file names or `ImageInfo`.
+        category : str, int or Category, optional
+        where : callable, optional
+            Called with each instance that fits otherwise; a true result keeps it.
+
+        Returns
+        -------
+        Selection
+            Edits of its instances go to this dataset; ``.copy()`` detaches.
+        """
+        indices: list[int] | None = None
+        if image is not None:
+            keys = [image] if isinstance(image, int | str | ImageInfo | np.integer) else list(image)
+            indices = sorted({self.image(key).index for key in keys})
+        return Selection(
+            self, indices, None if category is None else self._category_index(category), where
+        )
+
+    # Editing
+
+    def add_instance(
+        self,
+        image: int | str | ImageInfo,
+        category: str | int | Category | None = None,
+        keypoints: ArrayLike | Mapping[str, Sequence[float] | None] | None = None,
+        bbox: Sequence[float] | NDArray[Any] | None = None,
+        *,
+        uid: str | None = None,
+        is_finished: bool = True,
+        source: str = "human",
+        annotator: str | None = None,
+        track_id: Any = None,
+        score: float | None = None,
+    ) -> Instance:
+        """Add an instance, after all others.
+
+        Parameters
+        ----------
+        image : int, str or ImageInfo
+            Position, file name or the image itself.
+        category : str, int or Category, optional
+            Name or id. May be left out if there is one category only.
+        keypoints : array_like of shape (n_keypoints, 3) or (n_keypoints, 2), or mapping, optional
+            Image pixels. Rows ``(x, y, visibility)``; a row ``(x, y)`` is visible. Visibility 0, or
+            NaN without a visibility, is unlabeled. A mapping goes from name to ``(x, y)`` or
+            ``(x, y, visibility)``. Nothing is labeled by default.
+        bbox : (x, y, width, height), optional
+            Image pixels. Derived from the keypoints by default, and then follows them.
+        uid : str, optional
+            Random by default.
+        is_finished : bool, default True
+        source : str, default 'human'
+            'human', 'model:<name>', 'interpolated' or 'imported'.
+        annotator : str, optional
+            The dataset's by default.
+        track_id : int or str, optional
+            Identity of the object across images.
+        score : float, optional
+            Confidence of a prediction, finite.
+
+        Returns
+        -------
+        Instance
+
+        Raises
+        ------
+        ValueError
+            If a value is not as described or the uid is taken.
+        KeyError
+            If there is no such image or category.
+        """
+        info = self.image(image)
+        index = self._category_index(category)
+        points = checked_points(self._categories[index], keypoints)
+        given_bbox = None if bbox is None else checked_bbox(bbox)
+        if uid is None:
+            uid = secrets.token_hex(6)
+        if not isinstance(uid, str) or not uid:
+            raise ValueError(f"uid is a non-empty str, not {uid!r}")
+        checked_score = None if score is None else as_float(score)
+        if score is not None and (checked_score is None or not math.isfinite(checked_score)):
+            raise ValueError(f"score is a finite number or None, not {score!r}")
+        track_number = as_int(track_id)
+        if not (track_id is None or track_number is not None or isinstance(track_id, str)):
+            raise ValueError(f"track_id is an integer, text or None, not {track_id!r}")
+        with self.transaction(f"add {self._categories[index].name}"):
+            if self._table.has(uid):
+                raise ValueError(f"uid {uid!r} is taken by {self.instance(uid)!r}")
+            record = InstanceRecord(
+                uid=uid,
+                image=info.index,
+                category=index,
+                keypoints=points,
+                bbox=given_bbox,
+                track_id=track_id if track_number is None else track_number,
+                score=checked_score,
+                annotator=self.annotator if annotator is None else str(annotator),
+                source=str(source),
+                is_finished=bool(is_finished),
+                row=self._table.n_rows,
+            )
+            self._history.do(PrimitiveChange("instance", uid, info.index, None, record))
+        return Instance(self, uid)
+
+    def transaction(
+        self,
+        label: str,
+        *,
+        origin: Hashable = None,
+        token: Any = None,
+        image: int | str | ImageInfo | None = None,
+        context: Mapping[str, Any] | None = None,
+        keep_empty: bool = False,
+    ) -> Transaction:
+        """Context manager that makes all edits inside it one undo step.
+
+        It holds the dataset's lock. An exception that leaves it takes back all that was done inside
+        it. A transaction inside another joins it: label and origin are those of the outer one, and
+        an exception caught between the two takes back the inner part alone.
+
+        Parameters
+        ----------
+        label : str
+            What is done, for people.
+        origin : hashable, optional
+            Who does it; `undo` can be limited to an origin.
+        token : optional
+            Kept with the step.
+        image : int, str or ImageInfo, optional
+            The image to go to on undo. By default the first one changed.
+        context : mapping, optional
+            Copied into ``step.context``.
+        keep_empty : bool, default False
+            Keep the step although nothing was changed.
+
+        Returns
+        -------
+        context manager
+            Gives the `Step`.
+
+        Examples
+        --------
+        >>> from kpwidget import schemas
+        >>> import numpy as np
+        >>> ds = Dataset.from_images({"a": np.zeros((4, 4))}, schemas.get("four_point"))
+        >>> with ds.transaction("two at once"):
+        ...     _ = ds.add_instance(0)
+        ...     _ = ds.add_instance(0)
+        >>> ds.undo().label, len(ds.instances)
+        ('two at once', 0)
+        """
+        return self._history.transaction(
+            label,
+            origin=origin,
+            token=token,
+            image=None if image is None else self.image(image).index,
+            context=context,
+            keep_empty=keep_empty,
+            annotator=self.annotator,
+        )
+
+    def undo(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
+        """Undo the last step that is in force.
+
+        Parameters
+        ----------
+        origin : hashable, optional
+            Only steps of this origin (None is one: the edits made from code). All by default.
+
+        Returns
+        -------
+        Step or None
+            What was undone; None if there was nothing to undo.
+
+        Raises
+        ------
+        UndoError
+            If a value it would restore was changed since by another step that is in force.
+            Nothing is changed then.
+        """
+        return self._history.undo(origin)
+
+    def redo(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
+        """Redo the step that was undone last. A new step of an origin clears its redo.
+
+        Parameters
+        ----------
+        origin : hashable, optional
+            Only steps of this origin. All by default.
+
+        Returns
+        -------
+        Step or None
+            What was redone; None if there was nothing to redo.
+
+        Raises
+        ------
+        UndoError
+            If a value it would set was changed since. Nothing is changed then.
+        """
+        return self._history.redo(origin)
+
+    def undo_top(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
+        """Step that `undo` would undo, or None."""
+        return self._history.undo_top(origin)
+
+    def redo_top(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
+        """Step that `redo` would redo, or None."""
+        return self._history.redo_top(origin)
+
+    def on_change(self, callback: Callable[[Change], object]) -> Callable[[], None]:
+        """Call `callback` after every step, undo and redo.
+
+        Parameters
+        ----------
+        callback : callable
+            Called with a `Change`, in the thread that made the edit, when the edit is complete and
+            the lock released. An exception in it neither stops other callbacks nor takes back the
+            edit: it goes to the handlers of `on_callback_error`, or, if there are none, is raised
+            where the edit was made, after all callbacks have run.
+
+        Returns
+        -------
+        callable
+            Call it to unsubscribe.
+        """
+        return self._history.on_change(callback)
+
+    def on_callback_error(self, handler: Callable[[Exception], object]) -> Callable[[], None]:
+        """Give exceptions of `on_change` callbacks to `handler`.
+
+        Parameters
+        ----------
+        handler : callable
+            Called with each exception.
+
+        Returns
+        -------
+        callable
+            Call it to unsubscribe.
+        """
+        return self._history.on_callback_error(handler)
+
+    # Tables, checks, files
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Table with one row per instance.
+
+        Returns
+        -------
+        pandas.DataFrame
+            uid, id, image (file name), category (name), n_labeled, bbox_x, bbox_y, bbox_width,
+            bbox_height (image pixels, NaN where there is none), bbox_source, area, score, track_id,
+            is_finished, annotator, source.
+        """
+        return to_pandas(self.instances)
+
+    def validate(self) -> list[Problem]:
+        """Look for contradictions; change nothing.
+
+        Returns
+        -------
+        list of Problem
+            Keypoints and boxes outside the image, boxes without a size, instances without a labeled
+            keypoint, keypoints that a file calls unlabeled and gives a location (or calls labeled
+            and puts at (0, 0)), images whose size cannot be known.
+
+        Examples
+        --------
+        ``pandas.DataFrame(ds.validate())`` shows them as a table.
+        """
+        return [problem for image in self.images for problem in findings.problems_of_image(image)]
+
+    def save(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Write the dataset as COCO JSON.
+
+        Parameters
+        ----------
+        path : path, optional
+            By default the file it was opened from; a path given becomes that file.
+
+        Raises
+        ------
+        ValueError
+            If no path is given and it was not opened from a file.
+        """
+        from kpwidget import store
+
+        store.save(self, path)
+
+    def equals(self, other: Dataset) -> bool:
+        """Whether both datasets say the same.
+
+        Parameters
+        ----------
+        other : Dataset
+
+        Returns
+        -------
+        bool
+            Compared are images (file name, id, size, extra), categories (but for the name of their
+            schema), instances in order (image, category, keypoints, raw, bbox, area, iscrowd,
+            track_id, score, extra, and id and uid where both are known), info, licenses, extra and
+            the records kept for writing. Not compared: history, annotators, whether instances are
+            finished and images done, all of which a COCO file does not hold.
+        """
+        return not self.differences(other)
+
+    def differences(self, other: Dataset) -> list[str]:
+        """What `equals` finds different, each in words.
+
+        Parameters
+        ----------
+        other : Dataset
+
+        Returns
+        -------
+        list of str
+        """
+        with self.lock, other.lock:
+            return findings.differences(self, other)
+
+    def __repr__(self) -> str:
+        """Return the counts."""
+        names = ", ".join(f"{c.name}: {c.n_keypoints} keypoints" for c in self._categories[:4])
+        if len(self._categories) > 4:
+            names += f", ... ({len(self._categories)} categories)"
+        return (
+            f"Dataset(images={len(self._images)}, instances={self._table.n_instances}, "
+            f"categories={{{names}}})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks."""
+        with self.lock:
+            n_started = sum(image.status == "started" for image in self.images)
+            counts = self._table.n_of_categories()
+        rows = [
+            ("images", f"{len(self._images)} ({self._n_done} done, {n_started} started)"),
+            ("instances", str(self._table.n_instances)),
+        ]
+        rows += [
+            (f"category {c.name}", f"{counts[i]} × {c.n_keypoints} keypoints")
+            for i, c in enumerate(self._categories[:10])
+        ]
+        if len(self._categories) > 10:
+            rows.append(("more categories", str(len(self._categories) - 10)))
+        if self.layout.annotations:
+            rows.append(("kept for writing", f"{len(self.layout.annotations)} other records"))
+        if self.path is not None:
+            rows.append(("file", str(self.path)))
+        body = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
+            for name, value in rows
+        )
+        return f"<table>{body}</table>"
+
+    # Internals. Everything below runs under the lock.
+
+    def _add_image(self, state: ImageState) -> int:
+        index = len(self._images)
+        self._images.append(state)
+        self._index_of_image_id[state.id] = index
+        self._indices_of_file_name.setdefault(state.file_name, []).append(index)
+        self._table.rows_of_image.append([])
+        return index
+
+    def _instances_at(self, rows: Callable[[InstanceTable], Sequence[int]]) -> list[Instance]:
+        """Views of the instances in the rows that a function picks, under the lock."""
+        with self.lock:
+            return [Instance(self, uid) for uid in self._table.uids(rows(self._table))]
+
+    def _image_named(self, file_name: str) -> int:
+        found = self._indices_of_file_name.get(file_name, [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise KeyError(
+                f"{len(found)} images have the file name {file_name!r}: use their positions "
+                f"{found[:10]} or images.by_id"
+            )
+        names = [state.file_name for state in self._images[:3]]
+        listed = ", ".join(repr(name) for name in names) + (", ..." if len(self) > 3 else "")
+        same = [n for n in self._indices_of_file_name if n.rsplit("/", 1)[-1] == file_name][:3]
+        hint = f"did you mean {' or '.join(map(repr, same))}?" if same else f"there are {listed}"
+        raise KeyError(f"no image has the file name {file_name!r}; {hint}")
+
+    def _category_index(self, key: str | int | Category | None) -> int:
+        if key is None:
+            if len(self._categories) == 1:
+                return 0
+            raise ValueError(f"say which category: {self._category_names()}")
+        if isinstance(key, Category):
+            index = self._category_of_id.get(key.id)
+            if index is not None and self._categories[index] == key:
+                return index
+            raise KeyError(f"{key!r} is not of this dataset, which has {self._category_names()}")
+        if isinstance(key, str):
+            found = [i for i, category in enumerate(self._categories) if category.name == key]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                ids = [self._categories[i].id for i in found]
+                raise KeyError(f"{len(found)} categories have the name {key!r}: use an id of {ids}")
+            raise KeyError(f"no category has the name {key!r}; there are {self._category_names()}")
+        number = as_int(key)
+        index = None if number is None else self._category_of_id.get(number)
+        if index is None:
+            raise KeyError(f"no category has the id {key!r}; there are {self._category_names()}")
+        return index
+
+    def _category_names(self) -> str:
+        return ", ".join(f"{c.name!r} (id {c.id})" for c in self._categories) or "none"
+
+    def _set_points(self, uid: str, points: Mapping[int, Point]) -> None:
+        """Record the keypoints that differ from what they are, inside an open transaction."""
+        row = self._table.row(uid)
+        image = self._table.value(row, "image")
+        for k, after in points.items():
+            before = self._table.point(row, k)
+            if before != after:
+                self._history.do(PrimitiveChange("keypoint", uid, image, before, after, k))
+
+    def _apply(self, change: PrimitiveChange, value: Any) -> None:
+        """Put a value in place: the one path of edits, undo, redo and rollback."""
+        if change.what == "status":
+            self._images[change.image].is_done = value
+            self._n_done += 1 if value else -1
+            return
+        uid = cast("str", change.uid)
+        if change.what == "instance":
+            if value is None:
+                self._table.take_out(uid)
+            else:
+                self._table.insert(value)
+            return
+        row = self._table.row(uid)
+        if change.what == "keypoint":
+            self._table.put_point(row, cast("int", change.keypoint), value)
+        elif change.what == "bbox":
+            self._table.put_bbox(row, value)
+        else:
+            self._table.put_finished(row, value)
+
+    def _describe(self, change: PrimitiveChange) -> str:
+        image = repr(self._images[change.image].file_name)
+        if change.uid is None:
+            return f"the status of image {image}"
+        row = self._table.last_row(change.uid)
+        category = None if row is None else self._categories[self._table.category(row)]
+        owner = f"{category.name if category else 'instance'} {change.uid!r} in image {image}"
+        if change.what == "keypoint" and category is not None and change.keypoint is not None:
+            return f"keypoint {category.keypoints[change.keypoint]!r} of {owner}"
+        return owner if change.what == "instance" else f"{change.what} of {owner}"
+
+    def _give_ids(self) -> int:
+        """Give every instance without an annotation id the next free one; return how many.
+
+        Not an edit: an id, once given, stays with the instance through undo and redo.
+        """
+        taken = set()
+        for record in self.layout.annotations.values():
+            number = as_int(record.get("id")) if isinstance(record, Mapping) else None
+            if number is not None:
+                taken.add(number)
+        return self._table.give_ids(taken)
+
+    def _copy(
+        self, images: Sequence[int], instances: Sequence[Instance], *, keep_others: bool
+    ) -> Dataset:
+        """Return a detached dataset of these images and instances."""
+        copy = Dataset(self.categories, annotator=self.annotator)
+        copy.path = self.path
+        copy.info, copy.licenses, copy.extra = deepcopy((self.info, self.licenses, self.extra))
+        new_index = {}
+        for index in images:
+            state = self._images[index]
+            new_index[index] = copy._add_image(
+                ImageState(
+                    state.id,
+                    state.file_name,
+                    state.data,
+                    state.recorded_size,
+                    state.orientation,
+                    state.is_done,
+                    state.fields,
+                )
+            )
+        layout = self.layout
+        copy.layout = FileLayout(
+            keys=layout.keys,
+            categories=dict(layout.categories),
+            category_fields=dict(layout.category_fields),
+        )
+        if keep_others:
+            ids = {self._images[index].id for index in images}
+            copy.layout.annotations = {
+                row: record
+                for row, record in layout.annotations.items()
+                if len(ids) == len(self._images)
+                or (isinstance(record, Mapping) and record.get("image_id") in ids)
+            }
+            if len(ids) == len(self._images):
+                copy.layout.images = dict(layout.images)
+        copy._n_done = sum(state.is_done for state in copy._images)
+        for instance in instances:
+            record = self._table.record(instance.uid)
+            copy._table.insert(replace(record, image=new_index[record.image]))
+        return copy
+
+
+def _checked_categories(
+    categories: Sequence[Category | Schema] | Category | Schema,
+) -> list[Category]:
+    given = [categories] if isinstance(categories, Category | Schema) else list(categories)
+    wrong = [repr(item) for item in given if not isinstance(item, Category | Schema)]
+    if wrong:
+        raise TypeError(f"categories are Schema or Category objects, not {', '.join(wrong)}")
+    ids = Counter(item.id for item in given if isinstance(item, Category))
+    repeated = [str(number) for number, n in ids.items() if n > 1]
+    if repeated:
+        raise ValueError(f"category id {', '.join(repeated)} is given more than once")
+    checked: list[Category] = []
+    following = 1
+    for item in given:
+        if isinstance(item, Schema):
+            while following in ids:
+                following += 1
+            item = Category(following, item, item.name)
+            following += 1
+        checked.append(item)
+    return checked
+
+
+def _default_annotator() -> str:
+    """Name of the person: the hub's, else the login name; 'unknown' if neither is known."""
+    import getpass
+
+    name = os.environ.get("JUPYTERHUB_USER")
+    if name:
+        return name
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container whose user id has no name
+        return "unknown"

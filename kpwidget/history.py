@@ -1,0 +1,485 @@
+"""What was done to a dataset, and how it is undone: steps, transactions, events.
+
+The module knows nothing of keypoints. It is given one function that puts a value in place;
+edits, undo, redo and the rollback of a failed transaction all go through that function.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import TracebackType
+from typing import Any, Final, Literal, TypeVar
+
+__all__ = ["ANY", "Change", "History", "PrimitiveChange", "Step", "Transaction", "UndoError"]
+
+
+class AnyOrigin(Enum):
+    """The type of `ANY`, which stands for every origin (None is an origin of its own)."""
+
+    ANY = "any"
+
+    def __repr__(self) -> str:
+        """Return the name."""
+        return "ANY"
+
+
+ANY: Final = AnyOrigin.ANY
+
+
+class UndoError(RuntimeError):
+    """An undo or redo that would overwrite what another step has changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class PrimitiveChange:
+    """One value that was replaced by another.
+
+    Attributes
+    ----------
+    what : {'instance', 'keypoint', 'bbox', 'finished', 'status'}
+        Which value. ``'instance'`` is the existence of an instance: `before` is None when it was
+        added, `after` is None when it was removed.
+    uid : str or None
+        The instance; None when the value belongs to the image.
+    image : int
+        Index of the image.
+    before, after : object
+        The values. A keypoint is ``None`` (unlabeled) or ``(x, y, visibility)`` in image pixels;
+        ``(x, y, 0)`` is an unlabeled point to which a file gave a location. A bbox is
+        ``(x, y, width, height)``, or None when it is derived from the keypoints.
+    keypoint : int or None
+        0-based index of the keypoint for ``'keypoint'``, else None.
+    """
+
+    what: Literal["instance", "keypoint", "bbox", "finished", "status"]
+    uid: str | None
+    image: int
+    before: Any
+    after: Any
+    keypoint: int | None = None
+
+    @property
+    def owner(self) -> str | int:
+        """The uid of the instance, or the image index: what the value belongs to."""
+        return self.image if self.uid is None else self.uid
+
+    @property
+    def target(self) -> tuple[str, int | None]:
+        """Which value of the owner."""
+        return (self.what, self.keypoint)
+
+
+_F = TypeVar("_F")
+_Target = tuple[str, int | None]
+_EXISTENCE: Final[_Target] = ("instance", None)
+_Tops = dict[_Target, int]
+
+
+@dataclass(slots=True)
+class _Scope:
+    """Who wrote last, before and after a step, the values of one owner the step depends on.
+
+    `targets` None means every value of the owner: adding or removing an instance puts all of
+    them in force.
+    """
+
+    targets: frozenset[_Target] | None
+    before: _Tops
+    after: _Tops
+
+
+@dataclass(eq=False)
+class Step:
+    """One undo step.
+
+    Attributes
+    ----------
+    id : int
+        Rises with every step of a dataset; rolled back and empty steps leave gaps.
+    label : str
+        What was done, for people.
+    origin : hashable or None
+        Who did it (a widget, a client). Undo and redo can be limited to one origin.
+    token : object
+        Kept as given to `Dataset.transaction`.
+    image : int or None
+        Index of the image given to the transaction, else of the first image changed.
+    context : dict
+        For the caller: what to go back to on undo, such as the active instance. May be changed
+        while the transaction is open.
+    keep_empty : bool
+        Whether the step is kept although nothing was changed.
+    annotator : str
+        The person in whose name it was done.
+    time : float
+        Seconds since the epoch at the start of the step.
+    """
+
+    id: int
+    label: str
+    origin: Hashable = None
+    token: Any = None
+    image: int | None = None
+    context: dict[str, Any] = field(default_factory=dict)
+    keep_empty: bool = False
+    annotator: str = ""
+    time: float = 0.0
+    _changes: list[PrimitiveChange] = field(default_factory=list, repr=False)
+    _scopes: dict[str | int, _Scope] = field(default_factory=dict, repr=False)
+
+    @property
+    def changes(self) -> tuple[PrimitiveChange, ...]:
+        """The primitive changes, in order."""
+        return tuple(self._changes)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What `Dataset.on_change` callbacks receive.
+
+    Attributes
+    ----------
+    kind : {'edit', 'undo', 'redo'}
+    label : str
+        Label of the step.
+    origin : hashable or None
+        Origin of the step; on undo and redo the origin of the step that is undone or redone.
+    images : frozenset of int
+        Indices of the images with changes.
+    instances : frozenset of str
+        uids of the instances added, removed or changed.
+    step : Step
+    """
+
+    kind: Literal["edit", "undo", "redo"]
+    label: str
+    origin: Hashable
+    images: frozenset[int]
+    instances: frozenset[str]
+    step: Step
+
+
+class Transaction:
+    """Context manager for one undo step; see `Dataset.transaction`."""
+
+    def __init__(self, history: History, step: Step) -> None:
+        self._history = history
+        self._step = step
+        self._is_outer = True
+        self._mark = 0
+
+    def __enter__(self) -> Step:
+        """Take the lock and open the step, or join the one that is open."""
+        self._is_outer, step = self._history._enter(self._step)
+        self._mark = len(step._changes)
+        return step
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Keep what was changed, or take it all back when an exception passes through."""
+        change = self._history._leave(self._is_outer, self._mark, keep=kind is None)
+        if change is not None:
+            self._history.notify(change)
+
+
+class History:
+    """The steps of a dataset: those in force, those undone, and who listens.
+
+    Parameters
+    ----------
+    apply : callable
+        ``apply(change, value)`` puts `value` (the change's `before` or `after`) in place. It is
+        the only code that changes the dataset.
+    describe : callable
+        ``describe(change)`` names the changed value, for messages.
+    lock : threading.RLock
+        Held during a transaction, undo and redo, and not while callbacks run.
+
+    Notes
+    -----
+    For every value the ids of the steps in force that wrote it are kept as a stack. A step can be
+    undone if what it wrote is still what the stacks show on top, and redone if the stacks show what
+    they showed when it was first done. So the cost of undo depends on the step alone, and a value
+    that came back by accident is not mistaken for one that never changed.
+    """
+
+    def __init__(
+        self,
+        apply: Callable[[PrimitiveChange, Any], None],
+        describe: Callable[[PrimitiveChange], str],
+        lock: threading.RLock,
+    ) -> None:
+        self._apply = apply
+        self._describe = describe
+        self._lock = lock
+        self._open: Step | None = None
+        self._next_id = 1
+        self._writers: dict[str | int, dict[_Target, list[int]]] = {}
+        # Both are ordered by when the step took (or lost) force; dicts, so that a step in the
+        # middle leaves at no cost. The lists per origin give the last step of an origin.
+        self._in_force: dict[int, Step] = {}
+        self._undone: dict[int, Step] = {}
+        self._in_force_of: dict[Hashable, list[Step]] = {}
+        self._undone_of: dict[Hashable, list[Step]] = {}
+        self._callbacks: dict[object, Callable[[Change], object]] = {}
+        self._error_handlers: dict[object, Callable[[Exception], object]] = {}
+
+    # Transactions
+
+    def transaction(
+        self,
+        label: str,
+        *,
+        origin: Hashable,
+        token: Any,
+        image: int | None,
+        context: Mapping[str, Any] | None,
+        keep_empty: bool,
+        annotator: str,
+    ) -> Transaction:
+        """Return the context manager of one step."""
+        step = Step(
+            0, label, origin, token, image, dict(context or {}), keep_empty, annotator, time.time()
+        )
+        return Transaction(self, step)
+
+    def do(self, change: PrimitiveChange) -> None:
+        """Apply a change and add it to the open step."""
+        if self._open is None:
+            raise RuntimeError("a change needs an open transaction")
+        self._apply(change, change.after)
+        self._open._changes.append(change)
+
+    def _enter(self, step: Step) -> tuple[bool, Step]:
+        self._lock.acquire()
+        outer = self._open
+        if outer is not None:
+            outer.context.update(step.context)
+            outer.keep_empty = outer.keep_empty or step.keep_empty
+            if outer.image is None:
+                outer.image = step.image
+            return False, outer
+        step.id = self._next_id
+        self._next_id += 1
+        self._open = step
+        return True, step
+
+    def _leave(self, is_outer: bool, mark: int, *, keep: bool) -> Change | None:
+        """Close a transaction; return the event to send, if any."""
+        try:
+            step = self._open
+            if step is None:
+                raise RuntimeError("the transaction is closed already")
+            if not keep:
+                self._roll_back(step, mark)
+            if not is_outer:
+                return None
+            self._open = None
+            if not keep or not (step._changes or step.keep_empty):
+                return None
+            return self._commit(step)
+        finally:
+            self._lock.release()
+
+    def _roll_back(self, step: Step, mark: int) -> None:
+        for change in reversed(step._changes[mark:]):
+            self._apply(change, change.before)
+        del step._changes[mark:]
+
+    def _commit(self, step: Step) -> Change:
+        written: dict[str | int, set[_Target]] = {}
+        for change in step._changes:
+            written.setdefault(change.owner, set()).add(change.target)
+        for owner, targets in written.items():
+            scope = None if _EXISTENCE in targets else frozenset(targets | {_EXISTENCE})
+            before = self._tops(owner, scope)
+            self._push(owner, targets, step.id)
+            step._scopes[owner] = _Scope(scope, before, self._tops(owner, scope))
+        if step.image is None and step._changes:
+            step.image = step._changes[0].image
+        for undone in self._undone_of.pop(step.origin, ()):
+            del self._undone[undone.id]
+        self._in_force[step.id] = step
+        self._in_force_of.setdefault(step.origin, []).append(step)
+        return _change("edit", step)
+
+    # Undo and redo
+
+    def undo_top(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
+        """Return the step that `undo` would undo, or None."""
+        with self._lock:
+            return _last(self._in_force, self._in_force_of, origin)
+
+    def redo_top(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
+        """Return the step that `redo` would redo, or None."""
+        with self._lock:
+            return _last(self._undone, self._undone_of, origin)
+
+    def undo(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
+        """Undo the last step in force (of an origin); see `Dataset.undo`."""
+        with self._lock:
+            self._refuse_when_open("undo")
+            step = _last(self._in_force, self._in_force_of, origin)
+            if step is None:
+                return None
+            self._refuse_conflicts(step, "undo")
+            for change in reversed(step._changes):
+                self._apply(change, change.before)
+            for change in {(c.owner, c.target): c for c in step._changes}.values():
+                self._writers[change.owner][change.target].pop()
+            _move(step, self._in_force, self._in_force_of, self._undone, self._undone_of)
+        self.notify(_change("undo", step))
+        return step
+
+    def redo(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
+        """Redo the step undone last (of an origin); see `Dataset.redo`."""
+        with self._lock:
+            self._refuse_when_open("redo")
+            step = _last(self._undone, self._undone_of, origin)
+            if step is None:
+                return None
+            self._refuse_conflicts(step, "redo")
+            for change in step._changes:
+                self._apply(change, change.after)
+            for change in {(c.owner, c.target): c for c in step._changes}.values():
+                self._push(change.owner, {change.target}, step.id)
+            _move(step, self._undone, self._undone_of, self._in_force, self._in_force_of)
+        self.notify(_change("redo", step))
+        return step
+
+    def _refuse_when_open(self, what: str) -> None:
+        if self._open is not None:
+            raise UndoError(
+                f"cannot {what} inside the open transaction {self._open.label!r}: "
+                f"{what} after it has ended"
+            )
+
+    def _refuse_conflicts(self, step: Step, what: Literal["undo", "redo"]) -> None:
+        """Raise UndoError naming every value that `what` would take from another step."""
+        conflicts = []
+        for owner, scope in step._scopes.items():
+            expected = scope.after if what == "undo" else scope.before
+            tops = self._tops(owner, scope.targets)
+            for target in sorted(
+                expected.keys() | tops.keys(), key=lambda t: (t[0], -1 if t[1] is None else t[1])
+            ):
+                if tops.get(target) == expected.get(target):
+                    continue
+                conflicts.append(self._conflict(step, owner, target, tops.get(target)))
+        if conflicts:
+            raise UndoError(
+                f"cannot {what} {step.label!r} (step {step.id}): "
+                + "; ".join(dict.fromkeys(conflicts))
+                + ". Nothing was changed; undo the later change first, or edit by hand."
+            )
+
+    def _conflict(self, step: Step, owner: str | int, target: _Target, writer: int | None) -> str:
+        own = [c for c in step._changes if c.owner == owner]
+        change = next((c for c in own if c.target == target), None)
+        other = self._in_force.get(writer) if writer is not None else None
+        if change is None and other is not None:
+            change = next(
+                (c for c in other._changes if c.owner == owner and c.target == target), None
+            )
+        name = self._describe(change if change is not None else own[0])
+        if other is None:
+            return f"{name} no longer has the value it had before, an earlier step was undone"
+        by = "" if other.origin == step.origin else f" of {other.origin!r}"
+        return f"{name} was changed since by {other.label!r} (step {other.id}{by})"
+
+    def _tops(self, owner: str | int, targets: frozenset[_Target] | None) -> _Tops:
+        stacks = self._writers.get(owner, {})
+        return {
+            target: stack[-1]
+            for target, stack in stacks.items()
+            if stack and (targets is None or target in targets)
+        }
+
+    def _push(self, owner: str | int, targets: set[_Target], step_id: int) -> None:
+        stacks = self._writers.setdefault(owner, {})
+        for target in targets:
+            stacks.setdefault(target, []).append(step_id)
+
+    # Events
+
+    def on_change(self, callback: Callable[[Change], object]) -> Callable[[], None]:
+        """Register a callback; return the function that removes it."""
+        return _register(self._callbacks, callback)
+
+    def on_callback_error(self, handler: Callable[[Exception], object]) -> Callable[[], None]:
+        """Register a handler of exceptions of callbacks; return the function that removes it."""
+        return _register(self._error_handlers, handler)
+
+    def notify(self, change: Change) -> None:
+        """Call every callback with `change`; errors go to the handlers, else are raised."""
+        errors: list[Exception] = []
+        for callback in tuple(self._callbacks.values()):
+            try:
+                callback(change)
+            except Exception as raised:  # whatever a user's callback raises
+                errors.append(raised)
+        handlers = tuple(self._error_handlers.values())
+        if not errors:
+            return
+        if handlers:
+            for error in errors:
+                for handler in handlers:
+                    handler(error)
+        elif len(errors) == 1:
+            raise errors[0]
+        else:
+            raise ExceptionGroup(f"{len(errors)} on_change callbacks failed", errors)
+
+
+def _change(kind: Literal["edit", "undo", "redo"], step: Step) -> Change:
+    images = {change.image for change in step._changes}
+    if not images and step.image is not None:
+        images = {step.image}
+    uids = {change.uid for change in step._changes if change.uid is not None}
+    return Change(kind, step.label, step.origin, frozenset(images), frozenset(uids), step)
+
+
+def _last(
+    steps: dict[int, Step],
+    by_origin: dict[Hashable, list[Step]],
+    origin: Hashable | AnyOrigin,
+) -> Step | None:
+    if origin is ANY:
+        return next(reversed(steps.values()), None)
+    of_origin = by_origin.get(origin)
+    return of_origin[-1] if of_origin else None
+
+
+def _move(
+    step: Step,
+    source: dict[int, Step],
+    source_of: dict[Hashable, list[Step]],
+    goal: dict[int, Step],
+    goal_of: dict[Hashable, list[Step]],
+) -> None:
+    if next(reversed(source)) == step.id:
+        # popitem shortens the table; del would leave holes that the next reversed() walks over.
+        source.popitem()
+    else:
+        del source[step.id]
+    source_of[step.origin].pop()
+    goal[step.id] = step
+    goal_of.setdefault(step.origin, []).append(step)
+
+
+def _register(registry: dict[object, _F], function: _F) -> Callable[[], None]:
+    key = object()
+    registry[key] = function
+
+    def unregister() -> None:
+        registry.pop(key, None)
+
+    return unregister
