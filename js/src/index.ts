@@ -20,7 +20,7 @@ import {
 import { drawInk } from "./view";
 import {
   cssTransform,
-  fit,
+  fitImage,
   keepInSight,
   letterbox,
   oneToOne,
@@ -118,7 +118,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     look,
     {
       dispatch,
-      fit: fitImage,
+      fit: fitNow,
       oneToOne: () => setViewport(oneToOne(viewport, center())),
       focus: () => root.focus({ preventScroll: true }),
     },
@@ -365,8 +365,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     }
   }
 
-  function fitImage(): void {
-    setViewport(fit(imageSize(), size), { fitted: true });
+  function fitNow(): void {
+    setViewport(fitImage(imageSize(), size), { fitted: true });
   }
 
   let viewportTimer: ReturnType<typeof setTimeout> | undefined;
@@ -413,7 +413,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     ink.style.width = `${w}px`;
     ink.style.height = `${hgt}px`;
     if (isFitted || old.w === 0) {
-      setViewport(fit(imageSize(), size), { fitted: true, follow: !isLeading });
+      setViewport(fitImage(imageSize(), size), { fitted: true, follow: !isLeading });
     } else {
       const dx = (w - old.w) / 2;
       const dy = (hgt - old.h) / 2;
@@ -452,7 +452,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       dispatch,
       getViewport: () => viewport,
       setViewport,
-      fit: fitImage,
+      fit: fitNow,
       stageCenter: center,
       getPointer: () => pointer,
       setPointer: (at) => {
@@ -501,7 +501,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     root.classList.remove("is-loading");
     isBlank = true;
     takeScene(scene);
-    fitImage();
+    fitNow();
   }
 
   /** The frame in which a painting is on the screen: layers and ink change places in it. */

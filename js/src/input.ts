@@ -59,7 +59,7 @@ function nudge(dx: number, dy: number): Run {
 
 const arrow = (name: string) => [`Arrow${name}`, `Shift+Arrow${name}`, `Ctrl+Shift+Arrow${name}`];
 
-function escape(hands: Hands): void {
+function stepOut(hands: Hands): void {
   const state = hands.getState();
   if (state.drag || state.press || state.isBoxMode || state.isHelpOpen || state.selected) {
     hands.dispatch({ type: "drag", drag: null });
@@ -97,7 +97,7 @@ export const KEY_TABLE: readonly KeyRow[] = [
     keys: "Esc",
     does: "leave the instance as it is; again: give up the focus",
     bind: ["Escape"],
-    run: escape,
+    run: stepOut,
   },
   { keys: "1 … 99", does: "choose the keypoint that the next click places or moves", bind: [] },
   {

@@ -453,10 +453,10 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
     { class: "kpwidget-help", role: "dialog", "aria-label": "Keys" },
     h("div", { class: "kpwidget-help-head" }, h("strong", {}, "Keys and gestures"), closeHelp),
     h(
-      "dl",
-      {},
+      "div",
+      { class: "kpwidget-keys" },
       ...KEY_TABLE.filter((row) => row.keys !== "").map((row) =>
-        h("div", {}, h("dt", {}, row.keys), h("dd", {}, row.does)),
+        h("div", {}, h("b", {}, row.keys), h("span", {}, row.does)),
       ),
     ),
   );
@@ -491,7 +491,7 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
         jump.value = String(image.index + 1);
       }
       setText(count, `/ ${image?.count ?? 0}`);
-      setText(name, image?.name ?? "");
+      setText(name, image?.name.split("/").at(-1) ?? "");
       setAttribute(
         name,
         "title",

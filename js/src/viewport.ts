@@ -30,7 +30,7 @@ export function toImage(v: Viewport, p: Xy): Xy {
 }
 
 /** The whole image, centred, with a margin in CSS px around it. */
-export function fit(image: Size, stage: Size, margin = 8): Viewport {
+export function fitImage(image: Size, stage: Size, margin = 8): Viewport {
   const w = Math.max(1, stage.w - 2 * margin);
   const h = Math.max(1, stage.h - 2 * margin);
   const scale = Math.min(w / Math.max(1, image.w), h / Math.max(1, image.h));

@@ -279,6 +279,9 @@ class Painter:
             raise ValueError(f"picture: expected a finite place of positive size, got {values}")
         canvas = self._layers[layer]
         self.clear(layer)
+        # What shows through a transparent picture; images.py puts the same grey behind others.
+        canvas.fill_style = "#808080"
+        canvas.fill_rect(float(x), float(y), float(width), float(height))
         canvas.image_smoothing_enabled = bool(smooth)
         canvas.draw_image(self._source, float(x), float(y), float(width), float(height))
 
