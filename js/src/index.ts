@@ -50,7 +50,7 @@ export default () => {
       const onMessage = (message: FromPython, buffers: DataView[]) => {
         if (message.kind === "painting") found.announce(message, model.get("scene"));
         else if (message.kind === "picture")
-          found.showPicture(buffers[0] as DataView, message.mime, (why) => console.error(why));
+          found.showPicture(buffers[0] as DataView, message.mime);
       };
       model.on("msg:custom", onMessage);
       return () => {
@@ -605,6 +605,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     }
     hasLayers = true;
     stops.push(layers.listen(onPainted));
+    stops.push(layers.listenFailure((text) => dispatch({ type: "notice", level: "error", text })));
     for (const layer of ["skeletons", "active"] as const)
       stops.push(
         layers.listenResize(layer, () => {

@@ -30,6 +30,7 @@ export class Layers {
   private manager: Foreign = null;
   private readonly widgetManager: Foreign;
   private readonly listeners = new Set<(painted: Painted) => void>();
+  private readonly failures = new Set<(why: string) => void>();
   private readonly announced = new Map<number, Painted>();
   /** The last painting of each layer; empty on a page where nothing has been painted yet. */
   readonly painted = new Map<LayerName, Painting>();
@@ -74,6 +75,12 @@ export class Layers {
   /** Python will paint this next; `scene` is the one it paints. */
   announce(painting: Painting, scene: Scene): void {
     this.announced.set(painting.paint, { painting, scene });
+  }
+
+  /** Calls back when a picture cannot be shown. */
+  listenFailure(listener: (why: string) => void): () => void {
+    this.failures.add(listener);
+    return () => this.failures.delete(listener);
   }
 
   /** Calls back in the frame in which a painting comes to the screen. */
@@ -123,9 +130,12 @@ export class Layers {
    * the bytes come here, are decoded once, and stand in the source canvas for exactly as long as it
    * takes the batch behind them to paint from it.
    */
-  showPicture(bytes: DataView, mime: string, onError: (why: string) => void): void {
+  showPicture(bytes: DataView, mime: string): void {
     const { source, manager } = this;
-    if (!source || !manager) return onError("the picture came before the canvases");
+    if (!source || !manager) {
+      this.fail("The picture came before the canvases: reload the page.");
+      return;
+    }
     const blank: HTMLCanvasElement = source.blank ?? source.canvas;
     source.blank = blank;
     const decoding = createImageBitmap(new Blob([bytes as BlobPart], { type: mime }));
@@ -135,10 +145,14 @@ export class Layers {
       source.canvas = blank;
       try {
         source.canvas = await decoding;
-      } catch {
-        onError("the browser could not decode the picture");
+      } catch (error) {
+        this.fail(`The browser could not decode the picture (${String(error)}).`);
       }
     });
+  }
+
+  private fail(why: string): void {
+    for (const listener of this.failures) listener(why);
   }
 
   /** Lets go of the decoded picture: what was painted from it stays on its layer. */

@@ -884,7 +884,7 @@ class Annotator(Stage):
             return
         try:
             detail = done.result()
-        except (ImageError, OSError) as error:
+        except (ValueError, OSError) as error:
             self._notify("error", f"The full resolution cannot be shown: {_words(error)}")
             return
         with self._dataset.lock:
