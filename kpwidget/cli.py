@@ -179,6 +179,8 @@ def serve(folder: Path, port: int | None, open_browser: bool) -> None:
         "--ServerApp.answer_yes=True",  # one Ctrl+C stops it
         f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
         "--LabApp.news_url=None",  # no question about news over the notebook
+        # Looking for language servers is of no use here, and delays stopping by seconds.
+        "--ServerApp.jpserver_extensions={'jupyter_lsp': False}",
         # Jupyter's own way hands the browser a file:// page, which sandboxed browsers cannot
         # read, and takes a text browser where there is no display.
         "--no-browser",
