@@ -8,13 +8,13 @@ or reads tables is loaded by someone who does neither.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kpwidget._version import __version__
 
 if TYPE_CHECKING:
-    from kpwidget import samples as samples
-    from kpwidget import schemas as schemas
+    from kpwidget import samples
+    from kpwidget import schemas
     from kpwidget.dataset import Dataset as Dataset
     from kpwidget.dataset import ImageInfo as ImageInfo
     from kpwidget.dataset import Instance as Instance
@@ -72,14 +72,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"kpwidget.{name}")
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'kpwidget' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
-    globals()[name] = value  # the next look-up does not come here
-    return value
+if not TYPE_CHECKING:  # a type checker would then accept any name
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return importlib.import_module(f"kpwidget.{name}")
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'kpwidget' has no attribute {name!r}")
+        value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+        globals()[name] = value  # the next look-up does not come here
+        return value
 
 
 def __dir__() -> list[str]:
