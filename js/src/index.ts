@@ -111,6 +111,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   let isBlank = true;
   let isLeading = false;
   let rev = 0;
+  let isLoadingLate = false;
+  let loadingTimer: ReturnType<typeof setTimeout> | undefined;
   let held: { scene: Scene; timer: ReturnType<typeof setTimeout> } | null = null;
   const views = new Map<LayerName, LayerView>();
 
@@ -233,11 +235,25 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     );
   }
 
+  /** Over the picture: why there is none, or that it is still on its way. */
   function showMessage(): void {
     const image = state.scene.image;
-    const text = image?.error ?? "";
+    const isLate = isLoadingLate && poster.hidden && (held !== null || layers.last === null);
+    const name = (held?.scene ?? state.scene).image?.name.split("/").at(-1) ?? "";
+    const text = image?.error || (isLate ? `Loading ${name} …` : "");
     message.hidden = text === "";
+    message.dataset.level = image?.error ? "error" : "info";
     if (message.textContent !== text) message.textContent = text;
+  }
+
+  /** A picture that comes quickly needs no announcement. */
+  function loadingSoon(): void {
+    clearTimeout(loadingTimer);
+    isLoadingLate = false;
+    loadingTimer = setTimeout(() => {
+      isLoadingLate = true;
+      showMessage();
+    }, 400);
   }
 
   // -- what is drawn -------------------------------------------------------------------------------
@@ -327,7 +343,12 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   function moveCursorLabel(): void {
     const category = categoryOf(state);
     const isShown =
-      pointer !== null && isReady() && !state.isBoxMode && !state.drag && category !== undefined;
+      pointer !== null &&
+      isReady() &&
+      !state.scene.image?.error &&
+      !state.isBoxMode &&
+      !state.drag &&
+      category !== undefined;
     if (cursor.hidden === isShown) cursor.hidden = !isShown;
     if (!isShown || !pointer || !category) return;
     const k = nextName(state);
@@ -494,6 +515,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     if (held) clearTimeout(held.timer);
     held = { scene, timer: setTimeout(() => showLate(scene), LATE) };
     root.classList.add("is-loading");
+    loadingSoon();
     moveCursorLabel();
   };
 
@@ -524,6 +546,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       isFitted = true;
     }
     if (!isLeading) follow(painted);
+    showMessage();
     placeLayers();
     updateHover();
     showState();
@@ -624,6 +647,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   }
 
   onPoster();
+  loadingSoon();
   showMessage();
   const observer = new ResizeObserver(() => resize());
   observer.observe(root);
@@ -640,7 +664,9 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     }
   }, 500);
   connect().catch((error) => {
+    clearTimeout(loadingTimer);
     message.hidden = false;
+    message.dataset.level = "error";
     message.textContent =
       "The picture cannot be drawn here: this page has no ipycanvas. Install ipycanvas where the " +
       `Jupyter server runs, and reload the page. (${String(error)})`;
@@ -653,6 +679,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     observer.disconnect();
     clearInterval(ticker);
     clearTimeout(viewportTimer);
+    clearTimeout(loadingTimer);
     if (held) clearTimeout(held.timer);
     model.off("change:scene", onScene);
     model.off("change:categories", onCategories);

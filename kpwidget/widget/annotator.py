@@ -397,8 +397,9 @@ class Annotator(Stage):
         )
 
     @property
-    def _origin(self) -> str:
-        return f"annotator:{id(self)}"
+    def _origin(self) -> tuple[str, str]:
+        """Whose steps undo takes back: this person's by widget, also after the cell was run again."""
+        return ("widget", self._dataset.annotator)
 
     def _settle(self, cursor: Cursor) -> None:
         """Take the cursor of an edit, unless its instance is not there."""
@@ -693,7 +694,7 @@ class Annotator(Stage):
                 }
                 for ordinal, instance in enumerate(image.instances)
             ],
-            "done": sum(image.status == "done" for image in dataset.images),
+            "done": dataset.n_done,
             "undo": _top_to_wire(undo),
             "redo": _top_to_wire(redo),
             "saved": self._saved(),
