@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from kpwidget._version import __version__
 
 if TYPE_CHECKING:
-    from kpwidget import samples
-    from kpwidget import schemas
+    from kpwidget import samples, schemas
     from kpwidget.dataset import Dataset as Dataset
     from kpwidget.dataset import ImageInfo as ImageInfo
     from kpwidget.dataset import Instance as Instance

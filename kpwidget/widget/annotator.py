@@ -1,9 +1,9 @@
 """The annotator: a dataset in, edits out.
 
-Three things run here. Messages from the browser are applied where they arrive: the main thread, or a
-kernel subshell. One thread per annotator (`_Publisher`) tells the browser what has changed, so that a
-burst of edits costs one repaint and everything that is sent is in one order. One more thread loads
-and encodes pictures. The dataset's lock is the only lock.
+Three things run here. Messages from the browser are applied where they arrive: the main thread, or
+a kernel subshell. One thread per annotator (`_Publisher`) tells the browser what has changed, so
+that a burst of edits costs one repaint and everything that is sent is in one order. One more thread
+loads and encodes pictures. The dataset's lock is the only lock.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -65,6 +66,7 @@ class Cursor:
     keypoint: int | None = 0
 
     def to_wire(self) -> dict[str, Any]:
+        """The cursor as the scene carries it."""
         return {"category": self.category, "instance": self.instance, "keypoint": self.keypoint}
 
 
@@ -278,8 +280,10 @@ class Annotator(Stage):
             if content.get("blank", True):
                 self._dirty |= {"scene", *LAYERS}
                 self._has_detail = False
-                # The browser that had the viewport may be gone with its page.
-                self._view = None
+                # The browser that had the viewport may be gone with its page. If it is this one,
+                # its viewport has overtaken its hello: they may come by different shells.
+                if self._leader != client:
+                    self._view = None
             else:
                 self._dirty |= {"scene", "skeletons", "active"}
         self._publisher.start()
@@ -314,7 +318,7 @@ class Annotator(Stage):
             raise _Refused(f"edits: expected a list, got {type(edits).__name__}")
         with self._dataset.lock:
             client = self._clients.setdefault(name, _Client())
-            # Everything up to `base` was acknowledged: after a restart the kernel has forgotten that.
+            # Everything up to `base` was acknowledged; a restarted kernel has forgotten that.
             client.applied = max(client.applied, base)
             for edit in edits:
                 if not isinstance(edit, dict):
@@ -398,7 +402,7 @@ class Annotator(Stage):
 
     @property
     def _origin(self) -> tuple[str, str]:
-        """Whose steps undo takes back: this person's by widget, also after the cell was run again."""
+        """Whose steps undo takes back: this person's by widget, before a rerun of the cell too."""
         return ("widget", self._dataset.annotator)
 
     def _settle(self, cursor: Cursor) -> None:
@@ -422,32 +426,31 @@ class Annotator(Stage):
         if visibility not in (0, 1, 2) or isinstance(visibility, bool):
             raise _Refused(f"visibility: expected 0, 1 or 2, got {visibility!r}")
         image = self._image_of(edit)
-        keypoint = edit.get("keypoint")
+        keypoint = _whole(edit, "keypoint")
         is_new = edit.get("new") is True
-        category = self._dataset.categories[after.category] if is_new else None
+        category = self._dataset.categories[after.category]
         instance = None if is_new else self._instance_of(edit)
-        schema = (category or instance.category).schema  # type: ignore[union-attr]
-        if not _is_index(keypoint, schema.n_keypoints):
-            raise _Refused(f"there is no keypoint number {keypoint!r}")
+        schema = (instance.category if instance else category).schema
+        if keypoint >= schema.n_keypoints:
+            raise _Refused(f"there is no keypoint number {keypoint}")
         name = schema.keypoints[keypoint]
         x, y = _number(edit, "x"), _number(edit, "y")
         if visibility:
             self._check_inside(image, x, y)
         label = f"place {name}" if visibility else f"unlabel {name}"
         with self._step(label, edit, token, after):
-            if is_new:
+            if instance is None:
                 instance = self._dataset.add_instance(
                     image, category, uid=_text(edit, "instance"), is_finished=False
                 )
-            assert instance is not None
             if visibility:
                 instance.set_keypoint(keypoint, x, y, visibility=visibility)
             else:
                 instance.clear_keypoint(keypoint)
             if edit.get("finish") is True:
                 instance.set_finished(True)
-        if edit.get("new") is True or instance.uid in self._hidden:
-            self._hidden.discard(instance.uid)
+        # What is placed is seen.
+        self._hidden.discard(instance.uid)
         self._settle(after)
 
     @staticmethod
@@ -545,9 +548,7 @@ class Annotator(Stage):
             wanted = to.strip().casefold()
             if wanted.isdigit() and 1 <= int(wanted) <= n:
                 return int(wanted) - 1
-            hits = [
-                i for i in range(n) if wanted in self._dataset.images[i].file_name.casefold()
-            ]
+            hits = [i for i in range(n) if wanted in self._dataset.images[i].file_name.casefold()]
             if hits:
                 later = [i for i in hits if i > self._index]
                 return (later or hits)[0]
@@ -826,7 +827,7 @@ class Annotator(Stage):
             self._take_picture(known)
             return
         image = self._dataset.images[index]
-        job = self._pictures.submit(("preview", index), lambda: _encode(image))
+        job = self._pictures.submit(("preview", index), partial(_encode, image))
         job.add_done_callback(self._keep_picture)
 
     def _keep_picture(self, done: Future[_Picture]) -> None:
@@ -904,7 +905,7 @@ class Annotator(Stage):
             images = [self._dataset.images[i] for i in near if i not in self._previews]
         for image in images:
             job = self._pictures.submit(
-                ("preview", image.index), lambda image=image: _encode(image), is_urgent=False
+                ("preview", image.index), partial(_encode, image), is_urgent=False
             )
             job.add_done_callback(self._keep_picture)
 
@@ -1015,7 +1016,9 @@ class _Publisher:
                     annotator._prefetch()
                 if self._poster_at is not None and now >= self._poster_at:
                     self._poster_at = None
-                    annotator._pictures.submit(("poster", 0), annotator._make_poster, is_urgent=False)
+                    annotator._pictures.submit(
+                        ("poster", 0), annotator._make_poster, is_urgent=False
+                    )
             except Exception as error:
                 # The thread must live on: without it nothing is acknowledged any more.
                 logger.exception("publishing to the browser failed")
@@ -1052,7 +1055,7 @@ class _Pictures:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-# -- to and from the wire ---------------------------------------------------------------------------
+# -- to and from the wire -----------------------------------------------------------------------
 
 
 def _words(error: BaseException) -> str:
@@ -1129,9 +1132,7 @@ def _figures(rows: list[tuple[int, Instance]]) -> Any:
     return figures(
         [instance.keypoints for _, instance in rows],
         [ordinal for ordinal, _ in rows],
-        [
-            instance.bbox if instance.bbox_source == "given" else None for _, instance in rows
-        ],
+        [instance.bbox if instance.bbox_source == "given" else None for _, instance in rows],
         [instance.category.schema for _, instance in rows],
     )
 

@@ -170,7 +170,9 @@ def figures(
             which, e = np.nonzero(is_labeled[:, a] & is_labeled[:, b])
             ends = np.stack([points[which, a[e], :2], points[which, b[e], :2]], axis=1)
             lines.append((ends, color_of[which]))
-    drawn = [(box, palette[n % len(palette)]) for box, n in zip(boxes, ordinals, strict=True) if box]
+    drawn = [
+        (box, palette[n % len(palette)]) for box, n in zip(boxes, ordinals, strict=True) if box
+    ]
     result = Figures(
         xy=np.concatenate([part[0] for part in parts]),
         visibility=np.concatenate([part[1] for part in parts]),
@@ -327,7 +329,12 @@ class Painter:
         if is_filled.any():
             canvas.fill_style = halo
             self._markers(
-                canvas, xy[is_filled], side[is_filled], (radius + LOOK["haloWidth"]) * dpr, None, True
+                canvas,
+                xy[is_filled],
+                side[is_filled],
+                (radius + LOOK["haloWidth"]) * dpr,
+                None,
+                True,
             )
             self._markers(
                 canvas, xy[is_filled], side[is_filled], radius * dpr, color[is_filled], True
@@ -393,7 +400,9 @@ def draw_poster(picture: Any, what: Sequence[tuple[Figures, bool]], scale: float
         for extra, use_halo in ((2, True), (0, False)):
             for ends, tint in zip(shapes.edges, shapes.edge_color, strict=True):
                 line = [tuple(map(float, end)) for end in ends * scale]
-                draw.line(line, fill=halo if use_halo else tuple(map(int, tint)), width=width + extra)
+                draw.line(
+                    line, fill=halo if use_halo else tuple(map(int, tint)), width=width + extra
+                )
         for box, tint in zip(shapes.boxes, shapes.box_color, strict=True):
             x, y, w, h = (float(v) for v in box * scale)
             draw.rectangle((x, y, x + w, y + h), outline=tuple(map(int, tint)), width=1)
@@ -404,7 +413,9 @@ def draw_poster(picture: Any, what: Sequence[tuple[Figures, bool]], scale: float
             for r, use_halo in ((radius + 1, True), (radius, False)):
                 paint = halo if use_halo else color
                 style: dict[str, Any] = (
-                    {"fill": paint} if flag != 1 else {"outline": paint, "width": 2 if use_halo else 1}
+                    {"fill": paint}
+                    if flag != 1
+                    else {"outline": paint, "width": 2 if use_halo else 1}
                 )
                 if side == 1:
                     draw.rectangle((x - r, y - r, x + r, y + r), **style)

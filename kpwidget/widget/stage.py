@@ -40,7 +40,7 @@ def _bundle(name: str) -> str:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: the browser part of kpwidget has not been built. "
-            "Reinstall the package, or in a checkout run `make build`."
+            "Reinstall the package, or in a checkout run `make bundle`."
         )
     return path.read_text(encoding="utf-8")
 
@@ -56,7 +56,7 @@ class Stage(anywidget.AnyWidget):
     #: The current image with its instances, the cursor, what undo would do; replaced as a whole.
     scene = t.Dict().tag(sync=True)
     #: Keypoint names, edges, colours and sides of every category.
-    categories = t.List().tag(sync=True)
+    categories: t.List[Any] = t.List().tag(sync=True)
     #: Colours, radii and line widths in CSS px, the same for both painters.
     look = t.Dict().tag(sync=True)
     #: A still picture (WebP) for saved notebooks, HTML export and a kernel that is gone.
