@@ -48,7 +48,7 @@ $(VENV)/.dev: $(VENV)/.demo
 	touch $@
 
 $(VENV)/.node: $(VENV)/.dev js/package.json js/package-lock.json
-	$(WITH_NODE) cd js && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@$(WITH_NODE) cd js && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
 # With an editable install only the bundle can go stale. The first install has just built it.
@@ -66,26 +66,30 @@ demo: $(BUNDLE)  ## set up, then open the quickstart notebook in JupyterLab
 test: test-js test-py  ## set up, then run every test: TypeScript, Python, browser
 
 test-js: $(VENV)/.node
-	$(WITH_NODE) cd js && npm run --silent typecheck && npm test --silent
+	@$(WITH_NODE) cd js && npm run --silent typecheck && npm test --silent
 
 test-py: $(VENV)/.dev $(BUNDLE)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/.node  ## ruff, mypy, biome, tsc
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(WITH_NODE) cd js && npm run --silent lint && npm run --silent typecheck
+lint: $(VENV)/.node  ## ruff, mypy, biome, tsc: all of them, whichever fails
+	@status=0; try() { echo "$$*"; "$$@" || status=1; }; \
+	try $(BIN)/ruff check .; \
+	try $(BIN)/ruff format --check .; \
+	try $(BIN)/mypy; \
+	$(WITH_NODE) cd js; \
+	try npm run --silent lint; \
+	try npm run --silent typecheck; \
+	exit $$status
 
 format: $(VENV)/.node  ## let ruff and biome rewrite what they can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
-	$(WITH_NODE) cd js && npm run --silent format
+	@$(WITH_NODE) cd js && npm run --silent format
 
 bundle: $(BUNDLE)  ## build the browser bundle if it is out of date
 
 watch: $(VENV)/.node  ## build the bundle again at every change of js/src
-	$(WITH_NODE) cd js && npm run --silent watch
+	@$(WITH_NODE) cd js && npm run --silent watch
 
 bench: $(VENV)/.dev $(BUNDLE)  ## run the benchmarks and print their table
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
