@@ -1,7 +1,7 @@
 /** Pointer, wheel and key events become actions. The key table feeds bindings, help and docs. */
 
 import type { BBox } from "./model";
-import type { Action, PointRef, State } from "./state";
+import { type Action, type PointRef, refusal, type State } from "./state";
 import { hitPoint, oneToOne, pan, toImage, type Viewport, type Xy, zoomAbout } from "./viewport";
 
 /** A press that moves no further than this is a click, in CSS px. */
@@ -67,7 +67,8 @@ function stepOut(hands: Hands): void {
     hands.dispatch({ type: "box-mode", isOn: false });
     hands.dispatch({ type: "toggle-help", isOpen: false });
     hands.dispatch({ type: "select", target: null });
-  } else if (state.doc.cursor.instance !== null || state.doc.cursor.keypoint) {
+  } else if ((state.doc.cursor.instance !== null || state.doc.cursor.keypoint) && !refusal(state)) {
+    // Where leaving is refused (another image is on its way) the focus must still be given up.
     hands.dispatch({ type: "leave" });
   } else {
     hands.leave();

@@ -205,18 +205,25 @@ export function overlay(scene: Scene, pending: readonly Entry[]): Doc {
   let cursor = scene.cursor;
   let isDone = scene.image?.status === "done";
   let isLeaving = false;
+  let isRestored = false;
   for (const entry of pending) {
     if (entry.body.op === "goto") isLeaving = true;
     if (!entry.effect || entry.image !== image) continue;
     const { uid, value, status } = entry.effect;
     if (uid !== null) {
-      if (value) byUid.set(uid, value);
-      else byUid.delete(uid);
+      if (!value) byUid.delete(uid);
+      else {
+        isRestored ||= !byUid.has(uid);
+        byUid.set(uid, value);
+      }
     }
     if (entry.effect.cursor) cursor = entry.effect.cursor;
     if (status) isDone = status === "done";
   }
-  return { instances: [...byUid.values()], byUid, cursor, isDone, isLeaving };
+  const instances = [...byUid.values()];
+  // A removal that is undone puts the instance back in its place; a new one has the last ordinal.
+  if (isRestored) instances.sort((a, b) => a.ordinal - b.ordinal);
+  return { instances, byUid, cursor, isDone, isLeaving };
 }
 
 export function categoryOf(state: State, instance?: SceneInstance | null): Category | undefined {
@@ -354,7 +361,7 @@ function setPoint(
   const points = withPoint(instance.points, keypoint, x, y, visibility);
   return change(
     state,
-    { ...instance, points },
+    { ...instance, points, hidden: false },
     {
       op: "point",
       image,
@@ -578,6 +585,12 @@ function drop(state: State): State {
   return { ...moved, spoken: `${name} moved.` };
 }
 
+/** `value` with its flags as they are now: hiding and locking are no undo steps. */
+function withFlags(state: State, value: SceneInstance | null): SceneInstance | null {
+  const now = value && state.doc.byUid.get(value.uid);
+  return value && { ...value, hidden: now?.hidden ?? false, locked: now?.locked ?? false };
+}
+
 function undo(state: State): State {
   const step = state.undoStack.at(-1);
   const here = state.scene.image?.index ?? -1;
@@ -585,7 +598,12 @@ function undo(state: State): State {
     return say(state, "There is nothing to undo.");
   const effect: Effect | null =
     step && step.image === here
-      ? { uid: step.uid, value: step.before, cursor: step.cursorBefore, status: step.statusBefore }
+      ? {
+          uid: step.uid,
+          value: withFlags(state, step.before),
+          cursor: step.cursorBefore,
+          status: step.statusBefore,
+        }
       : null;
   const undone = push({ ...state, selected: null }, { op: "undo" }, effect, null);
   return settleImage(undone, effect !== null, here, {
@@ -600,7 +618,12 @@ function redo(state: State): State {
   if (!step && !state.scene.redo) return say(state, "There is nothing to redo.");
   const effect: Effect | null =
     step && step.image === here
-      ? { uid: step.uid, value: step.after, cursor: step.cursorAfter, status: step.statusAfter }
+      ? {
+          uid: step.uid,
+          value: withFlags(state, step.after),
+          cursor: step.cursorAfter,
+          status: step.statusAfter,
+        }
       : null;
   const redone = push({ ...state, selected: null }, { op: "redo" }, effect, null);
   return settleImage(redone, effect !== null, here, {
@@ -626,7 +649,8 @@ const sameToken = (a: Token | null | undefined, b: Token | null | undefined): bo
 
 /** With nothing on its way, Python's word on what undo would do decides whether ours still holds. */
 function reconcileStacks(state: State): State {
-  if (state.pending.some((entry) => entry.version === null)) return state;
+  // An edit that is acknowledged but not in the scene yet is not in its `undo` either.
+  if (state.pending.length > 0) return state;
   const { undo: top, redo: redoTop } = state.scene;
   const undoStack = sameToken(top?.token, state.undoStack.at(-1)?.token) ? state.undoStack : [];
   const redoStack = sameToken(redoTop?.token, state.redoStack.at(-1)?.token) ? state.redoStack : [];
@@ -788,7 +812,8 @@ export function reduce(state: State, action: Action): State {
       const isLocked =
         action.drag && state.doc.byUid.get(action.drag.target.instance)?.locked === true;
       return isLocked
-        ? say(state, "This instance is locked: unlock it in the label stack.")
+        ? // The press was on a point: its release must not place another one.
+          say({ ...state, press: null }, "This instance is locked: unlock it in the label stack.")
         : { ...state, drag: action.drag, press: null };
     }
     case "drop":
