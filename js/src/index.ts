@@ -64,6 +64,10 @@ export default () => {
   };
 };
 
+function isSamePoint(a: PointRef | null, b: PointRef | null): boolean {
+  return a?.instance === b?.instance && a?.keypoint === b?.keypoint;
+}
+
 function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   const controller = new AbortController();
   const { signal } = controller;
@@ -107,6 +111,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   let isFitted = true;
   let pointer: Xy | null = null;
   let hovered: PointRef | null = null;
+  /** The point under a pointer that has not moved off it since placing it: it gets no ring. */
+  let fresh: PointRef | null = null;
   let hasLayers = false;
   let isBlank = true;
   let isLeading = false;
@@ -150,8 +156,13 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     state = reduce(state, action);
     if (state === before) return;
     if (state.pending !== before.pending) outbox.flush();
+    if (state.doc !== before.doc) {
+      updateHover();
+      if (action.type === "place") fresh = hovered;
+    }
     showState();
     drawNow();
+    moveCursorLabel();
     renderSoon();
   }
 
@@ -279,7 +290,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       viewport,
       dpr,
       pointer,
-      hovered,
+      hovered: isSamePoint(hovered, fresh) ? null : hovered,
       isBlank: isBlank && !isPosterOnly,
       isPlacing: isReady(),
     });
@@ -458,6 +469,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   function updateHover(): void {
     const found = pointer && !state.drag && isReady() ? hit(state, viewport, pointer) : null;
     hovered = found;
+    if (!isSamePoint(found, fresh)) fresh = null;
     root.classList.toggle("is-over-point", found !== null);
   }
 
@@ -642,6 +654,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     const isFirst = layers.last === null;
     outbox.send({ kind: "hello", client, blank: isFirst });
     for (const entries of outbox.claim(state.scene.dataset)) dispatch({ type: "restore", entries });
+    // A stage that has no size yet sends its viewport when it gets one: see resize.
+    isLeading ||= isFirst;
     if (isFirst) sendViewport();
     else if (layers.last) onPainted(layers.last);
   }
