@@ -27,6 +27,7 @@ Point = tuple[float, float, int] | None
 Bbox = tuple[float, float, float, float]
 """(x, y, width, height) in image pixels."""
 
+_UNLABELED: Final = (math.nan, math.nan, 0)
 _NO_ID: Final = int(np.iinfo(np.int64).min)  # annotation ids are any other 64-bit integer
 _MAX_ID: Final = int(np.iinfo(np.int64).max)
 
@@ -308,8 +309,7 @@ class InstanceTable:
                 raise ValueError(f"row {record.row} of instance {record.uid!r} is taken")
             self._show(record.row)
             return
-        while columns.n < record.row:
-            columns.append()
+        self.reserve(record.row)
         row = columns.append()
         columns["uid"][row] = record.uid
         columns["category"][row] = record.category
@@ -320,12 +320,21 @@ class InstanceTable:
             value = getattr(record, name)
             if value is not None:
                 columns[name][row] = value
-        for k, point in enumerate(record.keypoints):
-            if point is not None:
-                self.put_point(row, k, point)
+        table, point_row = self._points_at(row)
+        filled = [point or _UNLABELED for point in record.keypoints]
+        table["visibility"][point_row] = [v for _, _, v in filled]
+        table["xy"][point_row] = [(x, y) if v else (math.nan, math.nan) for x, y, v in filled]
+        raw = {k: p[:2] for k, p in enumerate(record.keypoints) if p is not None and not p[2]}
+        if raw:
+            self._raw[row] = raw
         if record.id is not None and record.uid != f"coco:{record.id}":
             self._row_of_new_id[record.id] = row
         self._show(row)
+
+    def reserve(self, n_rows: int) -> None:
+        """Make rows without an instance until there are `n_rows`; new instances come after."""
+        while self._columns.n < n_rows:
+            self._columns.append()
 
     def take_out(self, uid: str) -> None:
         """Remove an instance. Its row stays for `insert`."""
@@ -354,7 +363,7 @@ class InstanceTable:
     def put_point(self, row: int, k: int, point: Point) -> None:
         """Replace one keypoint."""
         table, point_row = self._points_at(row)
-        x, y, visibility = point or (math.nan, math.nan, 0)
+        x, y, visibility = point or _UNLABELED
         if row in self._raw:
             self._raw[row].pop(k, None)
         if point is not None and not visibility:

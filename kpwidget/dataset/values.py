@@ -7,14 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from kpwidget.dataset.table import Bbox, Point
 from kpwidget.schema import Category
 
-__all__ = ["as_float", "as_int", "checked_bbox", "checked_point", "checked_points"]
+__all__ = [
+    "MAX_COORDINATE",
+    "as_float",
+    "as_int",
+    "checked_bbox",
+    "checked_point",
+    "checked_points",
+]
+
+MAX_COORDINATE: Final = 1e100
+"""Limit of |x| and |y|, in image pixels. No image is that large; it keeps the area of a box, a
+product of two differences, below the largest float, so that every dataset can be written."""
 
 
 def as_int(value: Any) -> int | None:
@@ -48,10 +59,10 @@ def checked_point(name: str, x: Any, y: Any, visibility: Any, problems: list[str
         return None
     xy = (as_float(x), as_float(y))
     for axis, value, given in zip("xy", xy, (x, y), strict=True):
-        if value is None or not math.isfinite(value):
+        if value is None or not abs(value) <= MAX_COORDINATE:
             problems.append(
-                f"keypoint {name!r}: {axis} is a finite number (image pixels) where visibility "
-                f"is {v}, not {given!r}"
+                f"keypoint {name!r}: {axis} is a finite number (image pixels, at most "
+                f"{MAX_COORDINATE:g}) where visibility is {v}, not {given!r}"
             )
     if xy[0] is None or xy[1] is None:
         return None
@@ -115,10 +126,12 @@ def checked_bbox(bbox: Any) -> Bbox:
     values = bbox.tolist() if isinstance(bbox, np.ndarray) else bbox
     values = list(values) if isinstance(values, Iterable) else []
     numbers = [as_float(value) for value in values]
-    finite = [n for n in numbers if n is not None and math.isfinite(n)]
+    finite = [n for n in numbers if n is not None and abs(n) <= MAX_COORDINATE]
     if len(values) != 4 or len(finite) != 4 or finite[2] < 0 or finite[3] < 0:
         raise ValueError(
-            "bbox is (x, y, width, height): four finite numbers in image pixels, width and height "
-            f"not negative, not {bbox!r}"
+            "bbox is (x, y, width, height): four finite numbers in image pixels (at most "
+            f"{MAX_COORDINATE:g}), width and height not negative, not {bbox!r}"
         )
+    if not any(finite):
+        raise ValueError("bbox is (0, 0, 0, 0), which stands for no box in files: pass None")
     return (finite[0], finite[1], finite[2], finite[3])

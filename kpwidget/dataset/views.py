@@ -147,7 +147,7 @@ class ImageInfo:
             return "done"
         return "started" if self.dataset._table.rows_of_image[self._index] else "unlabeled"
 
-    def set_status(self, status: Status) -> None:
+    def set_status(self, status: str) -> None:
         """Mark the image done, or not done.
 
         Parameters

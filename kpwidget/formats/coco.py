@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from kpwidget.dataset import Dataset, FileLayout, ImageState
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
 from kpwidget.dataset.table import InstanceRecord, Point
-from kpwidget.dataset.values import as_float, as_int
+from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
 from kpwidget.formats import WriteReport, write_file
 from kpwidget.images import ImageError
 from kpwidget.schema import Category, FormatError, Schema, _decode, _parse_json
@@ -242,12 +242,14 @@ class _Reader:
         dataset.licenses = content.get("licenses")
         dataset.extra = {key: value for key, value in content.items() if key not in _TOP_KEYS}
         self._images(content["images"], dataset)
-        for position, record in enumerate(content.get("annotations", ())):
+        annotations = content.get("annotations", ())
+        for position, record in enumerate(annotations):
             try:
                 self._annotation(position, record, dataset)
             except _Bad as bad:
                 self._note("annotation", position, record, bad)
                 layout.annotations[position] = record
+        dataset._table.reserve(len(annotations))
         return dataset
 
     def _note(self, kind: str, position: int, record: Any, bad: _Bad) -> None:
@@ -414,9 +416,9 @@ class _Reader:
             # This is how an instance without a box is written: COCO requires one.
             bbox = None
             area = area or None
-        iscrowd = record.get("iscrowd", 0)
-        if as_int(iscrowd) not in (0, 1):
-            problems.append(f"'iscrowd' is {iscrowd!r}, expected 0 or 1")
+        iscrowd = record.get("iscrowd")
+        if iscrowd not in (None, 0, 1):  # PoseTrack has false and true, which are equal to these
+            problems.append(f"'iscrowd' is {_show(record, 'iscrowd')}, expected 0 or 1")
         score = _number(record, "score", problems)
         if problems or image is None:
             raise _Bad(*problems)
@@ -429,7 +431,7 @@ class _Reader:
                 keypoints=points,
                 bbox=None if bbox is None else (bbox[0], bbox[1], bbox[2], bbox[3]),
                 area=area,
-                iscrowd=iscrowd,
+                iscrowd=int(iscrowd or 0),
                 track_id=record.get("track_id"),
                 score=score,
                 source="imported",
@@ -504,10 +506,11 @@ def _points(category: Category, flat: Any, problems: list[str]) -> tuple[Point, 
     for k, name in enumerate(category.keypoints):
         given = flat[3 * k : 3 * k + 3]
         x, y, v = map(as_float, given)
-        if x is None or y is None or v not in (0, 1, 2):
+        is_far = max(abs(x or 0), abs(y or 0)) > MAX_COORDINATE
+        if x is None or y is None or is_far or v not in (0, 1, 2):
             problems.append(
-                f"keypoint {name!r} is {given!r}, expected two numbers and a visibility of 0, 1 "
-                "or 2"
+                f"keypoint {name!r} is {given!r}, expected two numbers (at most "
+                f"{MAX_COORDINATE:g}) and a visibility of 0, 1 or 2"
             )
             points.append(None)
         else:
