@@ -351,6 +351,8 @@ def test_doctor_knows_the_server_that_started_the_cell(
     with subprocess.Popen(
         [str(python), "-c", "import sys; sys.stdin.read()", "jupyter-lab"], stdin=subprocess.PIPE
     ) as server:
+        # The system shows a command line only a moment after the process is there.
+        wait_for(Path(f"/proc/{server.pid}/cmdline"), "jupyter-lab")
         monkeypatch.setenv("JPY_PARENT_PID", str(server.pid))
         assert cli.server_prefixes() == {tmp_path / "hub"}
         assert server.stdin is not None
