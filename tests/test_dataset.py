@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import io
 import os
-import statistics
-import time
 from pathlib import Path
 from typing import Any
 
@@ -535,45 +533,3 @@ def test_repr_is_short_and_html_is_escaped(tiny_dataset: Dataset) -> None:
     assert "&lt;script&gt;" in text
     assert "<script>" not in text
     assert "<i>" not in text
-
-
-# --- size ---------------------------------------------------------------------------------------
-
-
-def grown(n_instances: int) -> Dataset:
-    schema = Schema("s", [f"k{k}" for k in range(17)])
-    n_images = n_instances // 4
-    dataset = Dataset.from_images({f"{i}.png": PIXELS for i in range(n_images)}, schema)
-    points = np.ones((17, 3))
-    for i in range(n_instances):
-        dataset.add_instance(i % n_images, keypoints=points)
-    return dataset
-
-
-def test_edits_cost_the_same_in_a_large_dataset() -> None:
-    """The bound is loose (3x for 20x the size): a cost that grows with the size exceeds it far."""
-
-    def cost(dataset: Dataset) -> dict[str, float]:
-        n = len(dataset.instances)
-        times: dict[str, list[float]] = {}
-
-        def timed(what: str, action: Any) -> None:
-            begin = time.perf_counter()
-            action()
-            times.setdefault(what, []).append(time.perf_counter() - begin)
-
-        for i in range(200):
-            instance = dataset.instances[i * n // 200]
-            timed("place", lambda instance=instance, i=i: instance.set_keypoint(3, i, i + 0.5))
-            timed("undo", dataset.undo)
-            timed("redo", dataset.redo)
-            timed("remove", instance.remove)
-            timed("restore", dataset.undo)
-            timed("add", lambda i=i: dataset.add_instance(i))
-            timed("image", lambda i=i: dataset.images[i].instances)
-            timed("select", lambda i=i: dataset.select(image=i).instances)
-        return {what: statistics.median(values) for what, values in times.items()}
-
-    small, large = cost(grown(1_000)), cost(grown(20_000))
-    ratios = {what: large[what] / small[what] for what in small}
-    assert max(ratios.values()) < 3, ratios
