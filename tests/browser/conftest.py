@@ -1,0 +1,121 @@
+"""One Jupyter server and one Chromium for all browser tests; a fresh page and kernel for each."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
+
+from .browser import find_browser, launch_arguments
+from .notebook import App, Comms, Notebook, Theme
+from .proxy import Proxy
+from .server import JupyterServer
+
+_OPENED = pytest.StashKey[list[Notebook]]()
+_HERE = Path(__file__).parent
+
+
+class OpenNotebook(Protocol):
+    """What the fixture `notebook` gives."""
+
+    def __call__(
+        self,
+        cells: Sequence[str] | None = None,
+        *,
+        path: str | None = None,
+        app: App = "lab",
+        width: int = 1280,
+        height: int = 900,
+        dpr: float = 1.0,
+        theme: Theme = "light",
+        proxy: Proxy | None = None,
+        comms: Comms = "perCommTarget",
+        kernel: str = "python3",
+    ) -> Notebook:
+        """Write a notebook, open it and wait until its kernel is idle; see `Notebook`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test in this folder."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show page, console and server log of a test that failed."""
+    report = yield
+    if call.when == "call" and report.failed:
+        opened: list[Notebook] = item.stash.get(_OPENED, [])
+        for number, notebook in enumerate(opened):
+            report.sections.append((f"page {number}", _describe(notebook, number)))
+            report.sections.append(("jupyter server log", notebook.server.log_tail()))
+    return report
+
+
+def _describe(notebook: Notebook, number: int) -> str:
+    folder = Path(tempfile.mkdtemp(prefix="kpwidget-failed-"))
+    try:
+        notebook.page.screenshot(path=folder / f"page{number}.png", timeout=10_000)
+        shown = f"screenshot: {folder / f'page{number}.png'}"
+    except PlaywrightError as error:
+        shown = f"no screenshot: {error}"
+    return "\n".join([notebook.path, shown, "console:", *notebook.console[-40:]])
+
+
+@pytest.fixture(scope="session")
+def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]:
+    """One Jupyter server for the session."""
+    server = JupyterServer(tmp_path_factory.mktemp("jupyter"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One Chromium for the session; each page has a context of its own."""
+    executable = find_browser()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=launch_arguments(), headless=True
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def proxy(jupyter: JupyterServer) -> Iterator[Proxy]:
+    """Proxy in front of the server, without delay at first; give it to `notebook`."""
+    with Proxy(jupyter.port) as running:
+        yield running
+
+
+@pytest.fixture
+def notebook(
+    request: pytest.FixtureRequest, jupyter: JupyterServer, chromium: Browser
+) -> Iterator[OpenNotebook]:
+    """Open notebooks; their pages are closed and their kernels shut down after the test."""
+    opened: list[Notebook] = []
+    request.node.stash[_OPENED] = opened
+
+    def open_notebook(cells: Sequence[str] | None = None, **options: Any) -> Notebook:
+        made = Notebook(jupyter, chromium, cells, **options)
+        opened.append(made)
+        made.open()
+        return made
+
+    yield open_notebook
+    for made in opened:
+        made.close()
+    jupyter.shut_down_kernels()
+    for made in opened:
+        (jupyter.root / made.path).unlink(missing_ok=True)
