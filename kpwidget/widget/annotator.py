@@ -1,7 +1,7 @@
 """The annotator: a dataset in, edits out.
 
 Three things run here. Messages from the browser are applied where they arrive: the main thread, or
-a kernel subshell. One thread per annotator (`_Publisher`) tells the browser what has changed, so
+a kernel subshell. One thread per annotator (`Publisher`) tells the browser what has changed, so
 that a burst of edits costs one repaint and everything that is sent is in one order. One more thread
 loads and encodes pictures. The dataset's lock is the only lock.
 """
@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
-import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -26,12 +23,26 @@ from .. import geometry
 from ..dataset import Change, Dataset, ImageInfo, Instance, UndoError
 from ..images import EncodedImage, ImageError
 from .painter import LAYERS, LOOK, LayerName, Painter, View, draw_poster, figures
+from .pictures import Detail, Picture, PictureQueue, encode_preview
+from .publisher import Publisher
 from .stage import OPS, Stage
+from .wire import (
+    Cursor,
+    Refused,
+    category_to_wire,
+    flat_points,
+    given_box,
+    is_index,
+    number_of,
+    step_to_wire,
+    text_of,
+    whole_of,
+    words,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-    from ..schema import Category, Schema
 
 logger = logging.getLogger(__name__)
 
@@ -39,39 +50,10 @@ logger = logging.getLogger(__name__)
 FIT_MARGIN: Final = 8.0
 #: Longest side and size of the poster.
 _POSTER_SIDE, _POSTER_BYTES = 960, 60_000
-#: Idle time before a poster is made, in seconds.
-_POSTER_AFTER = 2.0
 #: Encoded previews kept, for going back and forth.
 _KEPT_PREVIEWS = 6
 #: How many edits may wait for an earlier one before the sender is told that something is wrong.
 _MAX_HELD = 10_000
-
-
-@dataclass(frozen=True)
-class Cursor:
-    """What the next click does.
-
-    Attributes
-    ----------
-    category : int
-        Position in ``dataset.categories``.
-    instance : str or None
-        The active instance; None when the next click starts a new one.
-    keypoint : int or None
-        Index of the next keypoint; None: the first one of a new instance.
-    """
-
-    category: int = 0
-    instance: str | None = None
-    keypoint: int | None = 0
-
-    def to_wire(self) -> dict[str, Any]:
-        """The cursor as the scene carries it."""
-        return {"category": self.category, "instance": self.instance, "keypoint": self.keypoint}
-
-
-class _Refused(ValueError):
-    """An edit that cannot be applied; the message is shown to the person."""
 
 
 @dataclass
@@ -81,30 +63,6 @@ class _Client:
     applied: int = 0
     acknowledged: int = 0
     held: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-
-@dataclass
-class _Picture:
-    """An encoded picture of an image, or why there is none."""
-
-    index: int
-    encoded: EncodedImage | None = None
-    width: int = 0
-    height: int = 0
-    note: str = ""
-    error: str = ""
-    is_stretched: bool = False
-
-
-@dataclass
-class _Detail:
-    """The visible region at full resolution."""
-
-    index: int
-    view: View
-    encoded: EncodedImage
-    #: x0, y0, x1, y1 in image pixels.
-    region: tuple[float, float, float, float]
 
 
 class Annotator(Stage):
@@ -172,19 +130,19 @@ class Annotator(Stage):
         self._edits_since_save = 0
         self._dirty: set[str] = {"scene", *LAYERS}
         self._outgoing: list[dict[str, Any]] = []
-        self._picture: _Picture | None = None
-        self._detail: _Detail | None = None
+        self._picture: Picture | None = None
+        self._detail: Detail | None = None
         self._has_detail = False
-        self._previews: OrderedDict[int, _Picture] = OrderedDict()
+        self._previews: OrderedDict[int, Picture] = OrderedDict()
         self._is_closed = False
         self._unsubscribe: list[Callable[[], None]] = []
         self._painter = Painter()
-        self._publisher = _Publisher(self)
-        self._pictures = _Pictures()
+        self._publisher = Publisher(self)
+        self._pictures = PictureQueue()
         super().__init__(
             height=height,
             look=LOOK,
-            categories=[_category_to_wire(c) for c in dataset.categories],
+            categories=[category_to_wire(c) for c in dataset.categories],
             canvases=list(self._painter.canvases),
         )
         self.layout.width = "100%"
@@ -268,13 +226,13 @@ class Annotator(Stage):
             elif kind == "anywidget-command":
                 return  # anywidget's own; it has a handler of its own
             else:
-                raise _Refused(f"unknown message {kind!r} from the browser")
+                raise Refused(f"unknown message {kind!r} from the browser")
         except (ValueError, TypeError, KeyError) as error:
-            self._notify("error", f"A message from the browser was refused: {_words(error)}")
+            self._notify("error", f"A message from the browser was refused: {words(error)}")
         self._publisher.wake()
 
     def _receive_hello(self, content: dict[str, Any]) -> None:
-        client = _text(content, "client")
+        client = text_of(content, "client")
         with self._dataset.lock:
             self._clients.setdefault(client, _Client())
             if content.get("blank", True):
@@ -289,17 +247,22 @@ class Annotator(Stage):
         self._publisher.start()
 
     def _receive_viewport(self, content: dict[str, Any]) -> None:
-        client = _text(content, "client")
-        rev = _whole(content, "rev")
+        client = text_of(content, "client")
+        rev = whole_of(content, "rev")
         wire = content.get("viewport")
         if not isinstance(wire, list) or len(wire) != 3:
-            raise _Refused(f"viewport: expected [scale, tx, ty], got {wire!r}")
+            raise Refused(f"viewport: expected [scale, tx, ty], got {wire!r}")
         names = ("scale", "tx", "ty")
-        scale, tx, ty = (_number(dict(zip(names, wire, strict=True)), name) for name in names)
+        scale, tx, ty = (number_of(dict(zip(names, wire, strict=True)), name) for name in names)
         view = View(
-            scale, tx, ty, _number(content, "dpr"), _number(content, "w"), _number(content, "h")
+            scale,
+            tx,
+            ty,
+            number_of(content, "dpr"),
+            number_of(content, "w"),
+            number_of(content, "h"),
         )
-        image = _whole(content, "image")
+        image = whole_of(content, "image")
         with self._dataset.lock:
             self._leader, self._leader_rev = client, rev
             self._view, self._view_index = view, image
@@ -311,30 +274,30 @@ class Annotator(Stage):
         A view's messages may overtake one another (its first ones go to the main shell of the
         kernel, later ones to a subshell), so an edit waits until all before it are applied.
         """
-        name = _text(content, "client")
-        base = _whole(content, "base")
+        name = text_of(content, "client")
+        base = whole_of(content, "base")
         edits = content.get("edits")
         if not isinstance(edits, list):
-            raise _Refused(f"edits: expected a list, got {type(edits).__name__}")
+            raise Refused(f"edits: expected a list, got {type(edits).__name__}")
         with self._dataset.lock:
             client = self._clients.setdefault(name, _Client())
             # Everything up to `base` was acknowledged; a restarted kernel has forgotten that.
             client.applied = max(client.applied, base)
             for edit in edits:
                 if not isinstance(edit, dict):
-                    raise _Refused(f"edit: expected an object, got {type(edit).__name__}")
-                seq = _whole(edit, "seq")
+                    raise Refused(f"edit: expected an object, got {type(edit).__name__}")
+                seq = whole_of(edit, "seq")
                 if seq > client.applied:
                     client.held[seq] = edit
             if len(client.held) > _MAX_HELD:
-                raise _Refused(f"{len(client.held)} edits wait for edit {client.applied + 1}")
+                raise Refused(f"{len(client.held)} edits wait for edit {client.applied + 1}")
             while (edit := client.held.pop(client.applied + 1, None)) is not None:
                 seq = client.applied + 1
                 try:
                     self._apply(name, seq, edit)
                 except (ValueError, TypeError, KeyError, OSError) as error:
                     self._outgoing.append(
-                        {"kind": "rejected", "client": name, "seq": seq, "why": _words(error)}
+                        {"kind": "rejected", "client": name, "seq": seq, "why": words(error)}
                     )
                 except Exception as error:
                     # A defect of ours must not stop the edits behind this one.
@@ -344,7 +307,7 @@ class Annotator(Stage):
                             "kind": "rejected",
                             "client": name,
                             "seq": seq,
-                            "why": f"Internal error: {_words(error)}",
+                            "why": f"Internal error: {words(error)}",
                         }
                     )
                 client.applied = seq
@@ -353,7 +316,7 @@ class Annotator(Stage):
     def _apply(self, client: str, seq: int, edit: dict[str, Any]) -> None:
         op = edit.get("op")
         if op not in OPS:
-            raise _Refused(f"unknown edit {op!r}")
+            raise Refused(f"unknown edit {op!r}")
         getattr(self, f"_apply_{op}")(edit, (client, seq))
 
     # -- the edits ------------------------------------------------------------------------------
@@ -361,32 +324,32 @@ class Annotator(Stage):
     def _next(self, edit: dict[str, Any]) -> Cursor:
         wire = edit.get("next")
         if not isinstance(wire, list) or len(wire) != 3:
-            raise _Refused(f"next: expected [category, instance, keypoint], got {wire!r}")
+            raise Refused(f"next: expected [category, instance, keypoint], got {wire!r}")
         category, instance, keypoint = wire
-        if not _is_index(category, len(self._dataset.categories)):
-            raise _Refused(f"next: there is no category number {category!r}")
+        if not is_index(category, len(self._dataset.categories)):
+            raise Refused(f"next: there is no category number {category!r}")
         n_keypoints = self._dataset.categories[category].schema.n_keypoints
-        if keypoint is not None and not _is_index(keypoint, n_keypoints):
-            raise _Refused(f"next: there is no keypoint number {keypoint!r}")
+        if keypoint is not None and not is_index(keypoint, n_keypoints):
+            raise Refused(f"next: there is no keypoint number {keypoint!r}")
         if instance is not None and not isinstance(instance, str):
-            raise _Refused(f"next: expected the uid of an instance, got {instance!r}")
+            raise Refused(f"next: expected the uid of an instance, got {instance!r}")
         return Cursor(category, instance, keypoint)
 
     def _image_of(self, edit: dict[str, Any]) -> ImageInfo:
         index = edit.get("image")
-        if not _is_index(index, len(self._dataset.images)):
-            raise _Refused(f"there is no image number {index!r}")
+        if not is_index(index, len(self._dataset.images)):
+            raise Refused(f"there is no image number {index!r}")
         assert isinstance(index, int)
         return self._dataset.images[index]
 
     def _instance_of(self, edit: dict[str, Any]) -> Instance:
-        uid = _text(edit, "instance")
+        uid = text_of(edit, "instance")
         try:
             instance = self._dataset.instance(uid)
         except KeyError:
-            raise _Refused("This instance has been removed meanwhile.") from None
+            raise Refused("This instance has been removed meanwhile.") from None
         if uid in self._locked and edit["op"] != "flags":
-            raise _Refused("This instance is locked.")
+            raise Refused("This instance is locked.")
         return instance
 
     def _step(self, label: str, edit: dict[str, Any], token: tuple[str, int], after: Cursor) -> Any:
@@ -424,24 +387,24 @@ class Annotator(Stage):
         after = self._next(edit)
         visibility = edit.get("visibility")
         if visibility not in (0, 1, 2) or isinstance(visibility, bool):
-            raise _Refused(f"visibility: expected 0, 1 or 2, got {visibility!r}")
+            raise Refused(f"visibility: expected 0, 1 or 2, got {visibility!r}")
         image = self._image_of(edit)
-        keypoint = _whole(edit, "keypoint")
+        keypoint = whole_of(edit, "keypoint")
         is_new = edit.get("new") is True
         category = self._dataset.categories[after.category]
         instance = None if is_new else self._instance_of(edit)
         schema = (instance.category if instance else category).schema
         if keypoint >= schema.n_keypoints:
-            raise _Refused(f"there is no keypoint number {keypoint}")
+            raise Refused(f"there is no keypoint number {keypoint}")
         name = schema.keypoints[keypoint]
-        x, y = _number(edit, "x"), _number(edit, "y")
+        x, y = number_of(edit, "x"), number_of(edit, "y")
         if visibility:
             self._check_inside(image, x, y)
         label = f"place {name}" if visibility else f"unlabel {name}"
         with self._step(label, edit, token, after):
             if instance is None:
                 instance = self._dataset.add_instance(
-                    image, category, uid=_text(edit, "instance"), is_finished=False
+                    image, category, uid=text_of(edit, "instance"), is_finished=False
                 )
             if visibility:
                 instance.set_keypoint(keypoint, x, y, visibility=visibility)
@@ -457,16 +420,16 @@ class Annotator(Stage):
     def _check_inside(image: ImageInfo, x: float, y: float) -> None:
         width, height = image.size
         if not (0 <= x <= width and 0 <= y <= height):
-            raise _Refused(f"({x:g}, {y:g}) is outside the image of {width}x{height} pixels.")
+            raise Refused(f"({x:g}, {y:g}) is outside the image of {width}x{height} pixels.")
 
     def _apply_box(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         after = self._next(edit)
         bbox = edit.get("bbox")
         if bbox is not None:
             if not isinstance(bbox, list) or len(bbox) != 4:
-                raise _Refused(f"bbox: expected [x, y, width, height], got {bbox!r}")
+                raise Refused(f"bbox: expected [x, y, width, height], got {bbox!r}")
             sides = ("x", "y", "width", "height")
-            bbox = tuple(_number(dict(zip(sides, bbox, strict=True)), side) for side in sides)
+            bbox = tuple(number_of(dict(zip(sides, bbox, strict=True)), side) for side in sides)
         image = self._image_of(edit)
         is_new = edit.get("new") is True
         instance = None if is_new else self._instance_of(edit)
@@ -475,7 +438,7 @@ class Annotator(Stage):
                 instance = self._dataset.add_instance(
                     image,
                     self._dataset.categories[after.category],
-                    uid=_text(edit, "instance"),
+                    uid=text_of(edit, "instance"),
                     is_finished=False,
                 )
             instance.set_bbox(bbox)
@@ -507,7 +470,7 @@ class Annotator(Stage):
     def _apply_status(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         is_done = edit.get("done")
         if not isinstance(is_done, bool):
-            raise _Refused(f"done: expected true or false, got {is_done!r}")
+            raise Refused(f"done: expected true or false, got {is_done!r}")
         image = self._image_of(edit)
         status = "done" if is_done else ("started" if len(image.instances) else "unlabeled")
         with self._step("image done" if is_done else "image not done", edit, token, self._cursor):
@@ -522,7 +485,7 @@ class Annotator(Stage):
             elif value is False:
                 where.discard(uid)
             elif value is not None:
-                raise _Refused(f"{name}: expected true or false, got {value!r}")
+                raise Refused(f"{name}: expected true or false, got {value!r}")
         self._dirty |= {"skeletons", "active"}
 
     def _apply_goto(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
@@ -531,19 +494,19 @@ class Annotator(Stage):
     def _find_image(self, to: Any) -> int:
         """Index of the image that was asked for: a number, a word, or part of a file name."""
         n = len(self._dataset.images)
-        if _is_index(to, n):
+        if is_index(to, n):
             return int(to)
         if to in ("next", "previous"):
             index = self._index + (1 if to == "next" else -1)
             if not 0 <= index < n:
-                raise _Refused(f"This is the {'last' if to == 'next' else 'first'} image.")
+                raise Refused(f"This is the {'last' if to == 'next' else 'first'} image.")
             return index
         if to == "unlabeled":
             for step in range(1, n + 1):
                 index = (self._index + step) % n
                 if self._dataset.images[index].status == "unlabeled":
                     return index
-            raise _Refused("There is no unlabeled image left.")
+            raise Refused("There is no unlabeled image left.")
         if isinstance(to, str) and to.strip():
             wanted = to.strip().casefold()
             if wanted.isdigit() and 1 <= int(wanted) <= n:
@@ -552,8 +515,8 @@ class Annotator(Stage):
             if hits:
                 later = [i for i in hits if i > self._index]
                 return (later or hits)[0]
-            raise _Refused(f"No image has {to.strip()!r} in its name; numbers go from 1 to {n}.")
-        raise _Refused(f"There is no image {to!r}; numbers go from 1 to {n}.")
+            raise Refused(f"No image has {to.strip()!r} in its name; numbers go from 1 to {n}.")
+        raise Refused(f"There is no image {to!r}; numbers go from 1 to {n}.")
 
     def _apply_undo(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         self._take_back(self._dataset.undo, "before", "There is nothing to undo.")
@@ -565,9 +528,9 @@ class Annotator(Stage):
         try:
             step = act(origin=self._origin)
         except UndoError as error:
-            raise _Refused(_words(error)) from error
+            raise Refused(words(error)) from error
         if step is None:
-            raise _Refused(nothing)
+            raise Refused(nothing)
         if step.image is not None and step.image != self._index:
             self._show(step.image)
         self._dirty |= {"skeletons", "active"}
@@ -575,7 +538,7 @@ class Annotator(Stage):
 
     def _apply_save(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         if self._dataset.path is None:
-            raise _Refused(
+            raise Refused(
                 "These labels have no file yet: write them in a cell with "
                 'kpwidget.write(annotator.dataset, "labels.json", format="coco").'
             )
@@ -615,7 +578,7 @@ class Annotator(Stage):
 
     def _on_callback_error(self, error: BaseException) -> None:
         self._notify(
-            "error", f"A callback of dataset.on_change failed: {_words(error)} (the edit is kept)"
+            "error", f"A callback of dataset.on_change failed: {words(error)} (the edit is kept)"
         )
 
     def _notify(self, level: str, text: str) -> None:
@@ -665,7 +628,7 @@ class Annotator(Stage):
         try:
             width, height = image.size
         except (ImageError, OSError) as problem:
-            error = _words(problem)
+            error = words(problem)
         if picture is not None and picture.error:
             error = picture.error
         return {
@@ -687,17 +650,17 @@ class Annotator(Stage):
                     "uid": instance.uid,
                     "category": categories[instance.category.id],
                     "ordinal": ordinal,
-                    "points": _flat(instance.keypoints),
+                    "points": flat_points(instance.keypoints),
                     "finished": instance.is_finished,
-                    "bbox": _given_box(instance),
+                    "bbox": given_box(instance),
                     "hidden": instance.uid in self._hidden,
                     "locked": instance.uid in self._locked,
                 }
                 for ordinal, instance in enumerate(image.instances)
             ],
             "done": dataset.n_done,
-            "undo": _top_to_wire(undo),
-            "redo": _top_to_wire(redo),
+            "undo": step_to_wire(undo),
+            "redo": step_to_wire(redo),
             "saved": self._saved(),
         }
 
@@ -777,8 +740,8 @@ class Annotator(Stage):
     def _draw(
         self,
         layers: list[LayerName],
-        picture: _Picture,
-        detail: _Detail | None,
+        picture: Picture,
+        detail: Detail | None,
         view: View,
     ) -> None:
         painter = self._painter
@@ -827,10 +790,10 @@ class Annotator(Stage):
             self._take_picture(known)
             return
         image = self._dataset.images[index]
-        job = self._pictures.submit(("preview", index), partial(_encode, image))
+        job = self._pictures.submit(("preview", index), partial(encode_preview, image))
         job.add_done_callback(self._keep_picture)
 
-    def _keep_picture(self, done: Future[_Picture]) -> None:
+    def _keep_picture(self, done: Future[Picture]) -> None:
         if done.cancelled():
             return
         picture = done.result()
@@ -845,14 +808,14 @@ class Annotator(Stage):
                 self._take_picture(picture)
         self._publisher.wake()
 
-    def _take_picture(self, picture: _Picture) -> None:
+    def _take_picture(self, picture: Picture) -> None:
         self._picture = picture
         self._dirty |= set(LAYERS)
         if picture.error or picture.note:
             self._dirty.add("scene")
         self._publisher.wake()
 
-    def _wants_detail(self, picture: _Picture, view: View) -> bool:
+    def _wants_detail(self, picture: Picture, view: View) -> bool:
         """Whether the screen can show more than the preview holds."""
         encoded = picture.encoded
         if encoded is None or picture.width == 0 or picture.is_stretched:
@@ -872,22 +835,22 @@ class Annotator(Stage):
         if x1 <= x0 or y1 <= y0:
             return
 
-        def encode() -> _Detail:
+        def encode() -> Detail:
             encoded = source.region(
                 x0, y0, x1, y1, math.ceil(view.w * view.dpr), math.ceil(view.h * view.dpr)
             )
-            return _Detail(image.index, view, encoded, (x0, y0, x1, y1))
+            return Detail(image.index, view, encoded, (x0, y0, x1, y1))
 
         job = self._pictures.submit(("detail", 0), encode)
         job.add_done_callback(self._take_detail)
 
-    def _take_detail(self, done: Future[_Detail]) -> None:
+    def _take_detail(self, done: Future[Detail]) -> None:
         if done.cancelled():
             return
         try:
             detail = done.result()
         except (ValueError, OSError) as error:
-            self._notify("error", f"The full resolution cannot be shown: {_words(error)}")
+            self._notify("error", f"The full resolution cannot be shown: {words(error)}")
             return
         with self._dataset.lock:
             if detail.index == self._index and detail.view == self._view:
@@ -905,7 +868,7 @@ class Annotator(Stage):
             images = [self._dataset.images[i] for i in near if i not in self._previews]
         for image in images:
             job = self._pictures.submit(
-                ("preview", image.index), partial(_encode, image), is_urgent=False
+                ("preview", image.index), partial(encode_preview, image), is_urgent=False
             )
             job.add_done_callback(self._keep_picture)
 
@@ -927,7 +890,7 @@ class Annotator(Stage):
         image = self._dataset.images[index]
         with self._dataset.lock:
             known = self._previews.get(index)
-        picture = known or _encode(image)
+        picture = known or encode_preview(image)
         if picture.encoded is None:
             size = (max(1, picture.width or 640), max(1, picture.height or 480))
             still: PILImage = Image.new("RGB", size, (96, 96, 96))
@@ -958,176 +921,6 @@ class Annotator(Stage):
                 self.poster = buffer.getvalue()
 
 
-class _Publisher:
-    """The thread that tells the browser what has changed; it ends with its annotator."""
-
-    def __init__(self, annotator: Annotator) -> None:
-        self._annotator = weakref.ref(annotator)
-        self._wake = threading.Event()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._is_stopped = False
-        self._poster_at: float | None = None
-        self._prefetch_at: float | None = None
-
-    def start(self) -> None:
-        with self._lock:
-            if self._thread is None and not self._is_stopped:
-                self._thread = threading.Thread(
-                    target=self._run, name="kpwidget-publisher", daemon=True
-                )
-                self._thread.start()
-        self._wake.set()
-
-    def stop(self) -> None:
-        self._is_stopped = True
-        self._wake.set()
-
-    def wake(self) -> None:
-        """Have what has changed told soon. Before the first view there is only the scene."""
-        if self._thread is None:
-            annotator = self._annotator()
-            if annotator is not None:
-                annotator._publish()
-        self._wake.set()
-
-    def plan_poster(self) -> None:
-        self._poster_at = time.monotonic() + _POSTER_AFTER
-
-    def plan_prefetch(self) -> None:
-        self._prefetch_at = time.monotonic() + 0.3
-
-    def _due(self) -> float | None:
-        times = [at for at in (self._poster_at, self._prefetch_at) if at is not None]
-        return max(0.0, min(times) - time.monotonic()) if times else None
-
-    def _run(self) -> None:
-        while not self._is_stopped:
-            self._wake.wait(self._due())
-            self._wake.clear()
-            annotator = self._annotator()
-            if annotator is None or self._is_stopped:
-                return
-            try:
-                annotator._publish()
-                now = time.monotonic()
-                if self._prefetch_at is not None and now >= self._prefetch_at:
-                    self._prefetch_at = None
-                    annotator._prefetch()
-                if self._poster_at is not None and now >= self._poster_at:
-                    self._poster_at = None
-                    annotator._pictures.submit(
-                        ("poster", 0), annotator._make_poster, is_urgent=False
-                    )
-            except Exception as error:
-                # The thread must live on: without it nothing is acknowledged any more.
-                logger.exception("publishing to the browser failed")
-                annotator._outgoing.append(
-                    {"kind": "notice", "level": "error", "text": f"Internal error: {_words(error)}"}
-                )
-            del annotator
-
-
-class _Pictures:
-    """One thread that loads and encodes pictures; a newer job of a kind replaces a waiting one."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kpwidget-pictures")
-        self._waiting: dict[tuple[str, int], Future[Any]] = {}
-
-    def submit(
-        self, key: tuple[str, int], job: Callable[[], Any], *, is_urgent: bool = True
-    ) -> Future[Any]:
-        known = self._waiting.get(key)
-        if known is not None and not known.done():
-            if key[0] == "preview":
-                return known
-            known.cancel()
-        if is_urgent:
-            for other in list(self._waiting):
-                if other != key and self._waiting[other].cancel():
-                    del self._waiting[other]
-        self._waiting = {k: f for k, f in self._waiting.items() if not f.done()}
-        future = self._waiting[key] = self._pool.submit(job)
-        return future
-
-    def stop(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-# -- to and from the wire -----------------------------------------------------------------------
-
-
-def _words(error: BaseException) -> str:
-    """The message of an exception; KeyError would put it in quotes."""
-    if isinstance(error, KeyError) and error.args:
-        return str(error.args[0])
-    return str(error) or type(error).__name__
-
-
-def _text(content: dict[str, Any], name: str) -> str:
-    value = content.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= 200:
-        raise _Refused(f"{name}: expected a short text, got {value!r:.80}")
-    return value
-
-
-def _whole(content: dict[str, Any], name: str) -> int:
-    value = content.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise _Refused(f"{name}: expected a whole number, got {value!r:.80}")
-    return value
-
-
-def _number(content: dict[str, Any], name: str) -> float:
-    value = content.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _Refused(f"{name}: expected a finite number, got {value!r:.80}")
-    return float(value)
-
-
-def _is_index(value: Any, n: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < n
-
-
-def _flat(keypoints: np.ndarray[Any, Any]) -> list[float]:
-    """``[x, y, visibility, ...]`` with 0, 0, 0 for an unlabeled point: JSON has no NaN."""
-    points = np.where(keypoints[:, 2:3] > 0, keypoints, 0.0)
-    return [int(value) if value.is_integer() else value for value in points.ravel().tolist()]
-
-
-def _given_box(instance: Instance) -> list[float] | None:
-    if instance.bbox_source != "given" or instance.bbox is None:
-        return None
-    return [float(value) for value in instance.bbox]
-
-
-def _category_to_wire(category: Category) -> dict[str, Any]:
-    schema = category.schema
-    return {
-        "name": category.name,
-        "keypoints": list(schema.keypoints),
-        "edges": schema.edges.tolist(),
-        "colors": list(schema.colors),
-        "sides": list(schema.sides),
-        "layout": _layout(schema),
-    }
-
-
-def _layout(schema: Schema) -> list[list[float]]:
-    """Where the schema figure puts each keypoint, rounded: it is only looked at."""
-    layout = schema.layout
-    if layout is None:
-        layout = geometry.layout_skeleton(schema.n_keypoints, schema.edges, schema.sides)
-    return [[round(float(x), 3), round(float(y), 3)] for x, y in layout]
-
-
-def _top_to_wire(step: Any) -> dict[str, Any] | None:
-    if step is None:
-        return None
-    return {"label": step.label, "token": list(step.token) if step.token else None}
-
-
 def _figures(rows: list[tuple[int, Instance]]) -> Any:
     return figures(
         [instance.keypoints for _, instance in rows],
@@ -1137,28 +930,8 @@ def _figures(rows: list[tuple[int, Instance]]) -> Any:
     )
 
 
-def _fit(view: View, picture: _Picture) -> View:
+def _fit(view: View, picture: Picture) -> View:
     """The viewport that shows the whole image in a stage of the same size."""
     width, height = max(1, picture.width), max(1, picture.height)
     scale, tx, ty = geometry.fit_viewport(width, height, view.w, view.h, margin=FIT_MARGIN)
     return View(float(scale), float(tx), float(ty), view.dpr, view.w, view.h)
-
-
-def _encode(image: ImageInfo) -> _Picture:
-    """The preview of an image; what is wrong with it is kept as text, never raised."""
-    picture = _Picture(image.index)
-    try:
-        source = image.source
-        picture.width, picture.height = image.size
-        picture.encoded = source.preview()
-        picture.note = source.note or ""
-        if source.size != image.size:
-            recorded, real = ("{}x{}".format(*size) for size in (image.size, source.size))
-            picture.is_stretched = True
-            picture.note = (
-                f"The labels say that this image has {recorded} pixels, the file has {real}: "
-                "it is shown stretched to the size that the labels are made for."
-            )
-    except (ImageError, OSError, MemoryError) as error:
-        picture.error = _words(error)
-    return picture

@@ -1,0 +1,94 @@
+"""The thread that tells the browser what has changed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+from .wire import words
+
+if TYPE_CHECKING:
+    from .annotator import Annotator
+
+logger = logging.getLogger(__name__)
+
+#: Idle time before a poster is made, and before neighbours are encoded, in seconds.
+_POSTER_AFTER = 2.0
+_PREFETCH_AFTER = 0.3
+
+
+class Publisher:
+    """The thread that tells the browser what has changed; it ends with its annotator."""
+
+    def __init__(self, annotator: Annotator) -> None:
+        self._annotator = weakref.ref(annotator)
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_stopped = False
+        self._poster_at: float | None = None
+        self._prefetch_at: float | None = None
+
+    def start(self) -> None:
+        """Start the thread, once the first view has said hello."""
+        with self._lock:
+            if self._thread is None and not self._is_stopped:
+                self._thread = threading.Thread(
+                    target=self._run, name="kpwidget-publisher", daemon=True
+                )
+                self._thread.start()
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._is_stopped = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Have what has changed told soon. Before the first view there is only the scene."""
+        if self._thread is None:
+            annotator = self._annotator()
+            if annotator is not None:
+                annotator._publish()
+        self._wake.set()
+
+    def plan_poster(self) -> None:
+        """Have the poster made when nothing has changed for a while."""
+        self._poster_at = time.monotonic() + _POSTER_AFTER
+
+    def plan_prefetch(self) -> None:
+        """Have the neighbours encoded when the image has been shown."""
+        self._prefetch_at = time.monotonic() + _PREFETCH_AFTER
+
+    def _due(self) -> float | None:
+        times = [at for at in (self._poster_at, self._prefetch_at) if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _run(self) -> None:
+        while not self._is_stopped:
+            self._wake.wait(self._due())
+            self._wake.clear()
+            annotator = self._annotator()
+            if annotator is None or self._is_stopped:
+                return
+            try:
+                annotator._publish()
+                now = time.monotonic()
+                if self._prefetch_at is not None and now >= self._prefetch_at:
+                    self._prefetch_at = None
+                    annotator._prefetch()
+                if self._poster_at is not None and now >= self._poster_at:
+                    self._poster_at = None
+                    annotator._pictures.submit(
+                        ("poster", 0), annotator._make_poster, is_urgent=False
+                    )
+            except Exception as error:
+                # The thread must live on: without it nothing is acknowledged any more.
+                logger.exception("publishing to the browser failed")
+                annotator._outgoing.append(
+                    {"kind": "notice", "level": "error", "text": f"Internal error: {words(error)}"}
+                )
+            del annotator

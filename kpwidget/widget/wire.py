@@ -1,0 +1,119 @@
+"""Values as they cross the wire: checked on their way in, plain JSON on their way out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import geometry
+
+if TYPE_CHECKING:
+    from ..dataset import Instance
+    from ..schema import Category, Schema
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the next click does.
+
+    Attributes
+    ----------
+    category : int
+        Position in ``dataset.categories``.
+    instance : str or None
+        The active instance; None when the next click starts a new one.
+    keypoint : int or None
+        Index of the next keypoint; None: the first one of a new instance.
+    """
+
+    category: int = 0
+    instance: str | None = None
+    keypoint: int | None = 0
+
+    def to_wire(self) -> dict[str, Any]:
+        """The cursor as the scene carries it."""
+        return {"category": self.category, "instance": self.instance, "keypoint": self.keypoint}
+
+
+class Refused(ValueError):
+    """An edit that cannot be applied; the message is shown to the person."""
+
+
+def words(error: BaseException) -> str:
+    """The message of an exception; KeyError would put it in quotes."""
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    return str(error) or type(error).__name__
+
+
+def text_of(content: dict[str, Any], name: str) -> str:
+    """A short text of a message; Refused if it is anything else."""
+    value = content.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= 200:
+        raise Refused(f"{name}: expected a short text, got {value!r:.80}")
+    return value
+
+
+def whole_of(content: dict[str, Any], name: str) -> int:
+    """A whole number, 0 or above; Refused if it is anything else."""
+    value = content.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise Refused(f"{name}: expected a whole number, got {value!r:.80}")
+    return value
+
+
+def number_of(content: dict[str, Any], name: str) -> float:
+    """A finite number; Refused if it is anything else."""
+    value = content.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Refused(f"{name}: expected a finite number, got {value!r:.80}")
+    return float(value)
+
+
+def is_index(value: Any, n: int) -> bool:
+    """Whether a value of a message is an index into `n` things."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < n
+
+
+def flat_points(keypoints: np.ndarray[Any, Any]) -> list[float]:
+    """``[x, y, visibility, ...]`` with 0, 0, 0 for an unlabeled point: JSON has no NaN."""
+    points = np.where(keypoints[:, 2:3] > 0, keypoints, 0.0)
+    return [int(value) if value.is_integer() else value for value in points.ravel().tolist()]
+
+
+def given_box(instance: Instance) -> list[float] | None:
+    """The box that was given or drawn; None for a derived one."""
+    if instance.bbox_source != "given" or instance.bbox is None:
+        return None
+    return [float(value) for value in instance.bbox]
+
+
+def category_to_wire(category: Category) -> dict[str, Any]:
+    """What the browser must know of a category."""
+    schema = category.schema
+    return {
+        "name": category.name,
+        "keypoints": list(schema.keypoints),
+        "edges": schema.edges.tolist(),
+        "colors": list(schema.colors),
+        "sides": list(schema.sides),
+        "layout": _layout(schema),
+    }
+
+
+def _layout(schema: Schema) -> list[list[float]]:
+    """Where the schema figure puts each keypoint, rounded: it is only looked at."""
+    layout = schema.layout
+    if layout is None:
+        layout = geometry.layout_skeleton(schema.n_keypoints, schema.edges, schema.sides)
+    return [[round(float(x), 3), round(float(y), 3)] for x, y in layout]
+
+
+def step_to_wire(step: Any) -> dict[str, Any] | None:
+    """What undo or redo would do, and which edit of the browser that was."""
+    if step is None:
+        return None
+    return {"label": step.label, "token": list(step.token) if step.token else None}
