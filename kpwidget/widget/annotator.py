@@ -567,7 +567,7 @@ class Annotator(Stage):
             self._dirty.add("scene")
             if self._index in change.images:
                 active = self._cursor.instance
-                if active is not None and active not in self._dataset.instances:
+                if active is not None and active not in self._dataset:
                     self._cursor = Cursor(self._cursor.category)
                     self._dirty |= {"skeletons", "active"}
                 if change.instances - {active}:
