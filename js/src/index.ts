@@ -233,9 +233,12 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     notices.replaceChildren(
       ...state.notices.map((notice) => {
         const close = h("button", { type: "button", class: "kpwidget-reset" }, "Dismiss");
-        close.addEventListener("click", () => dispatch({ type: "dismiss", id: notice.id }), {
-          signal,
-        });
+        const dismiss = () => {
+          dispatch({ type: "dismiss", id: notice.id });
+          // The button goes, and the keys meant for the stage would go to the notebook.
+          root.focus({ preventScroll: true });
+        };
+        close.addEventListener("click", dismiss, { signal });
         return h(
           "div",
           { class: "kpwidget-notice", "data-level": notice.level, "data-id": String(notice.id) },
