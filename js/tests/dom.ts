@@ -1,7 +1,6 @@
 /** What jsdom lacks: sizes, pointers, canvases, observers. */
 
 import { vi } from "vitest";
-import type { State } from "../src/state";
 
 /** One call or assignment on a drawing context. */
 export type Drawn = readonly [name: string, ...values: unknown[]];
@@ -69,24 +68,28 @@ export function stubPage(w: number, h: number): { frames: () => void } {
   };
 }
 
-/** jsdom has no setPointerCapture and its PointerEvent takes no coordinates everywhere. */
 export function pointer(
   target: EventTarget,
   type: string,
   x: number,
   y: number,
-  more: Partial<PointerEventInit> = {},
-): Event {
-  const event = new MouseEvent(type, {
+  more: PointerEventInit = {},
+): PointerEvent {
+  const event = new PointerEvent(type, {
     bubbles: true,
     cancelable: true,
     clientX: x,
     clientY: y,
+    pointerId: 1,
+    pointerType: "mouse",
     ...more,
   });
-  Object.assign(event, { pointerId: 1, pointerType: "mouse" });
-  for (const name of ["pointerId", "pointerType"] as const)
-    if (more[name] !== undefined) Object.assign(event, { [name]: more[name] });
+  target.dispatchEvent(event);
+  return event;
+}
+
+export function wheel(target: EventTarget, deltaY: number, more: WheelEventInit = {}): WheelEvent {
+  const event = new WheelEvent("wheel", { bubbles: true, cancelable: true, deltaY, ...more });
   target.dispatchEvent(event);
   return event;
 }
@@ -110,6 +113,7 @@ export function key(
 export function watchListeners(): { live(): string[] } {
   const live = new Map<string, number>();
   const names = new WeakMap<object, string>();
+  const bySignal = new WeakMap<AbortSignal, string[]>();
   let n = 0;
   const nameOf = (on: unknown, type: string, callback: unknown) => {
     for (const part of [on, callback])
@@ -126,11 +130,19 @@ export function watchListeners(): { live(): string[] } {
     options,
   ) {
     addEventListener.call(this, type, callback, options);
-    if (this instanceof AbortSignal) return;
+    if (type === "abort") return;
     const name = nameOf(this, type, callback);
     live.set(name, (live.get(name) ?? 0) + 1);
     const signal = typeof options === "object" ? options?.signal : undefined;
-    if (signal) addEventListener.call(signal, "abort", () => live.delete(name));
+    if (!signal) return;
+    const ending = bySignal.get(signal) ?? [];
+    // One listener a signal: Node warns of more than ten.
+    if (ending.length === 0)
+      signal.addEventListener("abort", () => {
+        for (const ended of ending) live.delete(ended);
+      });
+    ending.push(name);
+    bySignal.set(signal, ending);
   });
   vi.spyOn(EventTarget.prototype, "removeEventListener").mockImplementation(function (
     this: EventTarget,
@@ -143,9 +155,3 @@ export function watchListeners(): { live(): string[] } {
   });
   return { live: () => [...live.keys()] };
 }
-
-/** Types of the actions, in order. */
-export const types = (actions: readonly { type: string }[]) => actions.map((a) => a.type);
-
-export const isState = (value: unknown): value is State =>
-  typeof value === "object" && value !== null && "doc" in value;

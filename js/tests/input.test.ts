@@ -1,0 +1,563 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { bindingOf, type Hands, hit, isBound, KEY_TABLE, type KeyLike, listen } from "../src/input";
+import { type Action, type PointRef, reduce, type State } from "../src/state";
+import { toScreen, type Viewport, type Xy } from "../src/viewport";
+import { instance, pointOf, start, wholeFace } from "./builders";
+import { key, pointer, wheel } from "./dom";
+
+const event = (name: string, more: Partial<KeyLike> = {}): KeyLike => ({
+  key: name,
+  ctrlKey: false,
+  metaKey: false,
+  shiftKey: false,
+  altKey: false,
+  ...more,
+});
+
+describe("the key table", () => {
+  const bound = KEY_TABLE.flatMap((row) => row.bind);
+
+  it("binds no key twice, and never Tab", () => {
+    expect(bound.length).toBeGreaterThan(20);
+    expect(new Set(bound).size).toBe(bound.length);
+    expect(bound.filter((name) => name.includes("Tab"))).toEqual([]);
+    for (const shiftKey of [false, true]) expect(isBound(event("Tab", { shiftKey }))).toBe(false);
+  });
+
+  it("has something to do for every key and says what for every row", () => {
+    for (const row of KEY_TABLE) {
+      expect(row.bind.length > 0).toBe(row.run !== undefined);
+      expect(row.keys === "").toBe(row.does === "");
+    }
+  });
+
+  it("names every key as bindingOf does", () => {
+    for (const name of bound) {
+      const [, ctrl, shift, main] = /^(Ctrl\+)?(Shift\+)?(.+)$/s.exec(name) ?? [];
+      const made = event(main as string, {
+        ctrlKey: ctrl !== undefined,
+        shiftKey: shift !== undefined,
+      });
+      expect(bindingOf(made)).toBe(name);
+    }
+  });
+
+  it("takes Cmd for Ctrl, capitals for small letters, and signs as they are", () => {
+    expect(bindingOf(event("z", { metaKey: true }))).toBe("Ctrl+z");
+    expect(bindingOf(event("z", { ctrlKey: true }))).toBe("Ctrl+z");
+    expect(bindingOf(event("Z", { metaKey: true, shiftKey: true }))).toBe("Ctrl+Shift+z");
+    expect(bindingOf(event("?", { shiftKey: true }))).toBe("?");
+    expect(bindingOf(event("?"))).toBe("?");
+    expect(bindingOf(event("S"))).toBe("s");
+    expect(bindingOf(event("S", { shiftKey: true }))).toBe("Shift+s");
+  });
+
+  it("leaves what is Alt's, the browser's and the notebook's alone", () => {
+    expect(isBound(event("s", { altKey: true }))).toBe(false);
+    for (const name of ["c", "v", "x", "a", "r", "f", "p"])
+      expect(isBound(event(name, { ctrlKey: true }))).toBe(false);
+    for (const name of ["F5", "F12", "a", "m", "y", "Home", "Shift", "Dead"])
+      expect(isBound(event(name))).toBe(false);
+  });
+});
+
+/** A stage with hands that write down what is done. */
+class Stage {
+  readonly root = document.createElement("div");
+  readonly ink = document.createElement("canvas");
+  readonly actions: Action[] = [];
+  readonly controller = new AbortController();
+  viewport: Viewport = { scale: 2, tx: 10, ty: 20 };
+  pointer: Xy | null = null;
+  isReady = true;
+  left = 0;
+  fitted = 0;
+  private uid = 0;
+
+  constructor(public state: State) {
+    this.root.tabIndex = 0;
+    this.root.append(this.ink);
+    document.body.append(this.root);
+    const hands: Hands = {
+      getState: () => this.state,
+      dispatch: (action) => {
+        this.actions.push(action);
+        this.state = reduce(this.state, action);
+      },
+      getViewport: () => this.viewport,
+      setViewport: (v) => {
+        this.viewport = v;
+      },
+      fit: () => {
+        this.fitted += 1;
+      },
+      stageCenter: () => ({ x: 100, y: 100 }),
+      getPointer: () => this.pointer,
+      setPointer: (at) => {
+        this.pointer = at;
+      },
+      getHovered: (): PointRef | null =>
+        this.pointer && hit(this.state, this.viewport, this.pointer),
+      isReady: () => this.isReady,
+      newUid: () => `new${++this.uid}`,
+      leave: () => {
+        this.left += 1;
+      },
+    };
+    listen(this.root, this.ink, hands, this.controller.signal);
+    this.root.focus();
+  }
+
+  done(...types: Action["type"][]): Action[] {
+    return this.actions.filter((action) => types.includes(action.type));
+  }
+
+  /** Screen position of an image point. */
+  at(x: number, y: number): [number, number] {
+    const p = toScreen(this.viewport, { x, y });
+    return [p.x, p.y];
+  }
+
+  clickAt(x: number, y: number, more: PointerEventInit = {}): void {
+    pointer(this.ink, "pointermove", x, y, more);
+    pointer(this.ink, "pointerdown", x, y, more);
+    pointer(this.ink, "pointerup", x, y, more);
+  }
+}
+
+const twoFaces = () =>
+  start({
+    instances: [wholeFace("f", 20, 20), wholeFace("g", 60, 40, { ordinal: 1 })],
+    cursor: { category: 0, instance: "f", keypoint: null },
+  });
+
+let stage: Stage;
+beforeEach(() => {
+  stage = new Stage(start());
+});
+afterEach(() => {
+  stage.controller.abort();
+  document.body.replaceChildren();
+  vi.useRealTimers();
+});
+
+/** The same with other instances. */
+function restart(state: State): void {
+  stage.controller.abort();
+  stage = new Stage(state);
+}
+
+describe("pointer", () => {
+  it("a click places what was pressed, in image pixels, and takes the focus", () => {
+    stage.root.blur();
+    stage.clickAt(10 + 2 * 30.25, 20 + 2 * 40.75);
+    expect(document.activeElement).toBe(stage.root);
+    expect(stage.done("place")).toEqual([
+      { type: "place", x: 30.25, y: 40.75, visibility: 2, uid: "new1" },
+    ]);
+  });
+
+  it("shows ink at the press and commits at the release", () => {
+    pointer(stage.ink, "pointerdown", 50, 60);
+    expect(stage.state.press).toEqual({ x: 20, y: 20, visibility: 2 });
+    expect(stage.state.pending).toEqual([]);
+    pointer(stage.ink, "pointerup", 50, 60);
+    expect(stage.state.press).toBeNull();
+    expect(stage.state.pending).toHaveLength(1);
+  });
+
+  it("within 4 px places where it was pressed", () => {
+    pointer(stage.ink, "pointerdown", 50, 60);
+    pointer(stage.ink, "pointermove", 54, 60);
+    pointer(stage.ink, "pointerup", 54, 60);
+    expect(stage.done("place")).toMatchObject([{ x: 20, y: 20 }]);
+  });
+
+  it("on empty ground up to 12 px places where it is released", () => {
+    pointer(stage.ink, "pointerdown", 50, 60);
+    pointer(stage.ink, "pointermove", 60, 60);
+    expect(stage.state.press).toMatchObject({ x: 25, y: 20 });
+    pointer(stage.ink, "pointerup", 60, 60);
+    expect(stage.done("place")).toMatchObject([{ x: 25, y: 20 }]);
+  });
+
+  it("further places nothing and says so", () => {
+    pointer(stage.ink, "pointerdown", 50, 60);
+    pointer(stage.ink, "pointermove", 70, 60);
+    pointer(stage.ink, "pointerup", 70, 60);
+    expect(stage.done("place")).toEqual([]);
+    expect(stage.state.press).toBeNull();
+    expect(stage.state.hint).toMatch(/Nothing placed: click without moving/);
+  });
+
+  it.each([
+    ["Shift+click", { shiftKey: true }],
+    ["right click", { button: 2 }],
+  ])("%s places the keypoint occluded", (_, more) => {
+    stage.clickAt(50, 60, more);
+    expect(stage.done("place")).toMatchObject([{ visibility: 1 }]);
+  });
+
+  it("opens no context menu", () => {
+    expect(pointer(stage.ink, "contextmenu", 50, 60).defaultPrevented).toBe(true);
+  });
+
+  it("a press on a point that moves drags it by as much as the pointer", () => {
+    restart(twoFaces());
+    const [x, y] = stage.at(20, 15);
+    pointer(stage.ink, "pointerdown", x + 3, y);
+    pointer(stage.ink, "pointermove", x + 6, y);
+    expect(stage.state.drag).toBeNull();
+    pointer(stage.ink, "pointermove", x + 23, y + 10);
+    expect(stage.state.drag).toEqual({ target: { instance: "f", keypoint: 0 }, x: 30, y: 20 });
+    expect(stage.state.pending).toEqual([]);
+    pointer(stage.ink, "pointerup", x + 23, y + 10);
+    expect(pointOf(stage.state, "f", 0)).toEqual([30, 20, 2]);
+    expect(stage.state.pending).toHaveLength(1);
+    expect(stage.done("place")).toEqual([]);
+  });
+
+  it("a click on an old point places the next one over it", () => {
+    restart(twoFaces());
+    stage.clickAt(...stage.at(20, 15));
+    expect(stage.state.doc.byUid.get("new1")?.points.slice(0, 3)).toEqual([20, 15, 2]);
+  });
+
+  it("a press on a point of a locked instance neither moves nor places", () => {
+    restart(start({ instances: [wholeFace("f", 20, 20, { locked: true })] }));
+    const [x, y] = stage.at(20, 15);
+    pointer(stage.ink, "pointerdown", x, y);
+    pointer(stage.ink, "pointermove", x + 8, y);
+    pointer(stage.ink, "pointerup", x + 8, y);
+    expect(stage.state.pending).toEqual([]);
+    expect(stage.state.hint).toMatch(/locked/);
+  });
+
+  it.each([["ctrlKey"], ["metaKey"]])("%s+click selects a point and places nothing", (name) => {
+    restart(twoFaces());
+    stage.clickAt(...stage.at(60, 35), { [name]: true });
+    expect(stage.state.selected).toEqual({ instance: "g", keypoint: 0 });
+    expect(stage.state.doc.cursor.instance).toBe("g");
+    expect(stage.done("place")).toEqual([]);
+    stage.clickAt(...stage.at(90, 70), { [name]: true });
+    expect(stage.state.hint).toBe("There is no point to select here.");
+    expect(stage.done("place")).toEqual([]);
+  });
+
+  it.each([
+    ["the middle button", { button: 1 }],
+    ["Space held", { button: 0 }],
+  ])("pans with %s", (_, more) => {
+    if (more.button === 0) key(stage.root, " ");
+    pointer(stage.ink, "pointerdown", 50, 60, more);
+    pointer(stage.ink, "pointermove", 57, 55, more);
+    pointer(stage.ink, "pointermove", 60, 70, more);
+    pointer(stage.ink, "pointerup", 60, 70, more);
+    expect(stage.viewport).toEqual({ scale: 2, tx: 20, ty: 30 });
+    expect(stage.state.pending).toEqual([]);
+    expect(stage.done("place", "press")).toEqual([]);
+  });
+
+  it("places again after Space is released, and after the focus has gone meanwhile", () => {
+    key(stage.root, " ");
+    stage.root.dispatchEvent(new KeyboardEvent("keyup", { key: " ", bubbles: true }));
+    stage.clickAt(50, 60);
+    expect(stage.done("place")).toHaveLength(1);
+    key(stage.root, " ");
+    stage.root.dispatchEvent(new FocusEvent("blur"));
+    stage.clickAt(52, 62);
+    expect(stage.done("place")).toHaveLength(2);
+    expect(stage.root.classList.contains("is-panning")).toBe(false);
+  });
+
+  it("draws a box in box mode, from any corner, kept inside the image", () => {
+    key(stage.root, "b");
+    pointer(stage.ink, "pointerdown", ...stage.at(50, 40));
+    pointer(stage.ink, "pointermove", ...stage.at(20, -30));
+    expect(stage.state.boxDraft).toEqual({ x0: 50, y0: 40, x1: 20, y1: -30 });
+    pointer(stage.ink, "pointerup", ...stage.at(20, -30));
+    expect(stage.state.doc.instances[0]?.bbox).toEqual([20, 0, 30, 40]);
+    expect(stage.state.isBoxMode).toBe(false);
+  });
+
+  it("refuses a box smaller than a pixel", () => {
+    key(stage.root, "b");
+    stage.clickAt(50, 60);
+    expect(stage.state.doc.instances).toEqual([]);
+    expect(stage.state.hint).toMatch(/smaller than one pixel/);
+  });
+
+  it("does nothing while the next image is on its way", () => {
+    stage.isReady = false;
+    stage.clickAt(50, 60);
+    expect(stage.done("place", "press")).toEqual([]);
+    expect(stage.state.hint).toMatch(/on its way/);
+  });
+
+  it("a cancelled press leaves nothing behind", () => {
+    restart(twoFaces());
+    const [x, y] = stage.at(20, 15);
+    pointer(stage.ink, "pointerdown", x, y);
+    pointer(stage.ink, "pointermove", x + 20, y);
+    pointer(stage.ink, "pointercancel", x + 20, y);
+    expect(stage.state).toMatchObject({ drag: null, press: null });
+    expect(stage.state.pending).toEqual([]);
+    pointer(stage.ink, "pointerup", x + 20, y);
+    expect(stage.state.pending).toEqual([]);
+  });
+
+  it("two fingers zoom and pan and place nothing", () => {
+    const touch = (pointerId: number) => ({ pointerType: "touch", pointerId });
+    pointer(stage.ink, "pointerdown", 100, 100, touch(1));
+    pointer(stage.ink, "pointerdown", 200, 100, touch(2));
+    pointer(stage.ink, "pointermove", 300, 100, touch(2));
+    // Twice as far apart, around a middle that went from 150 to 200.
+    expect(stage.viewport.scale).toBeCloseTo(4, 9);
+    expect(stage.viewport.tx).toBeCloseTo(150 - 2 * (150 - 10) + 50, 9);
+    pointer(stage.ink, "pointerup", 300, 100, touch(2));
+    pointer(stage.ink, "pointerup", 100, 100, touch(1));
+    expect(stage.done("place")).toEqual([]);
+    expect(stage.state.press).toBeNull();
+    stage.clickAt(100, 100, touch(3));
+    expect(stage.done("place")).toHaveLength(1);
+  });
+
+  it("forgets the pointer when it leaves, but not in a drag", () => {
+    pointer(stage.ink, "pointermove", 50, 60);
+    expect(stage.pointer).toEqual({ x: 50, y: 60 });
+    pointer(stage.ink, "pointerleave", 50, 60);
+    expect(stage.pointer).toBeNull();
+    pointer(stage.ink, "pointerdown", 50, 60);
+    pointer(stage.ink, "pointerleave", 50, 60);
+    expect(stage.pointer).toEqual({ x: 50, y: 60 });
+  });
+
+  it("nothing is heard any more after the end", () => {
+    stage.controller.abort();
+    stage.clickAt(50, 60);
+    key(stage.root, "s");
+    wheel(stage.ink, 100);
+    expect(stage.actions).toEqual([]);
+    expect(stage.viewport.scale).toBe(2);
+  });
+});
+
+describe("hit", () => {
+  it("takes the active instance before another that is as near", () => {
+    const points = { 0: [20, 20, 2] } as const;
+    const state = start({
+      instances: [instance("a", points), instance("b", points, { ordinal: 1 })],
+      cursor: { category: 0, instance: "a", keypoint: 1 },
+    });
+    const v = { scale: 1, tx: 0, ty: 0 };
+    expect(hit(state, v, { x: 20, y: 20 })?.instance).toBe("a");
+    const none = start({ instances: state.scene.instances });
+    expect(hit(none, v, { x: 20, y: 20 })?.instance).toBe("b");
+  });
+
+  it("does not find what is hidden", () => {
+    const hidden = wholeFace("f", 20, 20, { hidden: true });
+    const v = { scale: 1, tx: 0, ty: 0 };
+    expect(hit(start({ instances: [hidden] }), v, { x: 20, y: 15 })).toBeNull();
+    const off = reduce(twoFaces(), { type: "toggle-skeletons" });
+    expect(hit(off, v, { x: 20, y: 15 })).toBeNull();
+    expect(hit(twoFaces(), v, { x: 20, y: 15 })).toEqual({ instance: "f", keypoint: 0 });
+  });
+});
+
+describe("wheel", () => {
+  it("zooms at the pointer by 15 % a notch when the stage has the focus", () => {
+    const done = wheel(stage.ink, -100, { clientX: 110, clientY: 120 });
+    expect(done.defaultPrevented).toBe(true);
+    expect(stage.viewport.scale).toBeCloseTo(2.3, 9);
+    expect(toScreen(stage.viewport, { x: 50, y: 50 })).toEqual({ x: 110, y: 120 });
+    wheel(stage.ink, 100, { clientX: 110, clientY: 120 });
+    expect(stage.viewport.scale).toBeCloseTo(2, 9);
+  });
+
+  it("without the focus scrolls the page, but with Ctrl zooms", () => {
+    stage.root.blur();
+    const scrolled = wheel(stage.ink, 100);
+    expect(scrolled.defaultPrevented).toBe(false);
+    expect(stage.viewport.scale).toBe(2);
+    const zoomed = wheel(stage.ink, -100, { ctrlKey: true });
+    expect(zoomed.defaultPrevented).toBe(true);
+    expect(stage.viewport.scale).toBeCloseTo(2.3, 9);
+  });
+
+  it("counts lines and pages, and no wheel goes wild", () => {
+    wheel(stage.ink, -3, { deltaMode: 1 });
+    expect(stage.viewport.scale).toBeCloseTo(2 * 1.15 ** 0.99, 9);
+    stage.viewport = { scale: 2, tx: 0, ty: 0 };
+    wheel(stage.ink, -1e6);
+    expect(stage.viewport.scale).toBeCloseTo(2 * 1.15 ** 3, 9);
+  });
+});
+
+describe("keys", () => {
+  const heard: string[] = [];
+  beforeEach(() => {
+    heard.length = 0;
+    document.body.addEventListener("keydown", (e) => heard.push(e.key), {
+      signal: stage.controller.signal,
+    });
+  });
+
+  it("ours are kept from the notebook, all others reach it untouched", () => {
+    expect(key(stage.root, "d").defaultPrevented).toBe(true);
+    expect(heard).toEqual([]);
+    for (const name of ["Tab", "a", "F5", "Shift"])
+      expect(key(stage.root, name).defaultPrevented).toBe(false);
+    expect(key(stage.root, "c", { ctrlKey: true }).defaultPrevented).toBe(false);
+    expect(heard).toEqual(["Tab", "a", "F5", "Shift", "c"]);
+    expect(stage.actions).toEqual([{ type: "toggle-done" }]);
+  });
+
+  it("does not listen to what is typed elsewhere, nor to an input method", () => {
+    const field = document.createElement("input");
+    stage.root.append(field);
+    expect(key(field, "s").defaultPrevented).toBe(false);
+    expect(key(stage.root, "s", { isComposing: true }).defaultPrevented).toBe(false);
+    expect(stage.actions).toEqual([]);
+  });
+
+  it.each([
+    ["s", {}, { type: "skip" }],
+    ["Enter", {}, { type: "finish" }],
+    ["Delete", {}, { type: "unlabel", target: null }],
+    ["Backspace", {}, { type: "back", hovered: null }],
+    ["v", {}, { type: "cycle-visibility", target: null }],
+    ["b", {}, { type: "box-mode", isOn: true }],
+    ["[", {}, { type: "step-instance", by: -1 }],
+    ["PageDown", {}, { type: "step-instance", by: 1 }],
+    ["n", {}, { type: "goto", to: "next" }],
+    ["p", {}, { type: "goto", to: "previous" }],
+    ["u", {}, { type: "goto", to: "unlabeled" }],
+    ["h", {}, { type: "toggle-skeletons" }],
+    ["g", {}, { type: "toggle-names" }],
+    ["?", { shiftKey: true }, { type: "toggle-help" }],
+    ["z", { ctrlKey: true }, { type: "undo" }],
+    ["z", { metaKey: true }, { type: "undo" }],
+    ["Z", { ctrlKey: true, shiftKey: true }, { type: "redo" }],
+    ["y", { ctrlKey: true }, { type: "redo" }],
+    ["s", { metaKey: true }, { type: "save" }],
+    ["ArrowLeft", {}, { type: "nudge", dx: -1, dy: 0 }],
+    ["ArrowDown", { shiftKey: true }, { type: "nudge", dx: 0, dy: 10 }],
+    ["ArrowUp", { ctrlKey: true, shiftKey: true }, { type: "nudge", dx: 0, dy: -0.1 }],
+  ])("%s %o", (name, more, action) => {
+    key(stage.root, name, more);
+    const [first, ...others] = stage.actions;
+    expect(others).toEqual([]);
+    const { dx, dy } = { dx: 0, dy: 0, ...action } as { dx: number; dy: number };
+    if (action.type === "nudge") {
+      expect(first).toMatchObject({ type: "nudge" });
+      const nudge = first as { dx: number; dy: number };
+      expect([nudge.dx, nudge.dy]).toEqual([expect.closeTo(dx, 12), expect.closeTo(dy, 12)]);
+    } else expect(first).toEqual(action);
+  });
+
+  it("V and Delete act on the point under the pointer", () => {
+    restart(twoFaces());
+    pointer(stage.ink, "pointermove", ...stage.at(60, 35));
+    key(stage.root, "v");
+    expect(pointOf(stage.state, "g", 0)).toEqual([60, 35, 1]);
+    key(stage.root, "Delete");
+    expect(pointOf(stage.state, "g", 0)).toEqual([0, 0, 0]);
+  });
+
+  it("F fits and 0 gives a scale of exactly 1 at the pointer", () => {
+    key(stage.root, "f");
+    expect(stage.fitted).toBe(1);
+    pointer(stage.ink, "pointermove", 110, 120);
+    key(stage.root, "0");
+    expect(stage.viewport).toEqual({ scale: 1, tx: 60, ty: 70 });
+  });
+
+  it("a key held down repeats only where that is wanted", () => {
+    expect(key(stage.root, "s", { repeat: true }).defaultPrevented).toBe(true);
+    expect(stage.done("skip")).toEqual([]);
+    key(stage.root, "ArrowLeft", { repeat: true });
+    key(stage.root, "z", { ctrlKey: true, repeat: true });
+    expect(stage.done("nudge", "undo")).toHaveLength(2);
+  });
+
+  describe("digits", () => {
+    beforeEach(() => {
+      vi.useFakeTimers();
+    });
+
+    it("one digit chooses after a pause", () => {
+      key(stage.root, "3");
+      expect(stage.done("choose")).toEqual([]);
+      expect(stage.state.hint).toBe("Keypoint 3 …");
+      vi.advanceTimersByTime(700);
+      expect(stage.done("choose")).toEqual([{ type: "choose", keypoint: 2 }]);
+    });
+
+    it("two digits choose at once", () => {
+      key(stage.root, "1");
+      key(stage.root, "0");
+      expect(stage.done("choose")).toEqual([{ type: "choose", keypoint: 9 }]);
+      vi.advanceTimersByTime(5000);
+      expect(stage.done("choose")).toHaveLength(1);
+    });
+
+    it("another key chooses first and then does its own", () => {
+      key(stage.root, "2");
+      key(stage.root, "s");
+      expect(stage.actions.map((a) => a.type)).toEqual(["hint", "choose", "skip"]);
+      expect(stage.state.doc.cursor.keypoint).toBe(2);
+    });
+
+    it("Esc takes the digit back", () => {
+      key(stage.root, "2");
+      key(stage.root, "Escape");
+      vi.advanceTimersByTime(5000);
+      expect(stage.done("choose")).toEqual([]);
+      expect(stage.state.hint).toBe("");
+      expect(stage.left).toBe(0);
+    });
+
+    it("no digit acts after the end", () => {
+      key(stage.root, "2");
+      stage.controller.abort();
+      vi.advanceTimersByTime(5000);
+      expect(stage.done("choose")).toEqual([]);
+    });
+  });
+
+  describe("Esc", () => {
+    const pressesToLeave = () => {
+      for (let n = 1; n <= 5; n++) {
+        key(stage.root, "Escape");
+        if (stage.left) return n;
+      }
+      return Number.POSITIVE_INFINITY;
+    };
+
+    it("leaves at once from rest", () => {
+      expect(pressesToLeave()).toBe(1);
+    });
+
+    it("first ends what is under way, then the instance, then the focus", () => {
+      restart(twoFaces());
+      stage.clickAt(...stage.at(20, 15), { ctrlKey: true });
+      key(stage.root, "b");
+      key(stage.root, "?");
+      key(stage.root, "Escape");
+      expect(stage.state).toMatchObject({ selected: null, isBoxMode: false, isHelpOpen: false });
+      expect(stage.state.doc.cursor.instance).toBe("f");
+      key(stage.root, "Escape");
+      expect(stage.state.doc.cursor.instance).toBeNull();
+      expect(stage.left).toBe(0);
+      key(stage.root, "Escape");
+      expect(stage.left).toBe(1);
+    });
+
+    it("is no trap while another image is on its way", () => {
+      restart(twoFaces());
+      key(stage.root, "n");
+      expect(pressesToLeave()).toBeLessThanOrEqual(3);
+    });
+  });
+});
