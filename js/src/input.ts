@@ -283,11 +283,13 @@ export function listen(
       event.preventDefault();
       event.stopPropagation();
       if (isDigit) return typeDigit(bound);
-      if (digits !== "") {
-        const pending = digits;
-        choose();
-        if (bound === "Escape" && pending) return;
+      if (digits !== "" && bound === "Escape") {
+        clearTimeout(digitTimer);
+        digits = "";
+        hands.dispatch({ type: "hint", text: "" });
+        return;
       }
+      if (digits !== "") choose();
       if (bound === " ") {
         isSpaceDown = true;
         root.classList.add("is-panning");

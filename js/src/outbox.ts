@@ -17,6 +17,16 @@ interface Stored {
 const page = String(performance.timeOrigin);
 const keyOf = (dataset: string, client: string) => `kpwidget:${dataset}:${client}`;
 
+/** A record as stored; null when it is not one of ours, which must not hide the others. */
+function parse(text: string | null): Stored | null {
+  try {
+    return JSON.parse(text ?? "null") as Stored | null;
+  } catch (error) {
+    console.warn("kpwidget: a kept record could not be read", error);
+    return null;
+  }
+}
+
 export class Outbox {
   private readonly model: Model;
   private readonly client: string;
@@ -137,7 +147,12 @@ export class Outbox {
       }
       this.sendEdits(client, entries);
       claimed.push(entries);
-      sessionStorage.setItem(keyOf(dataset, client), JSON.stringify({ ...stored, page }));
+      try {
+        sessionStorage.setItem(keyOf(dataset, client), JSON.stringify({ ...stored, page }));
+      } catch (error) {
+        // Another view of this page may claim them too: Python takes each number once.
+        console.warn("kpwidget: kept edits could not be marked as claimed", error);
+      }
     }
     return claimed;
   }
@@ -149,7 +164,7 @@ export class Outbox {
       for (let i = 0; i < sessionStorage.length; i++) {
         const key = sessionStorage.key(i);
         if (!key?.startsWith(prefix)) continue;
-        const stored = JSON.parse(sessionStorage.getItem(key) ?? "null") as Stored | null;
+        const stored = parse(sessionStorage.getItem(key));
         if (!stored || stored.page === page || !Array.isArray(stored.edits)) continue;
         if (stored.edits.length > 0) found.push([key.slice(prefix.length), stored]);
       }
