@@ -110,7 +110,7 @@ class Notebook:
     proxy : Proxy, optional
         Open the page through it.
     comms : str
-        Whether widget messages ask for kernel subshells.
+        Whether widget messages ask for kernel subshells; Notebook 7 knows its default only.
     kernel : str
         Name of the kernel specification.
     """
@@ -133,6 +133,11 @@ class Notebook:
     ) -> None:
         if (cells is None) == (path is None):
             raise TypeError("give either the cells of a new notebook or the path of an old one")
+        if app == "notebook" and comms != "perCommTarget":
+            raise ValueError(
+                f"comms={comms!r} is a setting of JupyterLab that Notebook 7 does not heed; use "
+                "kernel=NO_SUBSHELLS for a kernel without subshells"
+            )
         self.server = server
         self.app: App = app
         self.path = path if path is not None else f"{uuid.uuid4().hex[:12]}.ipynb"
