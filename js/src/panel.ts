@@ -510,11 +510,12 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
       setText(progress, `${nDone} of ${image?.count ?? 0} images done`);
       const waiting = state.pending.filter((entry) => entry.version === null).length;
       const text = !state.isConnected
-        ? `kernel gone, ${waiting} kept here`
+        ? `kernel gone${waiting > 0 ? `, ${waiting} edits kept here` : ""}`
         : isBusy
           ? `kernel busy, ${waiting} waiting`
           : state.scene.saved.text;
       setText(saved, text);
+      setAttribute(saved, "title", state.isConnected ? "" : "Run the cell again to go on.");
       setAttribute(
         saved,
         "data-state",

@@ -173,6 +173,13 @@ class Annotator(Stage):
             uid = self._cursor.instance
             return None if uid is None else self._dataset.instance(uid)
 
+    def __repr__(self) -> str:
+        image = self.image
+        return (
+            f"Annotator(image {image.index + 1} of {len(self._dataset.images)} "
+            f"{image.file_name!r}, {len(image.instances)} instances)"
+        )
+
     def goto(self, image: int | str) -> None:
         """Show another image.
 
