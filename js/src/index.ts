@@ -222,7 +222,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       return `${name}, ${flag}: drag to move, V changes the flag; a click places ${next}`;
     }
     const place = startsNewInstance(state)
-      ? `Click: ${next} of a new ${category?.name}`
+      ? `Click: ${next} of a new instance (${category?.name})`
       : `Click: ${next}`;
     return `${place} (Shift: occluded, S: skip, ?: keys)`;
   }

@@ -80,6 +80,13 @@ function setAttribute(element: Element, name: string, value: string): void {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
+const GONE = "Labels that were not written to a file went with the kernel. Run the cells again.";
+const SAVED = {
+  memory: "These labels live in the kernel only: write them with kpwidget.write(...).",
+  changed: "Edits since the last save: Ctrl+S saves.",
+  saved: "Everything is in the file.",
+} as const;
+
 const FLAGS = ["unlabeled", "occluded", "visible"] as const;
 
 export interface PanelEvents {
@@ -510,12 +517,12 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
       setText(progress, `${nDone} of ${image?.count ?? 0} images done`);
       const waiting = state.pending.filter((entry) => entry.version === null).length;
       const text = !state.isConnected
-        ? `kernel gone${waiting > 0 ? `, ${waiting} edits kept here` : ""}`
+        ? "kernel gone"
         : isBusy
           ? `kernel busy, ${waiting} waiting`
           : state.scene.saved.text;
       setText(saved, text);
-      setAttribute(saved, "title", state.isConnected ? "" : "Run the cell again to go on.");
+      setAttribute(saved, "title", state.isConnected ? SAVED[state.scene.saved.state] : GONE);
       setAttribute(
         saved,
         "data-state",

@@ -433,7 +433,7 @@ export function announce(state: State): string {
   const category = categoryOf(state);
   const name = category?.keypoints[nextName(state)];
   if (name === undefined) return "";
-  return startsNewInstance(state) ? `Next: ${name} of a new ${category?.name}.` : `Next: ${name}.`;
+  return startsNewInstance(state) ? `Next: ${name} of a new instance.` : `Next: ${name}.`;
 }
 
 /** Index of the next keypoint as shown: the first one when the next click starts a new instance. */

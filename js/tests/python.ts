@@ -85,7 +85,8 @@ export class Python {
     return found;
   }
 
-  private settle(wire: WireCursor | Cursor): void {
+  private settle(wire: WireCursor | Cursor, image: number): void {
+    if (image !== this.index) return;
     const next: Cursor = Array.isArray(wire)
       ? { category: wire[0], instance: wire[1], keypoint: wire[2] }
       : (wire as Cursor);
@@ -124,7 +125,7 @@ export class Python {
     image.isDone = step.isDone;
     this.done.push(step);
     this.undone = [];
-    this.settle(next);
+    this.settle(next, edit.image);
   }
 
   private put(step: Step, value: SceneInstance | null): void {
@@ -197,7 +198,7 @@ export class Python {
         this.step(client, edit, null, undefined, edit.next);
         return;
       case "cursor":
-        this.settle(edit.next);
+        this.settle(edit.next, edit.image);
         return;
       case "status": {
         const { category, instance, keypoint } = this.cursor;
@@ -232,11 +233,11 @@ export class Python {
         this.put(step, isUndo ? step.before : step.after);
         this.image(step.image).isDone = isUndo ? step.wasDone : step.isDone;
         this.index = step.image;
-        this.settle(isUndo ? step.cursorBefore : step.cursorAfter);
+        this.settle(isUndo ? step.cursorBefore : step.cursorAfter, step.image);
         return;
       }
       case "save":
-        throw new Error("These labels have no file yet.");
+        return; // without a file there is a notice, and nothing changes
     }
   }
 

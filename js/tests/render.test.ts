@@ -232,7 +232,7 @@ describe("talking with Python", () => {
     view.model.isCommOpen = false;
     view.click(50, 40);
     frames();
-    expect(view.one(".kpwidget-saved").textContent).toBe("kernel gone, 1 kept here");
+    expect(view.one(".kpwidget-saved").textContent).toBe("kernel gone");
     expect(sessionStorage.length).toBe(1);
     view.model.isCommOpen = true;
     await vi.advanceTimersByTimeAsync(6000);

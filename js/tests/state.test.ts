@@ -60,7 +60,7 @@ describe("place", () => {
     expect(state.pending.slice(0, 3).every((e) => !("finish" in e.body))).toBe(true);
     expect(nextName(state)).toBe(0);
     expect(startsNewInstance(state)).toBe(true);
-    expect(announce(state)).toBe("Next: top of a new face.");
+    expect(announce(state)).toBe("Next: top of a new instance.");
   });
 
   it("starts a second instance with the click after the last keypoint", () => {
@@ -141,7 +141,7 @@ describe("skip and finish", () => {
     expect(lastBody(state)).toEqual({ op: "skip", image: 0, next: [0, null, 1] });
     expect(state.undoStack).toHaveLength(1);
     expect(nextName(state)).toBe(1);
-    expect(state.spoken).toBe("top skipped. Next: left of a new face.");
+    expect(state.spoken).toBe("top skipped. Next: left of a new instance.");
   });
 
   it("starts an instance at the keypoint skipped to", () => {
@@ -181,7 +181,7 @@ describe("skip and finish", () => {
       instance: "a",
       next: [0, "a", null],
     });
-    expect(state.spoken).toBe("Finished. Next: top of a new face.");
+    expect(state.spoken).toBe("Finished. Next: top of a new instance.");
     expect(act(state, { type: "finish" }).hint).toBe("There is no instance under way.");
     expect(act(start(), { type: "finish" }).hint).toBe("There is no instance under way.");
   });

@@ -233,7 +233,7 @@ class Annotator(Stage):
             elif kind == "anywidget-command":
                 return  # anywidget's own; it has a handler of its own
             else:
-                raise Refused(f"unknown message {kind!r} from the browser")
+                raise Refused(f"unknown message {kind!r:.80} from the browser")
         except (ValueError, TypeError, KeyError) as error:
             self._notify("error", f"A message from the browser was refused: {words(error)}")
         self._publisher.wake()
@@ -296,8 +296,9 @@ class Annotator(Stage):
                 seq = whole_of(edit, "seq")
                 if seq > client.applied:
                     client.held[seq] = edit
-            if len(client.held) > _MAX_HELD:
-                raise Refused(f"{len(client.held)} edits wait for edit {client.applied + 1}")
+                else:
+                    # Sent again: the answer to it was lost, with its page for instance.
+                    client.acknowledged = min(client.acknowledged, seq - 1)
             while (edit := client.held.pop(client.applied + 1, None)) is not None:
                 seq = client.applied + 1
                 try:
@@ -319,6 +320,10 @@ class Annotator(Stage):
                     )
                 client.applied = seq
             self._dirty.add("scene")
+            if len(client.held) > _MAX_HELD:
+                n_held = len(client.held)
+                client.held.clear()  # not acknowledged: the browser sends them again
+                raise Refused(f"{n_held} edits wait for edit {client.applied + 1}")
 
     def _apply(self, client: str, seq: int, edit: dict[str, Any]) -> None:
         op = edit.get("op")
@@ -355,6 +360,8 @@ class Annotator(Stage):
             instance = self._dataset.instance(uid)
         except KeyError:
             raise Refused("This instance has been removed meanwhile.") from None
+        if instance.image.index != self._image_of(edit).index:
+            raise Refused(f"instance {uid!r} is not in image number {edit['image']!r}")
         if uid in self._locked and edit["op"] != "flags":
             raise Refused("This instance is locked.")
         return instance
@@ -375,8 +382,10 @@ class Annotator(Stage):
         """Whose steps undo takes back: this person's by widget, before a rerun of the cell too."""
         return ("widget", self._dataset.annotator)
 
-    def _settle(self, cursor: Cursor) -> None:
-        """Take the cursor of an edit, unless its instance is not there."""
+    def _settle(self, cursor: Cursor, image: int) -> None:
+        """Take the cursor of an edit of an image, unless another is shown or its instance gone."""
+        if image != self._index:
+            return
         if cursor.instance is not None:
             try:
                 instance = self._dataset.instance(cursor.instance)
@@ -421,12 +430,12 @@ class Annotator(Stage):
                 instance.set_finished(True)
         # What is placed is seen.
         self._hidden.discard(instance.uid)
-        self._settle(after)
+        self._settle(after, image.index)
 
     @staticmethod
-    def _check_inside(image: ImageInfo, x: float, y: float) -> None:
+    def _check_inside(image: ImageInfo, x: float, y: float, slack: float = 0.0) -> None:
         width, height = image.size
-        if not (0 <= x <= width and 0 <= y <= height):
+        if not (0 <= x <= width + slack and 0 <= y <= height + slack):
             raise Refused(f"({x:g}, {y:g}) is outside the image of {width}x{height} pixels.")
 
     def _apply_box(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
@@ -438,6 +447,11 @@ class Annotator(Stage):
             sides = ("x", "y", "width", "height")
             bbox = tuple(number_of(dict(zip(sides, bbox, strict=True)), side) for side in sides)
         image = self._image_of(edit)
+        if bbox is not None:
+            x, y, width, height = bbox
+            self._check_inside(image, x, y)
+            # Corner and size are rounded apart: their sum may lie an ulp outside.
+            self._check_inside(image, x + width, y + height, slack=1e-6)
         is_new = edit.get("new") is True
         instance = None if is_new else self._instance_of(edit)
         with self._step("draw box", edit, token, after):
@@ -449,30 +463,30 @@ class Annotator(Stage):
                     is_finished=False,
                 )
             instance.set_bbox(bbox)
-        self._settle(after)
+        self._settle(after, image.index)
 
     def _apply_remove(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         after = self._next(edit)
         instance = self._instance_of(edit)
         with self._step("remove instance", edit, token, after):
             instance.remove()
-        self._settle(after)
+        self._settle(after, self._image_of(edit).index)
 
     def _apply_finish(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         after = self._next(edit)
         instance = self._instance_of(edit)
         with self._step("finish instance", edit, token, after):
             instance.set_finished(True)
-        self._settle(after)
+        self._settle(after, self._image_of(edit).index)
 
     def _apply_skip(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         after = self._next(edit)
         with self._step("skip", edit, token, after):
             pass
-        self._settle(after)
+        self._settle(after, self._image_of(edit).index)
 
     def _apply_cursor(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
-        self._settle(self._next(edit))
+        self._settle(self._next(edit), self._image_of(edit).index)
 
     def _apply_status(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         is_done = edit.get("done")
@@ -516,7 +530,7 @@ class Annotator(Stage):
             raise Refused("There is no unlabeled image left.")
         if isinstance(to, str) and to.strip():
             wanted = to.strip().casefold()
-            if wanted.isdigit() and 1 <= int(wanted) <= n:
+            if wanted.isdecimal() and 1 <= int(wanted) <= n:
                 return int(wanted) - 1
             hits = [i for i in range(n) if wanted in self._dataset.images[i].file_name.casefold()]
             if hits:
@@ -541,14 +555,16 @@ class Annotator(Stage):
         if step.image is not None and step.image != self._index:
             self._show(step.image)
         self._dirty |= {"skeletons", "active"}
-        self._settle(step.context[which])
+        self._settle(step.context[which], self._index)
 
     def _apply_save(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         if self._dataset.path is None:
-            raise Refused(
+            self._notify(
+                "info",
                 "These labels have no file yet: write them in a cell with "
-                'kpwidget.write(annotator.dataset, "labels.json", format="coco").'
+                'kpwidget.write(annotator.dataset, "labels.json", format="coco").',
             )
+            return
         self._dataset.save()
         self._edits_since_save = 0
         self._outgoing.append(
@@ -572,6 +588,11 @@ class Annotator(Stage):
         with self._dataset.lock:
             self._edits_since_save += 1
             self._dirty.add("scene")
+            for uid in change.instances:
+                if uid not in self._dataset:
+                    # An instance that comes back by undo is seen, and can be edited.
+                    self._hidden.discard(uid)
+                    self._locked.discard(uid)
             if self._index in change.images:
                 active = self._cursor.instance
                 if active is not None and active not in self._dataset:

@@ -24,6 +24,7 @@ import numpy as np
 from ipycanvas.canvas import Canvas, _CanvasManager
 from numpy.typing import NDArray
 
+from .. import geometry
 from ..schema import INSTANCE_COLORS
 
 LayerName = Literal["image", "detail", "skeletons", "active"]
@@ -49,6 +50,9 @@ _GROWTH = 256
 
 #: No browser canvas is asked to be larger than this in either direction.
 _MAX_CANVAS = 8192
+
+#: Lines are cut off this many device pixels away: float32 holds whole pixels to 2**24.
+_FAR = 1e6
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,10 @@ class View:
                 f"viewport: expected a scale in 1e-4..1e4 and a pixel ratio in 0.1..16, "
                 f"got scale {self.scale}, pixel ratio {self.dpr}"
             )
+        if not (abs(self.tx) <= 1e9 and abs(self.ty) <= 1e9):
+            raise ValueError(
+                f"viewport: expected an offset within 1e9 CSS px, got ({self.tx}, {self.ty})"
+            )
         if not (1 <= self.w <= 32768 and 1 <= self.h <= 32768):
             raise ValueError(f"viewport: expected a size of 1..32768 CSS px, got {self.w}x{self.h}")
 
@@ -92,7 +100,9 @@ class View:
     def to_device(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Device pixels of the stage for image pixels `xy`, of any shape ending in 2."""
         offset = np.array((self.tx, self.ty))
-        return np.asarray((xy * self.scale + offset) * self.dpr)
+        # A stranger's coordinate may be as large as a float can be; what overflows is out of sight.
+        with np.errstate(over="ignore"):
+            return np.asarray((xy * self.scale + offset) * self.dpr)
 
 
 @dataclass
@@ -302,6 +312,8 @@ class Painter:
         high = np.array((view.w, view.h)) * dpr + margin
 
         ends = view.to_device(what.edges)
+        far = (-_FAR, -_FAR, _FAR, _FAR)
+        ends = np.stack(geometry.clip_segments(ends[:, 0], ends[:, 1], far)[:2], axis=1)
         is_near = ((ends.max(axis=1) >= low) & (ends.min(axis=1) <= high)).all(axis=1)
         ends, edge_color = ends[is_near], what.edge_color[is_near]
         if len(ends):
@@ -313,8 +325,10 @@ class Painter:
             canvas.line_width = line * dpr
             canvas.stroke_styled_line_segments(points, color=edge_color, alpha=1)
         if len(what.boxes):
-            corner = view.to_device(what.boxes[:, :2])
-            size = what.boxes[:, 2:] * view.scale * dpr
+            corner = np.clip(view.to_device(what.boxes[:, :2]), -_FAR, _FAR)
+            with np.errstate(over="ignore"):
+                opposite = what.boxes[:, :2] + what.boxes[:, 2:]
+            size = np.clip(view.to_device(opposite), -_FAR, _FAR) - corner
             place = [_f32(column) for column in (*corner.T, *size.T)]
             canvas.stroke_style = halo
             canvas.line_width = (LOOK["boxWidth"] + 2 * LOOK["edgeHaloWidth"]) * dpr

@@ -68,6 +68,7 @@ class Publisher:
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _run(self) -> None:
+        has_failed = False
         while not self._is_stopped:
             self._wake.wait(self._due())
             self._wake.clear()
@@ -85,10 +86,14 @@ class Publisher:
                     annotator._pictures.submit(
                         ("poster", 0), annotator._make_poster, is_urgent=False
                     )
+                has_failed = False
             except Exception as error:
                 # The thread must live on: without it nothing is acknowledged any more.
                 logger.exception("publishing to the browser failed")
                 annotator._outgoing.append(
                     {"kind": "notice", "level": "error", "text": f"Internal error: {words(error)}"}
                 )
+                if not has_failed:  # told at once; but a failure that stays is not tried for ever
+                    self._wake.set()
+                has_failed = True
             del annotator

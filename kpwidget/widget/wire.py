@@ -54,6 +54,11 @@ def text_of(content: dict[str, Any], name: str) -> str:
     value = content.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= 200:
         raise Refused(f"{name}: expected a short text, got {value!r:.80}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair: no message that carries it back could be sent.
+        raise Refused(f"{name}: expected text, got {value!r:.80}, which is none") from None
     return value
 
 
@@ -68,9 +73,14 @@ def whole_of(content: dict[str, Any], name: str) -> int:
 def number_of(content: dict[str, Any], name: str) -> float:
     """A finite number; Refused if it is anything else."""
     value = content.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise Refused(f"{name}: expected a finite number, got {value!r:.80}")
-    return float(value)
+    if not isinstance(value, bool) and isinstance(value, int | float):
+        try:
+            number = float(value)
+        except OverflowError:  # an integer beyond every float
+            number = math.inf
+        if math.isfinite(number):
+            return number
+    raise Refused(f"{name}: expected a finite number, got {value!r:.80}")
 
 
 def is_index(value: Any, n: int) -> bool:
