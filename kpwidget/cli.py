@@ -13,13 +13,13 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
-import time
 import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from kpwidget._version import __version__
 
@@ -170,13 +170,11 @@ def prepare_notebooks(folder: Path | None) -> Path:
 
 def serve(folder: Path, port: int | None, open_browser: bool) -> None:
     """Run JupyterLab in `folder` in this process, on 127.0.0.1, until it is stopped."""
-    from jupyter_core.paths import jupyter_runtime_dir
     from jupyterlab.labapp import LabApp
 
     argv = [
         f"--ServerApp.root_dir={folder}",
         "--ServerApp.ip=127.0.0.1",
-        "--ServerApp.answer_yes=True",  # one Ctrl+C stops it
         f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}",
         "--LabApp.news_url=None",  # no question about news over the notebook
         # Looking for language servers is of no use here, and delays stopping by seconds.
@@ -189,30 +187,22 @@ def serve(folder: Path, port: int | None, open_browser: bool) -> None:
         argv += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         argv.append("--allow-root")
-    info_file = Path(jupyter_runtime_dir()) / f"jpserver-{os.getpid()}.json"
-    info_file.unlink(missing_ok=True)  # left by an earlier process of this number
-    threading.Thread(target=announce, args=(info_file, open_browser), daemon=True).start()
-    LabApp.launch_instance(argv)
+    server = LabApp.initialize_server(argv)
+    # Jupyter asks before it stops in a terminal, and elsewhere breaks off without cleaning up,
+    # which can hang for ever in a destructor of ZeroMQ. One Ctrl+C stops this one in good order.
+    signal.signal(signal.SIGINT, lambda number, frame: server.stop(from_signal=True))
+    url = f"{server.connection_url.rstrip('/')}/lab/tree/{FIRST_NOTEBOOK}"
+    if server.identity_provider.token:
+        url += f"?token={server.identity_provider.token}"
+    # The loop takes callbacks in order, and has been told to bind the port already. A thread,
+    # because a browser may block until it is closed.
+    announcer = threading.Thread(target=announce, args=(url, open_browser), daemon=True)
+    server.io_loop.add_callback(announcer.start)
+    server.start()
 
 
-def announce(info_file: Path, open_browser: bool, timeout: float = 60.0) -> None:
-    """Wait until the server is up, then open the first notebook, or say where it is.
-
-    Parameters
-    ----------
-    info_file : Path
-        JSON that a Jupyter server writes when it listens, with its ``url`` and ``token``.
-    open_browser : bool
-        False only prints the address.
-    timeout : float
-        Seconds to wait for the file.
-    """
-    info = wait_for_json(info_file, timeout)
-    if info is None:
-        return  # the server did not start, and has said why itself
-    url = f"{info['url']}lab/tree/{FIRST_NOTEBOOK}"
-    if info.get("token"):
-        url += f"?token={info['token']}"
+def announce(url: str, open_browser: bool) -> None:
+    """Open a page of the server in the browser if that is wanted, and say where it is."""
     if open_browser and has_browser() and webbrowser.open(url):
         sys.stdout.write(f"\nOpened the quickstart in the browser; its address is\n    {url}\n")
     elif open_browser:
@@ -221,18 +211,6 @@ def announce(info_file: Path, open_browser: bool, timeout: float = 60.0) -> None
         sys.stdout.write(f"\nOpen this address in a browser:\n    {url}\n")
     sys.stdout.write("Stop with Ctrl+C.\n\n")
     sys.stdout.flush()
-
-
-def wait_for_json(path: Path, timeout: float) -> dict[str, Any] | None:
-    """Return what a JSON file says once it is there and whole; None after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return content
-        except (FileNotFoundError, json.JSONDecodeError):
-            time.sleep(0.1)
-    return None
 
 
 def has_browser() -> bool:
