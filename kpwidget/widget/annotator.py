@@ -598,6 +598,9 @@ class Annotator(Stage):
                 if active is not None and active not in self._dataset:
                     self._cursor = Cursor(self._cursor.category)
                     self._dirty |= {"skeletons", "active"}
+                if any(part.what == "instance" for part in change.step.changes):
+                    # Every instance behind it has another number, and so another colour.
+                    self._dirty |= {"skeletons", "active"}
                 if change.instances - {active}:
                     self._dirty.add("skeletons")
                 if active in change.instances:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from .wire import words
 if TYPE_CHECKING:
     from ..dataset import ImageInfo
     from .painter import View
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -56,6 +59,10 @@ def encode_preview(image: ImageInfo) -> Picture:
             )
     except (ImageError, OSError, MemoryError) as error:
         picture.error = words(error)
+    except Exception as error:
+        # A defect of ours or of a decoder: without an answer the stage would wait for ever.
+        logger.exception("%s cannot be shown", image.file_name)
+        picture.error = f"{image.file_name} cannot be shown: {words(error)}"
     return picture
 
 
