@@ -169,7 +169,7 @@ def running_demo(folder: Path, log: Path, **env: str) -> Iterator[subprocess.Pop
         finally:
             server.send_signal(signal.SIGINT)
             try:
-                server.wait(20)
+                server.wait(45)
             finally:
                 server.kill()
 
