@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .notebook import Notebook
 from .stage import WAIT, Stage
@@ -136,7 +136,9 @@ def click_all(stage: Stage, points: Sequence[tuple[float, float]]) -> list[tuple
 
     The viewport and the page must stay as they are meanwhile.
     """
-    stage.reach(*points[0])
+    stage.scroll_into_view()
+    for far in (min, max):
+        stage.reach(far(x for x, _ in points), far(y for _, y in points))
     box, view = stage.ink_box, stage.viewport
     clicked = []
     for x, y in points:
@@ -169,19 +171,29 @@ class Hold:
         os.mkfifo(self._path)
         # Open for both, so that neither side waits for the other to open it.
         self._pipe = os.open(self._path, os.O_RDWR)
-        self._with_lock = with_lock
+        self._sign = self._path.with_suffix(".holds")
+        self.with_lock = with_lock
 
     @property
     def cell(self) -> str:
         """Source of the cell."""
-        if self._with_lock:
+        if self.with_lock:
             read = "ctypes.PyDLL(None).read(pipe, ctypes.create_string_buffer(1), 1)"
         else:
             read = "os.read(pipe, 1)"
         return (
-            f"import os, ctypes\npipe = os.open({json.dumps(str(self._path))}, os.O_RDWR)\n"
-            f"print('held', flush=True)\n{read}\nos.close(pipe)"
+            "import os, ctypes, pathlib\n"
+            f"pipe = os.open({json.dumps(str(self._path))}, os.O_RDWR)\n"
+            f"pathlib.Path({json.dumps(str(self._sign))}).touch()\n{read}\nos.close(pipe)"
         )
+
+    def wait(self, nb: Notebook, timeout: float = 60.0) -> None:
+        """Wait until the cell keeps the kernel busy."""
+        # Not by its output: with the lock held the kernel cannot send any more.
+        deadline = time.monotonic() + timeout
+        while not self._sign.exists():
+            assert time.monotonic() < deadline, "the cell that holds the kernel does not run"
+            nb.page.wait_for_timeout(20)
 
     def release(self) -> None:
         """Let the cell end."""
@@ -192,19 +204,23 @@ class Hold:
         os.write(self._pipe, b".")
         os.close(self._pipe)
         self._path.unlink()
+        self._sign.unlink(missing_ok=True)
+
+
+def is_running(nb: Notebook, index: int) -> bool:
+    """Whether a cell started by `Notebook.start` has not ended.
+
+    The kernel's status does not tell: a subshell that has done its work says idle, too.
+    """
+    return not nb.page.evaluate("(i) => window.kpTest.runs[i].done", index)
 
 
 @contextmanager
 def held(nb: Notebook, hold: Hold, index: int) -> Iterator[None]:
     """While the kernel is kept busy by the cell `index`, whose source is `hold.cell`."""
     nb.start(index)
-    nb.wait_text(index, "held")
-    nb.wait_busy()
+    hold.wait(nb)
     yield
+    assert is_running(nb, index), "the kernel was not kept busy"
     hold.release()
     nb.wait_done(index)
-
-
-def counts(nb: Notebook) -> Any:
-    """Labeled points of each instance, in order."""
-    return nb.kernel_eval("[i.n_labeled for i in ds.instances]")
