@@ -1,0 +1,1 @@
+"""What kpwidget costs a person's patience; ``python -m benchmarks`` prints one table."""
