@@ -269,11 +269,12 @@ class Painter:
         """Make a layer at least so large, in device pixels; True if that wiped it."""
         canvas = self._layers[layer]
         grown = False
-        for side, needed in (("width", width), ("height", height)):
-            steps = math.ceil(min(max(needed, 1), _MAX_CANVAS) / _GROWTH)
-            if getattr(canvas, side) < steps * _GROWTH:
-                setattr(canvas, side, steps * _GROWTH)
-                grown = True
+        with canvas.hold_sync():  # one message for both sides
+            for side, needed in (("width", width), ("height", height)):
+                steps = math.ceil(min(max(needed, 1), _MAX_CANVAS) / _GROWTH)
+                if getattr(canvas, side) < steps * _GROWTH:
+                    setattr(canvas, side, steps * _GROWTH)
+                    grown = True
         return grown
 
     def clear(self, layer: LayerName) -> None:
@@ -311,9 +312,11 @@ class Painter:
         low = np.array((-margin, -margin))
         high = np.array((view.w, view.h)) * dpr + margin
 
-        ends = view.to_device(what.edges)
+        # First so far that no sum overflows, then along the line so far that float32 holds it.
+        ends = np.clip(view.to_device(what.edges), -1e12, 1e12)
         far = (-_FAR, -_FAR, _FAR, _FAR)
-        ends = np.stack(geometry.clip_segments(ends[:, 0], ends[:, 1], far)[:2], axis=1)
+        with np.errstate(over="ignore"):
+            ends = np.stack(geometry.clip_segments(ends[:, 0], ends[:, 1], far)[:2], axis=1)
         is_near = ((ends.max(axis=1) >= low) & (ends.min(axis=1) <= high)).all(axis=1)
         ends, edge_color = ends[is_near], what.edge_color[is_near]
         if len(ends):
