@@ -1,0 +1,235 @@
+"""Python and TypeScript agree on every name and type that crosses the wire."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import pytest
+
+from kpwidget.widget import stage
+from kpwidget.widget.annotator import FIT_MARGIN, Annotator
+from kpwidget.widget.painter import LAYERS, LOOK
+from kpwidget.widget.stage import MESSAGES_FROM_PYTHON, MESSAGES_TO_PYTHON, OPS, Stage
+
+from .fake_browser import Browser, wait_for
+from .typescript import Field, Types
+
+_SOURCE = Path(__file__).parents[2] / "js" / "src"
+
+
+@pytest.fixture(scope="module")
+def model() -> Types:
+    return Types((_SOURCE / "model.ts").read_text(encoding="utf-8"))
+
+
+def test_the_reader_of_model_ts_sees_what_is_wrong():
+    types = Types(
+        'export interface A { readonly n: number; /** x */ b?: readonly ("x" | "y")[] }\n'
+        "export type P = readonly [a: number, s: string | null];\n"
+    )
+    a, p = ("name", "A"), ("name", "P")
+    assert types.problems({"n": 1.5, "b": ["x", "y"]}, a) == []
+    assert types.problems({"n": 1}, a) == []
+    assert types.problems({"n": float("nan")}, a) == ["value.n: nan is no number"]
+    assert types.problems({"n": True}, a) == ["value.n: True is no number"]
+    assert types.problems({"b": ["z"]}, a) == [
+        "value.n is missing",
+        "value.b[0]: 'z' is none of them",
+    ]
+    assert types.problems({"n": 1, "c": 2}, a) == ["value.c is not in model.ts"]
+    assert types.problems([1, None], p) == []
+    assert types.problems([1, 2], p) == ["value[1]: 2 is none of them"]
+    assert types.problems([1], p) == ["value: [1] is no list of 2"]
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def test_trait_names(model):
+    own = {
+        name
+        for name, trait in Stage.class_traits(sync=True).items()
+        if name not in ipywidgets.DOMWidget.class_trait_names(sync=True)
+        and not name.startswith("_")
+    }
+    assert own == set(model.lists["TRAITS"])
+    assert own == set(model.types["Traits"][1])
+
+
+def test_message_kinds_to_python(model):
+    assert tuple(model.lists["MESSAGES_TO_PYTHON"]) == MESSAGES_TO_PYTHON
+    assert set(model.by("ToPython", "kind")) == set(MESSAGES_TO_PYTHON)
+
+
+def test_message_kinds_from_python(model):
+    assert tuple(model.lists["MESSAGES_FROM_PYTHON"]) == MESSAGES_FROM_PYTHON
+    assert set(model.by("FromPython", "kind")) == set(MESSAGES_FROM_PYTHON)
+
+
+def test_edits(model):
+    assert tuple(model.lists["OPS"]) == OPS
+    assert set(model.by("EditBody", "op")) == set(OPS)
+    handled = {
+        name.removeprefix("_apply_") for name in vars(Annotator) if name.startswith("_apply_")
+    }
+    assert handled == set(OPS)
+
+
+def test_layers(model):
+    assert tuple(model.lists["LAYERS"]) == LAYERS
+
+
+def test_the_margin_of_a_fitted_image():
+    viewport = (_SOURCE / "viewport.ts").read_text(encoding="utf-8")
+    assert f"stage: Size, margin = {FIT_MARGIN:g})" in viewport
+
+
+def test_no_name_of_a_message_is_written_elsewhere():
+    """`stage.py` and `model.ts` list the kinds; a list nobody compares would drift."""
+    assert len(set(MESSAGES_TO_PYTHON) & set(MESSAGES_FROM_PYTHON)) == 0
+    assert stage.OPS is OPS
+
+
+# --- values that Python sends ---------------------------------------------------------------------
+
+
+def check(model: Types, value: Any, name: str) -> None:
+    assert model.problems(value, ("name", name), name) == []
+
+
+def test_the_look(model):
+    check(model, LOOK, "Look")
+
+
+def test_categories(model, browser):
+    assert len(browser.annotator.categories) == 2
+    for category in browser.annotator.categories:
+        check(model, category, "Category")
+
+
+def test_a_scene_with_everything_in_it(model, browser):
+    check(model, browser.scene, "Scene")
+    browser.point("a", 0, 10.5, 20.25, new=True)
+    browser.point("a", 1, 11, 21, visibility=1)
+    browser.do(op="box", image=0, instance="a", bbox=[1, 2, 30, 20], next=[0, "a", 2])
+    browser.do(op="flags", image=0, instance="a", hidden=True, locked=True)
+    browser.do(op="status", image=0, done=True)
+    browser.do(op="skip", image=0, next=[1, None, 1])
+    browser.do(op="undo")
+    browser.annotator.dataset.add_instance(0, "stick", [[1, 2, 2], [3, 4, 1]])
+    assert browser.rejections() == []
+    scene = browser.scene
+    check(model, scene, "Scene")
+    assert scene["undo"]["token"] == ["c1", 5]
+    assert scene["redo"]["token"] == ["c1", 6]
+    assert scene["instances"][0]["bbox"] == [1, 2, 30, 20]
+    assert len(scene["instances"]) == 2
+
+
+def test_the_scene_of_a_dataset_in_a_file(model, make, dataset, tmp_path):
+    dataset.save(tmp_path / "labels.json")
+    browser = make(dataset)
+    assert browser.scene["saved"]["state"] == "saved"
+    check(model, browser.scene, "Scene")
+    browser.point("a", 0, 1, 2, new=True)
+    assert browser.scene["saved"]["state"] == "changed"
+    check(model, browser.scene, "Scene")
+
+
+def test_every_message_that_comes(model, browser):
+    browser.hello()
+    browser.viewport()
+    wait_for(lambda: browser.of("painting") and browser.batches)
+    browser.point("a", 0, 10, 20, new=True)
+    browser.point("nobody", 0, 10, 20)
+    browser.receive({"kind": "nonsense"})
+    wait_for(lambda: browser.of("ack") and browser.of("notice") and browser.of("rejected"))
+    seen = {message["kind"] for message in browser.messages}
+    assert seen == set(MESSAGES_FROM_PYTHON)
+    kinds = model.by("FromPython", "kind")
+    for message in browser.messages:
+        fields = kinds[message["kind"]]
+        assert model.problems(message, ("object", fields), message["kind"]) == []
+
+
+# --- values that the browser sends ----------------------------------------------------------------
+
+_EXAMPLES: dict[str, Any] = {
+    "image": 0,
+    "instance": "a",
+    "keypoint": 1,
+    "x": 10.5,
+    "y": 20.25,
+    "visibility": 2,
+    "next": [0, "a", 2],
+    "bbox": [1.0, 2.0, 30.0, 20.0],
+    "done": True,
+    "hidden": True,
+    "locked": False,
+    "to": 1,
+    "finish": True,
+}
+
+
+def _body(op: str, fields: dict[str, Field], *, with_optional: bool) -> dict[str, Any]:
+    body: dict[str, Any] = {"op": op}
+    for name, one in fields.items():
+        if name not in ("op", "new") and (with_optional or not one.is_optional):
+            body[name] = _EXAMPLES[name]
+    return body
+
+
+@pytest.mark.parametrize("with_optional", [False, True], ids=["required", "all"])
+@pytest.mark.parametrize("op", OPS)
+def test_every_edit_as_typescript_types_it_is_understood(
+    model, make, dataset, tmp_path, op, with_optional
+):
+    dataset.save(tmp_path / "labels.json")
+    browser: Browser = make(dataset)
+    browser.point("a", 0, 10, 20, new=True)
+    browser.do(op="skip", image=0, next=[0, "a", 2])
+    browser.do(op="undo")
+    if op == "undo":
+        browser.do(op="redo")
+    body = _body(op, model.by("EditBody", "op")[op], with_optional=with_optional)
+    check(model, body, "EditBody")
+    seq = browser.do(**body)
+    assert browser.rejections() == []
+    assert browser.acknowledged() == seq
+
+
+@pytest.mark.parametrize("op", ["point", "box"])
+def test_an_edit_of_a_new_instance_as_typescript_types_it(model, browser, op):
+    body = _body(op, model.by("EditBody", "op")[op], with_optional=True)
+    browser.do(**body, new=True)
+    assert browser.rejections() == []
+    assert [one.uid for one in browser.annotator.dataset.instances] == ["a"]
+
+
+@pytest.mark.parametrize("kind", MESSAGES_TO_PYTHON)
+def test_every_message_as_typescript_types_it_is_understood(model, browser, kind):
+    examples = {
+        "kind": kind,
+        "client": "c1",
+        "blank": True,
+        "base": 0,
+        "edits": [],
+        "rev": 1,
+        "image": 0,
+        "viewport": [1.5, 2.0, 3.0],
+        "dpr": 1.25,
+        "w": 300,
+        "h": 200,
+    }
+    viewport = model.by("ToPython", "kind")["viewport"]
+    examples["first"] = {**{name: examples[name] for name in viewport}, "kind": "viewport"}
+    fields = model.by("ToPython", "kind")[kind]
+    browser.edits({"seq": 1, "op": "skip", "image": 0, "next": [0, None, 1]})
+    message = {name: examples[name] for name in fields}
+    assert model.problems(message, ("object", fields), kind) == []
+    browser.receive(message)
+    browser.edits({"seq": 2, "op": "skip", "image": 0, "next": [0, None, 2]})
+    wait_for(lambda: browser.acknowledged() == 2)
+    assert browser.of("notice") == []
