@@ -91,6 +91,10 @@ class Annotator(Stage):
         If there is no such image or category.
     """
 
+    #: Until there is something to close: ipywidgets closes a widget that is collected, also one
+    #: whose making was refused.
+    _is_closed = True
+
     def __init__(
         self,
         dataset: Dataset,
