@@ -2,7 +2,14 @@
 
 import { hit, listen } from "./input";
 import { Layers, type LayerView, type Painted } from "./layers";
-import { type FromPython, LAYERS, type LayerName, type Model, type Scene } from "./model";
+import {
+  type FromPython,
+  LAYERS,
+  type LayerName,
+  type Model,
+  type Scene,
+  type ViewportMessage,
+} from "./model";
 import { Outbox } from "./outbox";
 import { h, makePanel } from "./panel";
 import {
@@ -33,6 +40,8 @@ import {
 const REST = 120;
 /** A new image that has not been painted by then is shown without its picture. */
 const LATE = 4000;
+/** How long a view waits to be laid out before it says hello, in milliseconds. */
+const LAYOUT = 250;
 /** Edits unanswered for so long mean a busy kernel. */
 const BUSY = 1500;
 
@@ -50,7 +59,7 @@ export default () => {
       const onMessage = (message: FromPython, buffers: DataView[]) => {
         if (message.kind === "painting") found.announce(message, model.get("scene"));
         else if (message.kind === "picture")
-          found.showPicture(buffers[0] as DataView, message.mime);
+          found.showPicture(buffers[0] ?? (model.get("preview") as DataView), message.mime);
       };
       model.on("msg:custom", onMessage);
       return () => {
@@ -76,7 +85,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
 
   // -- the page ----------------------------------------------------------------------------------
   const ink = h("canvas", { class: "kpwidget-ink" });
-  const poster = h("img", { class: "kpwidget-poster", alt: "" });
+  // Decoded with the frame that shows it: a large picture would else come some frames later.
+  const poster = h("img", { class: "kpwidget-poster", alt: "", decoding: "sync" });
   poster.hidden = true;
   const message = h("div", { class: "kpwidget-message" });
   message.hidden = true;
@@ -107,6 +117,11 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   let state: State = initialState(client, model.get("scene"), model.get("categories"));
   let viewport: Viewport = { scale: 1, tx: 0, ty: 0 };
   let size = { w: 0, h: 0 };
+  let layoutTimer: ReturnType<typeof setTimeout> | undefined;
+  let onLaidOut: () => void = () => undefined;
+  const laidOut = new Promise<void>((resolve) => {
+    onLaidOut = resolve;
+  });
   let dpr = window.devicePixelRatio || 1;
   let isFitted = true;
   let pointer: Xy | null = null;
@@ -115,6 +130,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   let fresh: PointRef | null = null;
   let hasLayers = false;
   let isBlank = true;
+  /** The still picture has the points in it; the first preview has not. */
+  let hasPoints = false;
   let isLeading = false;
   let rev = 0;
   let isLoadingLate = false;
@@ -286,7 +303,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
 
   function drawNow(): void {
     if (size.w === 0) return;
-    const isPosterOnly = !hasLayers && !poster.hidden && state.pending.length === 0;
+    const isPosterOnly = !hasLayers && !poster.hidden && hasPoints && state.pending.length === 0;
     const stands = drawInk(ink, {
       state,
       look,
@@ -417,12 +434,15 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   }
 
   function sendViewport(): void {
-    if (!hasLayers || size.w === 0) return;
+    if (hasLayers && size.w > 0) outbox.send(newViewport());
+  }
+
+  function newViewport(): ViewportMessage {
     rev += 1;
     isAnswered = false;
     sentAt = performance.now();
     isLeading = true;
-    outbox.send({
+    return {
       kind: "viewport",
       client,
       rev,
@@ -431,7 +451,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       dpr,
       w: size.w,
       h: size.h,
-    });
+    };
   }
 
   function resize(): void {
@@ -442,6 +462,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     if (w === 0 || hgt === 0 || (w === size.w && hgt === size.h && ratio === dpr)) return;
     const old = size;
     size = { w, h: hgt };
+    onLaidOut();
     dpr = ratio;
     ink.width = Math.round(w * dpr);
     ink.height = Math.round(hgt * dpr);
@@ -609,7 +630,9 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   };
   let posterUrl = "";
   const onPoster = () => {
-    const bytes = model.get("poster");
+    const still = model.get("poster");
+    hasPoints = Boolean(still?.byteLength);
+    const bytes = hasPoints ? still : model.get("preview");
     if (posterUrl) URL.revokeObjectURL(posterUrl);
     posterUrl = "";
     if (!bytes || bytes.byteLength === 0 || !isBlank) {
@@ -625,6 +648,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   model.on("change:categories", onCategories);
   model.on("change:height", onHeight);
   model.on("change:poster", onPoster);
+  model.on("change:preview", onPoster);
   model.on("msg:custom", onMessage);
   const stops: (() => void)[] = [];
 
@@ -654,13 +678,19 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     const onLive = () => dispatch({ type: "connected", isConnected: layers.isLive });
     stops.push(layers.listenLive(onLive));
     if (!layers.isLive) dispatch({ type: "connected", isConnected: false });
+    // Both in one message, as JupyterLab holds a second one back until the first has made a
+    // subshell; so it waits for the view to be laid out. One that is hidden sends its viewport when
+    // it gets a size: see resize.
+    layoutTimer = setTimeout(onLaidOut, LAYOUT);
+    await laidOut;
+    clearTimeout(layoutTimer);
+    if (signal.aborted) return;
     const isFirst = layers.last === null;
-    outbox.send({ kind: "hello", client, blank: isFirst });
+    const first = isFirst && size.w > 0 ? newViewport() : null;
+    outbox.send({ kind: "hello", client, blank: isFirst, first });
     for (const entries of outbox.claim(state.scene.dataset)) dispatch({ type: "restore", entries });
-    // A stage that has no size yet sends its viewport when it gets one: see resize.
     isLeading ||= isFirst;
-    if (isFirst) sendViewport();
-    else if (layers.last) onPainted(layers.last);
+    if (layers.last) onPainted(layers.last);
   }
 
   onPoster();
@@ -697,11 +727,13 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     clearInterval(ticker);
     clearTimeout(viewportTimer);
     clearTimeout(loadingTimer);
+    clearTimeout(layoutTimer);
     if (held) clearTimeout(held.timer);
     model.off("change:scene", onScene);
     model.off("change:categories", onCategories);
     model.off("change:height", onHeight);
     model.off("change:poster", onPoster);
+    model.off("change:preview", onPoster);
     model.off("msg:custom", onMessage);
     for (const stop of stops) stop();
     for (const view of views.values()) view.remove();

@@ -96,12 +96,21 @@ export interface Traits {
   categories: readonly Category[];
   look: Look;
   poster: DataView | null;
+  preview: DataView | null;
   height: number;
   /** image, detail, skeletons, active, source: "IPY_MODEL_<id>". */
   canvases: readonly string[];
 }
 
-export const TRAITS = ["scene", "categories", "look", "poster", "height", "canvases"] as const;
+export const TRAITS = [
+  "scene",
+  "categories",
+  "look",
+  "poster",
+  "preview",
+  "height",
+  "canvases",
+] as const;
 
 /** The cursor after an edit: category, instance, keypoint. */
 export type WireCursor = readonly [number, string | null, number | null];
@@ -157,22 +166,24 @@ export const OPS = [
   "save",
 ] as const;
 
+export interface ViewportMessage {
+  readonly kind: "viewport";
+  readonly client: string;
+  readonly rev: number;
+  /** Index of the image that the viewport is for. */
+  readonly image: number;
+  readonly viewport: WireViewport;
+  readonly dpr: number;
+  readonly w: number;
+  readonly h: number;
+}
+
 export type ToPython =
-  /** A view is there; `blank`: nothing has been painted in this page yet. */
-  | { kind: "hello"; client: string; blank: boolean }
+  /** A view is there; `blank`: nothing has been painted in this page yet, so this view leads. */
+  | { kind: "hello"; client: string; blank: boolean; first: ViewportMessage | null }
   /** Numbered edits; every number up to `base` has been acknowledged already. */
   | { kind: "edits"; client: string; base: number; edits: readonly WireEdit[] }
-  | {
-      kind: "viewport";
-      client: string;
-      rev: number;
-      /** Index of the image that the viewport is for. */
-      image: number;
-      viewport: WireViewport;
-      dpr: number;
-      w: number;
-      h: number;
-    };
+  | ViewportMessage;
 
 /** Sent before the draw batch that carries the number `paint`. */
 export interface Painting {
@@ -195,7 +206,10 @@ export type FromPython =
   | { kind: "ack"; client: string; seq: number; version: number }
   | { kind: "rejected"; client: string; seq: number; why: string }
   | Painting
-  /** Encoded picture (one buffer) that the next draw batch paints from the source canvas. */
+  /**
+   * Encoded picture that the next draw batch paints from the source canvas: in one buffer, or
+   * without a buffer the one that `preview` holds.
+   */
   | { kind: "picture"; layer: LayerName; mime: string; paint: number }
   | { kind: "notice"; level: "info" | "error"; text: string };
 

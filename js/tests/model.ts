@@ -66,6 +66,7 @@ export class FakeModel extends Events {
       categories: [FACE, STICK],
       look: LOOK,
       poster: null,
+      preview: null,
       height: 400,
       canvases: this.canvases.map((_, i) => `IPY_MODEL_${i}`),
       ...traits,

@@ -157,6 +157,9 @@ class Annotator(Stage):
             dataset.on_change(self._on_dataset_change),
             dataset.on_callback_error(self._on_callback_error),
         ]
+        # Encoded while the browser makes the view, which then has something to show at once.
+        with dataset.lock:
+            self._load_picture(self._index)
 
     # -- what a person's code sees ------------------------------------------------------------
 
@@ -244,6 +247,10 @@ class Annotator(Stage):
 
     def _receive_hello(self, content: dict[str, Any]) -> None:
         client = text_of(content, "client")
+        first = content.get("first")
+        if first is not None and not isinstance(first, dict):
+            raise Refused(f"hello: expected a viewport message or null, got {first!r:.80}")
+        self._publisher.start()
         with self._dataset.lock:
             self._clients.setdefault(client, _Client())
             if content.get("blank", True):
@@ -255,7 +262,8 @@ class Annotator(Stage):
                     self._view = None
             else:
                 self._dirty |= {"scene", "skeletons", "active"}
-        self._publisher.start()
+            if first is not None:
+                self._receive_viewport(first)
 
     def _receive_viewport(self, content: dict[str, Any]) -> None:
         client = text_of(content, "client")
@@ -767,9 +775,11 @@ class Annotator(Stage):
             self._publisher.wake()
 
     def _send_picture(self, layer: LayerName, encoded: EncodedImage) -> None:
+        # What the browser has already is not sent a second time.
+        is_there = encoded.data is self.preview
         self.send(
             {"kind": "picture", "layer": layer, "mime": encoded.mime, "paint": self._paint},
-            buffers=[encoded.data],
+            buffers=[] if is_there else [encoded.data],
         )
 
     def _draw(
@@ -840,6 +850,8 @@ class Annotator(Stage):
             while len(self._previews) > _KEPT_PREVIEWS:
                 self._previews.popitem(last=False)
             if picture.index == self._index and self._picture is None:
+                if picture.encoded is not None and not self._clients:
+                    self.preview = picture.encoded.data
                 self._take_picture(picture)
         self._publisher.wake()
 
@@ -954,6 +966,7 @@ class Annotator(Stage):
         with self._dataset.lock:
             if not self._is_closed:
                 self.poster = buffer.getvalue()
+                self.preview = b""
 
 
 def _figures(rows: list[tuple[int, Instance]]) -> Any:

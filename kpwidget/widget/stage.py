@@ -61,6 +61,9 @@ class Stage(anywidget.AnyWidget):
     look = t.Dict().tag(sync=True)
     #: A still picture (WebP) for saved notebooks, HTML export and a kernel that is gone.
     poster = t.Bytes(b"").tag(sync=True)
+    #: The first picture as it is encoded for its layer: a view shows it before Python has painted.
+    #: Empty again when there is a poster, so that a saved notebook does not keep both.
+    preview = t.Bytes(b"").tag(sync=True)
     #: Height of the stage in CSS px.
     height = t.Int(600).tag(sync=True)
     #: The ipycanvas layers: image, detail, skeletons, active, and the source of pictures.
