@@ -31,6 +31,8 @@ import {
   keepInSight,
   letterbox,
   oneToOne,
+  reachesPast,
+  showsMore,
   toImage,
   type Viewport,
   type Xy,
@@ -301,6 +303,25 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     });
   }
 
+  /** Python paints no further than the viewport it was told: what lies past that is inked. */
+  function isUncovered(): boolean {
+    return (["skeletons", "active"] as const).some((layer) => {
+      const painting = layers.painted.get(layer);
+      if (!painting) return false;
+      const [scale, tx, ty] = painting.viewport;
+      const v = { scale, tx, ty };
+      const reach = 2 * look.activeRadius;
+      return (
+        showsMore(v, painting, viewport, size) &&
+        state.doc.instances.some(({ points, bbox }) => {
+          const [x, y, w, h] = bbox ?? [0, 0, 0, 0];
+          const corners = bbox ? [x, y, 2, x + w, y + h, 2] : [];
+          return reachesPast(v, painting, [...points, ...corners], reach);
+        })
+      );
+    });
+  }
+
   function drawNow(): void {
     if (size.w === 0) return;
     const isPosterOnly = !hasLayers && !poster.hidden && hasPoints && state.pending.length === 0;
@@ -311,7 +332,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       dpr,
       pointer,
       hovered: isSamePoint(hovered, fresh) ? null : hovered,
-      isBlank: isBlank && !isPosterOnly,
+      isBlank: (isBlank && !isPosterOnly) || isUncovered(),
       isPlacing: isReady(),
     });
     const isHidden = !state.showSkeletons;

@@ -81,6 +81,29 @@ export function letterbox(v: Viewport, from: Size, to: Size): Viewport {
   };
 }
 
+/** Whether a stage of size `to` shows more of the image at `shown` than one of size `from` at `v`. */
+export function showsMore(v: Viewport, from: Size, shown: Viewport, to: Size): boolean {
+  const slack = 0.01 / shown.scale;
+  const [a, b] = [toImage(v, { x: 0, y: 0 }), toImage(v, { x: from.w, y: from.h })];
+  const [c, d] = [toImage(shown, { x: 0, y: 0 }), toImage(shown, { x: to.w, y: to.h })];
+  return c.x < a.x - slack || c.y < a.y - slack || d.x > b.x + slack || d.y > b.y + slack;
+}
+
+/** Whether a labeled point is out of sight, or not `margin` CSS px inside, at the viewport `v`. */
+export function reachesPast(
+  v: Viewport,
+  size: Size,
+  points: readonly number[],
+  margin: number,
+): boolean {
+  for (let k = 0; 3 * k < points.length; k++) {
+    if (!points[3 * k + 2]) continue;
+    const { x, y } = toScreen(v, { x: points[3 * k] as number, y: points[3 * k + 1] as number });
+    if (x < margin || y < margin || x > size.w - margin || y > size.h - margin) return true;
+  }
+  return false;
+}
+
 /** The CSS transform (origin top left) that takes what was painted at `painted` to `shown`. */
 export function cssTransform(painted: Viewport, shown: Viewport): string {
   const k = shown.scale / painted.scale;
