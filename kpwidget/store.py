@@ -97,8 +97,11 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
             "this dataset was not opened from a file: say where to save it, ds.save('labels.json'),"
             " or export it with kp.write(ds, 'labels.json', format='coco')"
         )
+    with dataset.lock:
+        revision = dataset._revision
     report = formats.write(dataset, target, format="coco")
     dataset.path = target
+    dataset._saved_revision = revision
     return report
 
 

@@ -144,3 +144,29 @@ def test_write_into_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
         formats.write_file(tmp_path / "gone" / "x.json", [b""])
     with pytest.raises(IsADirectoryError, match="is a folder"):
         formats.write_file(tmp_path, [b""])
+
+
+def test_saving_a_part_does_not_replace_the_file_of_the_whole(
+    tmp_path: Path, tiny_schema: Schema
+) -> None:
+    path = tmp_path / "labels.json"
+    dataset = store.open(path, images=IMAGES, schema=tiny_schema)
+    dataset.add_instance(0)
+    dataset.save()
+    part = store.open(path).select(where=lambda _: False).copy()
+    with pytest.raises(ValueError, match="say where to save it"):
+        part.save()
+    assert len(store.open(path).instances) == 1
+
+
+def test_dataset_knows_whether_its_file_holds_it(tmp_path: Path, tiny_schema: Schema) -> None:
+    path = tmp_path / "labels.json"
+    dataset = store.open(path, images=IMAGES, schema=tiny_schema)
+    assert not dataset.is_saved
+    dataset.save()
+    assert dataset.is_saved
+    dataset.add_instance(0)
+    assert not dataset.is_saved
+    dataset.save()
+    assert dataset.is_saved
+    assert store.open(path).is_saved

@@ -137,6 +137,9 @@ class Dataset:
         self._index_of_image_id: dict[int | str, int] = {}
         self._indices_of_file_name: dict[str, list[int]] = {}
         self._n_done = 0
+        # How often a value was put in place, and how often when the file last held everything.
+        self._revision = 0
+        self._saved_revision: int | None = None
         self._table = InstanceTable(self._categories)
         self._history = History(self._apply, self._describe, self.lock)
 
@@ -205,6 +208,11 @@ class Dataset:
     def n_done(self) -> int:
         """Number of images marked done."""
         return self._n_done
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether it is in the file `path` as it is: read from it or saved, not edited since."""
+        return self.path is not None and self._saved_revision == self._revision
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -725,6 +733,7 @@ class Dataset:
 
     def _apply(self, change: PrimitiveChange, value: Any) -> None:
         """Put a value in place: the one path of edits, undo, redo and rollback."""
+        self._revision += 1
         if change.what == "status":
             self._images[change.image].is_done = value
             self._n_done += 1 if value else -1
@@ -772,7 +781,6 @@ class Dataset:
     ) -> Dataset:
         """Return a detached dataset of these images and instances."""
         copy = Dataset(self.categories, annotator=self.annotator)
-        copy.path = self.path
         copy.info, copy.licenses, copy.extra = deepcopy((self.info, self.licenses, self.extra))
         new_index = {}
         for index in images:

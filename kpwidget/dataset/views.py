@@ -650,7 +650,8 @@ class Selection:
         Returns
         -------
         Dataset
-            Same uids, ids and fields; no history. Later edits of either do not reach the other.
+            Same uids, ids and fields; no history and no file, so that saving it cannot replace the
+            file of the whole. Later edits of either do not reach the other.
         """
         with self.dataset.lock:
             is_part = self._category is not None or self._where is not None

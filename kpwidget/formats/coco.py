@@ -97,6 +97,7 @@ def read_coco(
             stacklevel=_levels_to_caller(),
         )
     dataset.path = path
+    dataset._saved_revision = dataset._revision
     return dataset
 
 

@@ -131,7 +131,6 @@ class Annotator(Stage):
         self._view_index = -1
         self._version = 0
         self._paint = 0
-        self._edits_since_save = 0
         self._dirty: set[str] = {"scene", *LAYERS}
         self._outgoing: list[dict[str, Any]] = []
         self._picture: Picture | None = None
@@ -578,7 +577,6 @@ class Annotator(Stage):
             )
             return
         self._dataset.save()
-        self._edits_since_save = 0
         self._outgoing.append(
             {"kind": "notice", "level": "info", "text": f"Saved to {self._dataset.path}."}
         )
@@ -598,7 +596,6 @@ class Annotator(Stage):
     def _on_dataset_change(self, change: Change) -> None:
         """Called by the dataset in the thread that made the edit, code's and our own alike."""
         with self._dataset.lock:
-            self._edits_since_save += 1
             self._dirty.add("scene")
             for uid in change.instances:
                 if uid not in self._dataset:
@@ -708,10 +705,9 @@ class Annotator(Stage):
         }
 
     def _saved(self) -> dict[str, str]:
-        path = self._dataset.path
-        if path is None:
+        if self._dataset.path is None:
             return {"state": "memory", "text": "in memory"}
-        if self._edits_since_save:
+        if not self._dataset.is_saved:
             return {"state": "changed", "text": "not saved"}
         return {"state": "saved", "text": "saved"}
 

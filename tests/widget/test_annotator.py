@@ -803,6 +803,18 @@ def test_saving_writes_the_file_and_says_so(make, dataset, tmp_path):
     assert '"keypoints"' in path.read_text()
 
 
+def test_a_second_annotator_knows_what_is_not_saved(make, dataset, tmp_path):
+    dataset.path = tmp_path / "new.json"  # as kpwidget.open leaves a dataset that it begins
+    assert make(dataset).scene["saved"]["state"] == "changed"
+    dataset.save()
+    first = make(dataset)
+    assert first.scene["saved"]["state"] == "saved"
+    first.point("a", 0, 1, 1, new=True)
+    assert make(dataset).scene["saved"]["state"] == "changed"
+    dataset.save()
+    assert make(dataset).scene["saved"]["state"] == "saved"
+
+
 def test_a_save_that_fails_is_told(make, dataset, tmp_path):
     folder = tmp_path / "labels"
     folder.mkdir()
