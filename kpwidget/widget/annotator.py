@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -54,6 +55,9 @@ _POSTER_SIDE, _POSTER_BYTES = 960, 60_000
 _KEPT_PREVIEWS = 6
 #: How many edits may wait for an earlier one before the sender is told that something is wrong.
 _MAX_HELD = 10_000
+#: Number of the last edit applied, of every view there was. By dataset, not by annotator: what a
+#: view left unanswered when its cell ran again is sent to the next annotator after a page reload.
+_APPLIED: WeakKeyDictionary[Dataset, dict[str, int]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -125,6 +129,7 @@ class Annotator(Stage):
         self._hidden: set[str] = set()
         self._locked: set[str] = set()
         self._clients: dict[str, _Client] = {}
+        self._applied = _APPLIED.setdefault(dataset, {})
         self._leader = ""
         self._leader_rev = 0
         self._view: View | None = None
@@ -217,7 +222,8 @@ class Annotator(Stage):
         """End the widget on both sides. What is labeled stays in the dataset."""
         if self._is_closed:
             return
-        self._is_closed = True
+        with self._dataset.lock:  # not while the publisher is sending
+            self._is_closed = True
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._publisher.stop()
@@ -282,6 +288,8 @@ class Annotator(Stage):
         )
         image = whole_of(content, "image")
         with self._dataset.lock:
+            if client == self._leader and rev < self._leader_rev:
+                return  # a newer one has overtaken it: they may come by different shells
             self._leader, self._leader_rev = client, rev
             self._view, self._view_index = view, image
             self._dirty |= {"skeletons", "active", "detail"}
@@ -300,7 +308,7 @@ class Annotator(Stage):
         with self._dataset.lock:
             client = self._clients.setdefault(name, _Client())
             # Everything up to `base` was acknowledged; a restarted kernel has forgotten that.
-            client.applied = max(client.applied, base)
+            client.applied = max(client.applied, base, self._applied.get(name, 0))
             for edit in edits:
                 if not isinstance(edit, dict):
                     raise Refused(f"edit: expected an object, got {type(edit).__name__}")
@@ -329,7 +337,7 @@ class Annotator(Stage):
                             "why": f"Internal error: {words(error)}",
                         }
                     )
-                client.applied = seq
+                client.applied = self._applied[name] = seq
             self._dirty.add("scene")
             if len(client.held) > _MAX_HELD:
                 n_held = len(client.held)
@@ -841,8 +849,9 @@ class Annotator(Stage):
         with self._dataset.lock:
             if self._is_closed:
                 return
-            self._previews[picture.index] = picture
-            self._previews.move_to_end(picture.index)
+            if not picture.error:  # a file that is missing now may be there the next time
+                self._previews[picture.index] = picture
+                self._previews.move_to_end(picture.index)
             while len(self._previews) > _KEPT_PREVIEWS:
                 self._previews.popitem(last=False)
             if picture.index == self._index and self._picture is None:
@@ -941,6 +950,10 @@ class Annotator(Stage):
         else:
             still = Image.open(BytesIO(picture.encoded.data)).convert("RGB")
             full = picture.width
+            if picture.is_stretched:
+                still = still.resize(
+                    (still.width, max(1, round(still.width * picture.height / full)))
+                )
         still.thumbnail((max_side, max_side))
         drawn: PILImage = draw_poster(still, parts, still.width / max(1, full))
         return drawn

@@ -150,6 +150,16 @@ def test_a_restarted_kernel_goes_on_behind_what_was_acknowledged(browser, datase
     assert browser.acknowledged() == 43
 
 
+def test_what_an_earlier_annotator_has_applied_is_not_applied_again(make, dataset):
+    """A cell run again takes its view away before the answer comes; a page reload sends it anew."""
+    make(dataset).edits(point(1, 0, 1.0, new=True), point(2, 1, 2.0))
+    dataset.instance("a").set_keypoint("left", 7, 1)
+    later = make(dataset)
+    later.edits(point(1, 0, 1.0, new=True), point(2, 1, 2.0), point(3, 2, 3.0))
+    assert labeled(dataset) == {"a": [(1, 1, 2), (7, 1, 2), (3, 1, 2)]}
+    assert (later.rejections(), later.acknowledged()) == ([], 3)
+
+
 def test_a_base_never_takes_back_what_is_applied(browser, dataset):
     browser.edits(point(1, 0, 1.0, new=True), point(2, 1, 2.0))
     browser.edits(point(1, 0, 9.0), point(3, 2, 3.0), base=0)
@@ -366,6 +376,7 @@ def test_a_new_widget_of_the_same_person_can_undo_what_the_old_one_did(make, dat
     make(dataset).point("a", 0, 1, 1, new=True)
     second = make(dataset)
     assert second.scene["undo"]["token"] == ["c1", 1]
+    second.client = "c2"
     second.do(op="undo")
     assert len(dataset.instances) == 0
 
@@ -864,6 +875,17 @@ def test_a_painting_is_announced_before_its_batch_and_ends_with_its_number(brows
     assert browser.batches[0][-1] == [42, [8, float(painting["paint"])]]
 
 
+def test_a_viewport_that_was_overtaken_by_a_newer_one_is_not_painted(browser):
+    browser.hello()
+    browser.viewport(rev=2, viewport=[3.0, 1.0, 2.0])
+    browser.viewport(rev=1, viewport=[9.0, 1.0, 2.0])
+    wait_for(lambda: browser.of("painting") and browser.batches)
+    browser.point("a", 0, 10, 10, new=True)
+    wait_for(lambda: len(browser.of("painting")) > 1)
+    assert {painting["rev"] for painting in browser.of("painting")} == {2}
+    assert browser.of("painting")[-1]["viewport"] == [3.0, 1.0, 2.0]
+
+
 def test_an_edit_repaints_and_numbers_rise(browser):
     started(browser)
     browser.point("a", 0, 10, 10, new=True)
@@ -895,6 +917,23 @@ def test_a_reloaded_page_gets_everything_again(browser):
     wait_for(lambda: len(browser.of("picture")) == 2 and len(browser.batches) >= 2)
     assert browser.of("painting")[-1]["client"] == "reloaded"
     assert browser.of("painting")[-1]["layers"][0] == "image"
+
+
+def test_an_image_that_comes_back_is_shown_the_next_time(make, schema, tmp_path):
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 48)).save(tmp_path / name)
+    (tmp_path / "b.png").rename(tmp_path / "away")
+    names = [tmp_path / "a.png", tmp_path / "b.png"]
+    (tmp_path / "b.png").touch()
+    browser = started(make(Dataset.from_images(names, schema)))
+    browser.do(op="goto", to=1)
+    wait_for(lambda: browser.scene["image"]["error"])
+    (tmp_path / "away").rename(tmp_path / "b.png")
+    browser.do(op="goto", to=0)
+    browser.do(op="goto", to=1)
+    wait_for(lambda: browser.of("painting")[-1]["picture"] == [64, 48])
+    wait_for(lambda: browser.scene["image"]["index"] == 1)
+    assert browser.scene["image"]["error"] == ""
 
 
 def test_an_image_that_cannot_be_read_says_so_and_the_rest_goes_on(make, schema, tmp_path):
