@@ -271,7 +271,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   /** Over the picture: why there is none, or that it is still on its way. */
   function showMessage(): void {
     const image = state.scene.image;
-    const isLate = isLoadingLate && poster.hidden && (held !== null || layers.last === null);
+    const isWaiting = held !== null || layers.last === null || !isPictureThere();
+    const isLate = isLoadingLate && poster.hidden && isWaiting;
     const name = (held?.scene ?? state.scene).image?.name.split("/").at(-1) ?? "";
     const text = image?.error || (isLate ? `Loading ${name} …` : "");
     message.hidden = text === "";
@@ -291,15 +292,17 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
 
   // -- what is drawn -------------------------------------------------------------------------------
   let isDrawPlanned = false;
+  /** Something has changed since the ink was drawn. */
+  let isInkOld = false;
   function drawSoon(): void {
+    isInkOld = true;
     if (isDrawPlanned) return;
     isDrawPlanned = true;
     requestAnimationFrame(() => {
       isDrawPlanned = false;
-      if (!signal.aborted) {
-        drawNow();
-        renderStatus();
-      }
+      if (signal.aborted) return;
+      if (isInkOld) drawNow();
+      renderStatus();
     });
   }
 
@@ -324,6 +327,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
 
   function drawNow(): void {
     if (size.w === 0) return;
+    isInkOld = false;
     const isPosterOnly = !hasLayers && !poster.hidden && hasPoints && state.pending.length === 0;
     const stands = drawInk(ink, {
       state,
@@ -338,6 +342,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     const isHidden = !state.showSkeletons;
     show("skeletons", !(isHidden || stands.hideSkeletons));
     show("active", !(isHidden || stands.hideActive));
+    // A picture that is late leaves the stage empty: the old one is of another image.
+    for (const layer of ["image", "detail"] as const) show(layer, isPictureThere());
   }
 
   function show(layer: LayerName, isShown: boolean): void {
@@ -356,11 +362,14 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       const pixels = layers.size(layer);
       const style = view.el.style;
       if (layer === "image") {
-        const [w] = painting.picture ?? [1, 1];
+        // Its sides are rounded apart, so they are scaled apart.
+        const [w, high] = painting.picture ?? [1, 1];
         const k = (viewport.scale * image.width) / w;
+        const ky = (viewport.scale * image.height) / high;
         setStyle(style, "width", `${pixels.w}px`);
         setStyle(style, "height", `${pixels.h}px`);
-        setStyle(style, "transform", `translate(${viewport.tx}px, ${viewport.ty}px) scale(${k})`);
+        const { tx, ty } = viewport;
+        setStyle(style, "transform", `translate(${tx}px, ${ty}px) scale(${k}, ${ky})`);
         setStyle(style, "imageRendering", k * dpr >= 3 ? "pixelated" : "auto");
       } else {
         const [scale, tx, ty] = painting.viewport;
@@ -502,6 +511,16 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     if (!isLeading && layers.last) follow(layers.last);
   }
 
+  /** A query is about one pixel ratio: after a change the next one is asked for. */
+  function watchRatio(): void {
+    const media = window.matchMedia(`(resolution: ${window.devicePixelRatio || 1}dppx)`);
+    const onChange = () => {
+      resize();
+      watchRatio();
+    };
+    media.addEventListener("change", onChange, { signal, once: true });
+  }
+
   /** Shows what the leading view shows, letterboxed. */
   function follow({ painting }: Painted): void {
     const [scale, tx, ty] = painting.viewport;
@@ -519,7 +538,12 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   }
 
   function isReady(): boolean {
-    return held === null && state.scene.image !== null;
+    return held === null && state.scene.image !== null && isPictureThere();
+  }
+
+  /** Whether what is painted, if anything, is of the image whose scene is shown. */
+  function isPictureThere(): boolean {
+    return layers.last === null || layers.last.scene.image?.index === state.scene.image?.index;
   }
 
   listen(
@@ -589,7 +613,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     if (painting.client === client && painting.rev >= rev) isAnswered = true;
     if (painting.client !== client) isLeading = false;
     const isOther = scene.image?.index !== state.scene.image?.index;
-    if (held && painting.version >= held.scene.version) {
+    if (held && scene.image?.index === held.scene.image?.index) {
       root.classList.remove("is-loading");
       takeScene(held.scene);
     }
@@ -720,8 +744,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   const observer = new ResizeObserver(() => resize());
   observer.observe(root);
   resize();
-  const media = window.matchMedia(`(resolution: ${dpr}dppx)`);
-  media.addEventListener("change", () => resize(), { signal });
+  watchRatio();
   window.addEventListener("resize", () => resize(), { signal });
   showState();
   renderSoon();
