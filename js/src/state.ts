@@ -503,7 +503,7 @@ function back(state: State): State {
   if (previous < 0) return say(state, "This is the first keypoint.");
   if (!visibilityOf(active, previous))
     return moveOn(state, "skip", { category, instance: active.uid, keypoint: previous });
-  if (countLabeled(active) === 1 && !active.finished)
+  if (countLabeled(active) === 1 && !active.finished && !active.bbox)
     return remove(state, active, { category, instance: null, keypoint: previous });
   const cursor = { category, instance: active.uid, keypoint: previous };
   return setPoint(state, active, previous, 0, 0, 0, cursor);
@@ -615,7 +615,9 @@ function undo(state: State): State {
 function redo(state: State): State {
   const step = state.redoStack.at(-1);
   const here = state.scene.image?.index ?? -1;
-  if (!step && !state.scene.redo) return say(state, "There is nothing to redo.");
+  // What a step was that Python has just been asked to undo may be known to Python alone.
+  const isUndoing = state.pending.at(-1)?.body.op === "undo";
+  if (!step && !state.scene.redo && !isUndoing) return say(state, "There is nothing to redo.");
   const effect: Effect | null =
     step && step.image === here
       ? {
@@ -905,6 +907,8 @@ export function reduce(state: State, action: Action): State {
     }
     case "category": {
       if (!state.categories[action.category]) return state;
+      const why = refusal(state);
+      if (why) return say(state, why);
       return moveOn({ ...state, selected: null }, "cursor", {
         category: action.category,
         instance: null,

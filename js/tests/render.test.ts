@@ -293,7 +293,7 @@ describe("layers and ink", () => {
     const { client } = view.model.sent.find((m) => m.kind === "edits") as { client: string };
     view.model.receive({ kind: "ack", client, seq: 1, version: 3 });
     view.model.paint(7);
-    expect(layersOf(view)).toEqual(["", "", "visible", "visible"]);
+    expect(layersOf(view)).toEqual(["visible", "visible", "visible", "visible"]);
     expect(inked(view)).toBe(0);
   });
 
@@ -355,6 +355,30 @@ describe("layers and ink", () => {
     view.model.paint(5);
     view.model.set("scene", sceneOfImage(1, { version: 2 }));
     await vi.advanceTimersByTimeAsync(4000);
+    expect(view.data("image")).toBe("1.png");
+    // Without its picture: the old one would be taken for it, and labeled.
+    expect(layersOf(view).slice(0, 2)).toEqual(["hidden", "hidden"]);
+    expect(view.one(".kpwidget-message").textContent).toContain("1.png");
+    view.click(50, 40);
+    expect(editsOf(view.model.sent)).toEqual([]);
+    view.model.paint(6);
+    expect(layersOf(view).slice(0, 2)).toEqual(["visible", "visible"]);
+    view.click(50, 40);
+    expect(editsOf(view.model.sent)[0]).toMatchObject({ image: 1 });
+  });
+
+  it("a scene that comes between a painting and its frame does not hold the picture back", async () => {
+    const view = await open();
+    view.model.paint(5);
+    view.model.set("scene", sceneOfImage(1, { version: 2 }));
+    const active = view.model.canvases[3];
+    const original = active?.trigger.bind(active);
+    if (!active || !original) throw new Error("no canvas");
+    active.trigger = (name, ...values) => {
+      view.model.set("scene", sceneOfImage(1, { version: 3 }));
+      original(name, ...values);
+    };
+    view.model.paint(6);
     expect(view.data("image")).toBe("1.png");
   });
 

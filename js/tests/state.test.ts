@@ -222,6 +222,14 @@ describe("back", () => {
     expect(lastBody(state)).toEqual({ op: "remove", image: 0, instance: "a", next: [0, null, 0] });
   });
 
+  it("from the only point of an instance with a drawn box keeps the box", () => {
+    const boxed = act(start(), { type: "box", bbox: [1, 2, 30, 20], uid: "a" });
+    const state = act(boxed, click(5, 5), back);
+    expect(state.doc.byUid.get("a")?.bbox).toEqual([1, 2, 30, 20]);
+    expect(pointOf(state, "a", 0)).toEqual([0, 0, 0]);
+    expect(state.doc.cursor).toEqual({ category: 0, instance: "a", keypoint: 0 });
+  });
+
   it("over a skipped keypoint only moves there", () => {
     const state = act(start(), click(1, 1, 2, "a"), { type: "skip" }, back);
     expect(countLabeled(activeInstance(state) as never)).toBe(1);
@@ -571,6 +579,12 @@ describe("undo and redo", () => {
     );
     expect(state.doc.byUid.get("f")).toMatchObject({ hidden: true, locked: true });
     expect(pointOf(state, "f", 0)).toEqual([20, 15, 2]);
+  });
+
+  it("what Python alone knows can be redone before it has answered the undo", () => {
+    const top = { label: "place top", token: ["other", 3] as const };
+    const undone = act(start({ undo: top }), { type: "undo" });
+    expect(lastBody(act(undone, { type: "redo" }))).toEqual({ op: "redo" });
   });
 
   it("a new step clears what could be redone", () => {
