@@ -22,7 +22,7 @@ from .labeling import (
     wait_painted,
     wait_ready,
 )
-from .notebook import Notebook
+from .notebook import App, Notebook
 from .server import JupyterServer
 from .stage import WAIT, Grab, Stage
 
@@ -90,12 +90,12 @@ def unlike(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> int:
     return int((best > 24).sum())
 
 
-@pytest.mark.parametrize("dpr", [1, 2])
+@pytest.mark.parametrize(("app", "dpr"), [("lab", 1), ("notebook", 2)])
 def test_paint_lies_where_the_labels_say(
-    notebook: OpenNotebook, jupyter: JupyterServer, dpr: int
+    notebook: OpenNotebook, jupyter: JupyterServer, app: App, dpr: int
 ) -> None:
     hold = Hold(jupyter.root, with_lock=True)
-    nb = notebook([MAKE, hold.cell], dpr=dpr, width=1280, height=900)
+    nb = notebook([MAKE, hold.cell], app=app, dpr=dpr, width=1280, height=900)
     nb.run(0)
     stage = nb.widget()
     wait_ready(stage)

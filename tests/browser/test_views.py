@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from kpwidget.schema import Schema
 
@@ -93,6 +94,16 @@ def test_views_of_one_annotator(notebook: OpenNotebook, jupyter: JupyterServer) 
         stage.wait_settled()
     same(first, second, "p7")
     assert nb.kernel_eval(POINTS) == [pytest.approx(xy, abs=0.01) for xy in clicked]
+    # An edit by code in the middle of it shows, and leaves the cursor alone.
+    active = first.active_instance
+    nb.kernel_exec("other = ds.add_instance(0, keypoints=[(600, 400 + k, 2) for k in range(17)])")
+    expect(first.output.locator(".kpwidget-stack [data-instance]")).to_have_count(2)
+    same(first, second, "p7")
+    assert first.active_instance == active
+    nb.kernel_exec("other.remove()")
+    expect(first.output.locator(".kpwidget-stack [data-instance]")).to_have_count(1)
+    same(first, second, "p7")
+    assert first.active_instance == active
     assert nb.kernel_eval("len(ds.instances)") == 1
 
     # The view used last leads, the others show the same part of the image, letterboxed.
