@@ -292,15 +292,17 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
 
   // -- what is drawn -------------------------------------------------------------------------------
   let isDrawPlanned = false;
+  /** Something has changed since the ink was drawn. */
+  let isInkOld = false;
   function drawSoon(): void {
+    isInkOld = true;
     if (isDrawPlanned) return;
     isDrawPlanned = true;
     requestAnimationFrame(() => {
       isDrawPlanned = false;
-      if (!signal.aborted) {
-        drawNow();
-        renderStatus();
-      }
+      if (signal.aborted) return;
+      if (isInkOld) drawNow();
+      renderStatus();
     });
   }
 
@@ -325,6 +327,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
 
   function drawNow(): void {
     if (size.w === 0) return;
+    isInkOld = false;
     const isPosterOnly = !hasLayers && !poster.hidden && hasPoints && state.pending.length === 0;
     const stands = drawInk(ink, {
       state,
