@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
@@ -229,7 +230,9 @@ class History:
         self._undone: dict[int, Step] = {}
         self._in_force_of: dict[Hashable, list[Step]] = {}
         self._undone_of: dict[Hashable, list[Step]] = {}
+        self._watchers: dict[object, Callable[[Change], object]] = {}
         self._callbacks: dict[object, Callable[[Change], object]] = {}
+        self._held = threading.local()
         self._error_handlers: dict[object, Callable[[Exception], object]] = {}
 
     # Transactions
@@ -285,7 +288,9 @@ class History:
             self._open = None
             if not keep or not (step._changes or step.keep_empty):
                 return None
-            return self._commit(step)
+            change = self._commit(step)
+            self._tell_watchers(change)
+            return change
         finally:
             self._lock.release()
 
@@ -336,7 +341,9 @@ class History:
             for change in {(c.owner, c.target): c for c in step._changes}.values():
                 self._writers[change.owner][change.target].pop()
             _move(step, self._in_force, self._in_force_of, self._undone, self._undone_of)
-        self.notify(_change("undo", step))
+            change_made = _change("undo", step)
+            self._tell_watchers(change_made)
+        self.notify(change_made)
         return step
 
     def redo(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
@@ -352,7 +359,9 @@ class History:
             for change in {(c.owner, c.target): c for c in step._changes}.values():
                 self._push(change.owner, {change.target}, step.id)
             _move(step, self._undone, self._undone_of, self._in_force, self._in_force_of)
-        self.notify(_change("redo", step))
+            change_made = _change("redo", step)
+            self._tell_watchers(change_made)
+        self.notify(change_made)
         return step
 
     def _refuse_when_open(self, what: str) -> None:
@@ -418,8 +427,38 @@ class History:
         """Register a handler of exceptions of callbacks; return the function that removes it."""
         return _register(self._error_handlers, handler)
 
+    def watch(self, watcher: Callable[[Change], object]) -> Callable[[], None]:
+        """Register what must know of a change before the lock is released; it must not raise."""
+        return _register(self._watchers, watcher)
+
+    def _tell_watchers(self, change: Change) -> None:
+        for watcher in tuple(self._watchers.values()):
+            watcher(change)
+
+    @contextmanager
+    def callbacks_after(self) -> Iterator[None]:
+        """Hold back the callbacks for what this thread changes in the body until it has ended.
+
+        For a caller that takes the lock inside the body for several edits: callbacks run without.
+        """
+        if getattr(self._held, "changes", None) is not None:
+            yield
+            return
+        changes: list[Change] = []
+        self._held.changes = changes
+        try:
+            yield
+        finally:
+            self._held.changes = None
+            for change in changes:
+                self.notify(change)
+
     def notify(self, change: Change) -> None:
         """Call every callback with `change`; errors go to the handlers, else are raised."""
+        held: list[Change] | None = getattr(self._held, "changes", None)
+        if held is not None:
+            held.append(change)
+            return
         errors: list[Exception] = []
         for callback in tuple(self._callbacks.values()):
             try:

@@ -35,6 +35,7 @@ from .wire import (
     given_box,
     is_index,
     number_of,
+    shown,
     step_to_wire,
     text_of,
     whole_of,
@@ -158,7 +159,7 @@ class Annotator(Stage):
             self._publish_scene()
         self.on_msg(self._receive)
         self._unsubscribe = [
-            dataset.on_change(self._on_dataset_change),
+            dataset._history.watch(self._on_dataset_change),
             dataset.on_callback_error(self._on_callback_error),
         ]
         # Encoded while the browser makes the view, which then has something to show at once.
@@ -245,7 +246,7 @@ class Annotator(Stage):
             elif kind == "anywidget-command":
                 return  # anywidget's own; it has a handler of its own
             else:
-                raise Refused(f"unknown message {kind!r:.80} from the browser")
+                raise Refused(f"unknown message {shown(kind)} from the browser")
         except (ValueError, TypeError, KeyError) as error:
             self._notify("error", f"A message from the browser was refused: {words(error)}")
         self._publisher.wake()
@@ -254,7 +255,7 @@ class Annotator(Stage):
         client = text_of(content, "client")
         first = content.get("first")
         if first is not None and not isinstance(first, dict):
-            raise Refused(f"hello: expected a viewport message or null, got {first!r:.80}")
+            raise Refused(f"hello: expected a viewport message or null, got {shown(first)}")
         self._publisher.start()
         with self._dataset.lock:
             self._clients.setdefault(client, _Client())
@@ -275,7 +276,7 @@ class Annotator(Stage):
         rev = whole_of(content, "rev")
         wire = content.get("viewport")
         if not isinstance(wire, list) or len(wire) != 3:
-            raise Refused(f"viewport: expected [scale, tx, ty], got {wire!r}")
+            raise Refused(f"viewport: expected [scale, tx, ty], got {shown(wire)}")
         names = ("scale", "tx", "ty")
         scale, tx, ty = (number_of(dict(zip(names, wire, strict=True)), name) for name in names)
         view = View(
@@ -305,14 +306,20 @@ class Annotator(Stage):
         edits = content.get("edits")
         if not isinstance(edits, list):
             raise Refused(f"edits: expected a list, got {type(edits).__name__}")
-        with self._dataset.lock:
+        # What a person's callback does, wait for another thread perhaps, it does without the lock.
+        with self._dataset._history.callbacks_after(), self._dataset.lock:
             client = self._clients.setdefault(name, _Client())
             # Everything up to `base` was acknowledged; a restarted kernel has forgotten that.
             client.applied = max(client.applied, base, self._applied.get(name, 0))
+            malformed: Refused | None = None
             for edit in edits:
-                if not isinstance(edit, dict):
-                    raise Refused(f"edit: expected an object, got {type(edit).__name__}")
-                seq = whole_of(edit, "seq")
+                try:
+                    if not isinstance(edit, dict):
+                        raise Refused(f"edit: expected an object, got {type(edit).__name__}")
+                    seq = whole_of(edit, "seq")
+                except Refused as error:
+                    malformed = malformed or error  # the others are applied all the same
+                    continue
                 if seq > client.applied:
                     client.held[seq] = edit
                 else:
@@ -343,11 +350,13 @@ class Annotator(Stage):
                 n_held = len(client.held)
                 client.held.clear()  # not acknowledged: the browser sends them again
                 raise Refused(f"{n_held} edits wait for edit {client.applied + 1}")
+            if malformed is not None:
+                raise malformed
 
     def _apply(self, client: str, seq: int, edit: dict[str, Any]) -> None:
         op = edit.get("op")
         if op not in OPS:
-            raise Refused(f"unknown edit {op!r}")
+            raise Refused(f"unknown edit {shown(op)}")
         getattr(self, f"_apply_{op}")(edit, (client, seq))
 
     # -- the edits ------------------------------------------------------------------------------
@@ -355,21 +364,21 @@ class Annotator(Stage):
     def _next(self, edit: dict[str, Any]) -> Cursor:
         wire = edit.get("next")
         if not isinstance(wire, list) or len(wire) != 3:
-            raise Refused(f"next: expected [category, instance, keypoint], got {wire!r}")
+            raise Refused(f"next: expected [category, instance, keypoint], got {shown(wire)}")
         category, instance, keypoint = wire
         if not is_index(category, len(self._dataset.categories)):
-            raise Refused(f"next: there is no category number {category!r}")
+            raise Refused(f"next: there is no category number {shown(category)}")
         n_keypoints = self._dataset.categories[category].schema.n_keypoints
         if keypoint is not None and not is_index(keypoint, n_keypoints):
-            raise Refused(f"next: there is no keypoint number {keypoint!r}")
+            raise Refused(f"next: there is no keypoint number {shown(keypoint)}")
         if instance is not None and not isinstance(instance, str):
-            raise Refused(f"next: expected the uid of an instance, got {instance!r}")
+            raise Refused(f"next: expected the uid of an instance, got {shown(instance)}")
         return Cursor(category, instance, keypoint)
 
     def _image_of(self, edit: dict[str, Any]) -> ImageInfo:
         index = edit.get("image")
         if not is_index(index, len(self._dataset.images)):
-            raise Refused(f"there is no image number {index!r}")
+            raise Refused(f"there is no image number {shown(index)}")
         assert isinstance(index, int)
         return self._dataset.images[index]
 
@@ -422,7 +431,7 @@ class Annotator(Stage):
         after = self._next(edit)
         visibility = edit.get("visibility")
         if visibility not in (0, 1, 2) or isinstance(visibility, bool):
-            raise Refused(f"visibility: expected 0, 1 or 2, got {visibility!r}")
+            raise Refused(f"visibility: expected 0, 1 or 2, got {shown(visibility)}")
         image = self._image_of(edit)
         keypoint = whole_of(edit, "keypoint")
         is_new = edit.get("new") is True
@@ -462,7 +471,7 @@ class Annotator(Stage):
         bbox = edit.get("bbox")
         if bbox is not None:
             if not isinstance(bbox, list) or len(bbox) != 4:
-                raise Refused(f"bbox: expected [x, y, width, height], got {bbox!r}")
+                raise Refused(f"bbox: expected [x, y, width, height], got {shown(bbox)}")
             sides = ("x", "y", "width", "height")
             bbox = tuple(number_of(dict(zip(sides, bbox, strict=True)), side) for side in sides)
         image = self._image_of(edit)
@@ -510,7 +519,7 @@ class Annotator(Stage):
     def _apply_status(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         is_done = edit.get("done")
         if not isinstance(is_done, bool):
-            raise Refused(f"done: expected true or false, got {is_done!r}")
+            raise Refused(f"done: expected true or false, got {shown(is_done)}")
         image = self._image_of(edit)
         status = "done" if is_done else ("started" if len(image.instances) else "unlabeled")
         with self._step("image done" if is_done else "image not done", edit, token, self._cursor):
@@ -525,7 +534,7 @@ class Annotator(Stage):
             elif value is False:
                 where.discard(uid)
             elif value is not None:
-                raise Refused(f"{name}: expected true or false, got {value!r}")
+                raise Refused(f"{name}: expected true or false, got {shown(value)}")
         self._dirty |= {"skeletons", "active"}
 
     def _apply_goto(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
@@ -549,14 +558,14 @@ class Annotator(Stage):
             raise Refused("There is no unlabeled image left.")
         if isinstance(to, str) and to.strip():
             wanted = to.strip().casefold()
-            if wanted.isdecimal() and 1 <= int(wanted) <= n:
+            if wanted.isdecimal() and len(wanted) < 20 and 1 <= int(wanted) <= n:
                 return int(wanted) - 1
             hits = [i for i in range(n) if wanted in self._dataset.images[i].file_name.casefold()]
             if hits:
                 later = [i for i in hits if i > self._index]
                 return (later or hits)[0]
-            raise Refused(f"No image has {to.strip()!r} in its name; numbers go from 1 to {n}.")
-        raise Refused(f"There is no image {to!r}; numbers go from 1 to {n}.")
+            raise Refused(f"No image has {shown(to.strip())} in its name; numbers go from 1 to {n}.")
+        raise Refused(f"There is no image {shown(to)}; numbers go from 1 to {n}.")
 
     def _apply_undo(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         self._take_back(self._dataset.undo, "before", "There is nothing to undo.")
@@ -602,7 +611,10 @@ class Annotator(Stage):
     # -- changes of the dataset -----------------------------------------------------------------
 
     def _on_dataset_change(self, change: Change) -> None:
-        """Called by the dataset in the thread that made the edit, code's and our own alike."""
+        """Called by the dataset in the thread that made the edit, code's and our own alike.
+
+        It holds its lock: no scene with the edit is told before the layers are known to be old.
+        """
         with self._dataset.lock:
             self._dirty.add("scene")
             for uid in change.instances:

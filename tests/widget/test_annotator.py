@@ -108,6 +108,48 @@ def test_a_point_is_in_the_dataset_at_once_with_every_digit(browser, dataset):
     assert browser.acknowledged() == 1
 
 
+@pytest.mark.parametrize("wrong", [5, None, {"op": "skip"}, {"seq": 1.5}, {"seq": 2**53}])
+def test_what_is_no_edit_does_not_hold_up_those_it_came_with(browser, dataset, wrong):
+    browser.hello()
+    browser.edits(point(1, 0, 1.0, new=True), wrong, point(2, 1, 2.0))
+    assert labeled(dataset) == {"a": [(1, 1, 2), (2, 1, 2)]}
+    wait_for(lambda: browser.acknowledged() == 2)
+    assert [m["text"] for m in browser.of("notice") if "refused" in m["text"]]
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(nested(100_000), id="nested"),
+        pytest.param(10**5000, id="huge number"),
+        pytest.param("x" * 1_000_000, id="long text"),
+        pytest.param([["x" * 1_000_000] * 100] * 3, id="long list"),
+    ],
+)
+@pytest.mark.parametrize("field", ["op", "image", "keypoint", "x", "visibility", "next", "to"])
+def test_a_value_of_any_size_is_refused_in_few_words(browser, dataset, field, value):
+    browser.hello()
+    wrong = {**point(1, 0, 1.0, new=True), field: value}
+    if field == "to":
+        wrong["op"] = "goto"
+    # Not by way of JSON, which does not read all of these.
+    content = {"kind": "edits", "client": "c1", "base": 0, "edits": [wrong]}
+    browser.annotator._receive(browser.annotator, content, [])
+    browser.annotator._receive(browser.annotator, {"kind": value}, [])
+    browser.annotator._receive(browser.annotator, {**content, "base": value}, [])
+    wait_for(lambda: browser.of("rejected") and len(browser.of("notice")) == 2)
+    texts = [m["text"] for m in browser.of("notice")] + [why for _, why in browser.rejections()]
+    assert all(len(text) < 300 and "Internal" not in text for text in texts), texts
+    assert len(dataset.instances) == 0
+
+
 def test_edits_that_overtake_wait_for_those_before(browser, dataset):
     browser.edits(point(3, 2, 3.0))
     browser.edits(point(2, 1, 2.0))
@@ -158,6 +200,21 @@ def test_what_an_earlier_annotator_has_applied_is_not_applied_again(make, datase
     later.edits(point(1, 0, 1.0, new=True), point(2, 1, 2.0), point(3, 2, 3.0))
     assert labeled(dataset) == {"a": [(1, 1, 2), (7, 1, 2), (3, 1, 2)]}
     assert (later.rejections(), later.acknowledged()) == ([], 3)
+
+
+def test_a_callback_may_wait_for_a_thread_that_reads_the_dataset(browser, dataset):
+    seen = []
+
+    def look(change):
+        reader = threading.Thread(target=lambda: seen.append(len(dataset.instances[:])))
+        reader.start()
+        reader.join(timeout=10)
+
+    dataset.on_change(look)
+    browser.edits(point(1, 0, 1.0, new=True), point(2, 1, 2.0))
+    assert seen == [1, 1]
+    browser.edits({"seq": 3, "op": "undo"})
+    assert seen == [1, 1, 1]
 
 
 def test_a_base_never_takes_back_what_is_applied(browser, dataset):
