@@ -160,7 +160,7 @@ def measure_drag(rig: Rig) -> list[Row]:
         floor = stack.enter_context(rig.floor(box.width, box.height))
         ours = annotator_target(stage)
         # The point to drag: placed now, pressed anew where the last drag left it.
-        left, top, right, bottom = ours.area
+        left, top, _, bottom = ours.area
         at = (round(left), round((top + bottom) / 2))
         stage.page.mouse.click(*at)
         stage.wait_settled()
@@ -175,9 +175,7 @@ def measure_drag(rig: Rig) -> list[Row]:
                 x = x[::-1]
             target.settle()
             target.page.wait_for_timeout(300)
-            target.page.evaluate(
-                "([s, y]) => window.kpBench.watchRow(s, y)", [target.canvas, y]
-            )
+            target.page.evaluate("([s, y]) => window.kpBench.watchRow(s, y)", [target.canvas, y])
             hands[id(target)].drag([(float(v), float(y)) for v in x], seconds)
             watch = target.page.evaluate("() => window.kpBench.unwatchRow()")
             times: Sequence[float] = watch["times"]
@@ -206,6 +204,6 @@ def measure_drag(rig: Rig) -> list[Row]:
             LIMIT_DRAG,
             higher_is_better=True,
             peer=rates["peer"],
-            note=f"drags of {seconds:g} s, about {seconds * np.median(rates['floor']):.0f} frames each",
+            note=f"drags of {seconds:g} s, {seconds * np.median(rates['floor']):.0f} frames each",
         )
     ]

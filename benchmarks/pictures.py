@@ -303,7 +303,8 @@ def measure_memory(rig: Rig) -> list[Row]:
             growth,
             LIMIT_GROWTH,
             statistic="max",
-            note=f"most of any, against that after image {settled}; every {every} images: {trace} MB",
+            note=f"most of any, against that after image {settled}; "
+            f"every {every} images: {trace} MB",
         ),
         told(
             "the page's JavaScript heap after them",

@@ -25,26 +25,35 @@ window.kpBench = {
     });
   },
 
-  /** Waits for the next press; what it gives: milliseconds from the event's own time stamp. */
+  /**
+   * Waits for the next press; what it gives: milliseconds from the event's own time stamp.
+   *
+   * Frames are asked for all the time, as they are under a moving mouse: a page at rest would begin
+   * one out of turn as soon as something is drawn, which no display shows before its next refresh.
+   */
   arm(selector, x, y, timeout) {
     const canvas = document.querySelector(selector);
+    let pressed = null;
+    let before = null;
+    window.addEventListener(
+      'pointerdown',
+      (event) => {
+        before = this.patch(canvas, x, y);
+        pressed = event.timeStamp;
+      },
+      { capture: true, once: true },
+    );
+    const start = performance.now();
     this.result = new Promise((resolve) => {
-      window.addEventListener(
-        'pointerdown',
-        (event) => {
-          const before = this.patch(canvas, x, y);
-          const look = async () => {
-            const now = performance.now();
-            if (!this.isSame(before, this.patch(canvas, x, y))) {
-              const painted = await this.afterFrame();
-              resolve({ frame: now - event.timeStamp, painted: painted - event.timeStamp });
-            } else if (now - event.timeStamp > timeout) resolve(null);
-            else requestAnimationFrame(look);
-          };
-          requestAnimationFrame(look);
-        },
-        { capture: true, once: true },
-      );
+      const look = async () => {
+        const now = performance.now();
+        if (pressed !== null && !this.isSame(before, this.patch(canvas, x, y))) {
+          const painted = await this.afterFrame();
+          resolve({ frame: now - pressed, painted: painted - pressed });
+        } else if (now - (pressed ?? start) > timeout) resolve(null);
+        else requestAnimationFrame(look);
+      };
+      requestAnimationFrame(look);
     });
   },
 

@@ -14,7 +14,7 @@ N_PEOPLE = 100
 #: Smallest message that can be the drawing of a crowd; status messages are shorter.
 DRAWING_BYTES = 4000
 
-# What a changed viewport causes, without the browser's part in it: the same people at another place.
+# What a changed viewport causes, the browser's part left out: the same people, moved.
 REDRAW = """
 import time, dataclasses
 def redraw():
@@ -51,6 +51,8 @@ def naive(limit):
             canvas.fill_style = color
             canvas.fill_circle(x, y, 3.5)
         drawn += 1
+    canvas.fill_style = "#ff0000"
+    canvas.fill_rect(0, 0, 5, 5)
     return 1000 * (time.perf_counter() - start), drawn
 """
 
@@ -84,9 +86,32 @@ def measure_redraw(rig: Rig) -> list[Row]:
         raw = stack.enter_context(rig.notebook(peer_cells()))
         show_peer(raw)
         raw.kernel_exec(NAIVE)
+        # The last thing drawn, in the top left corner, ends the measurement.
+        raw.page.evaluate(
+            """(timeout) => {
+              const canvas = document.querySelector('.jp-OutputArea canvas');
+              const start = performance.now();
+              window.kpBench.result = new Promise((resolve) => {
+                const look = async () => {
+                  const [red] = canvas.getContext('2d').getImageData(2, 2, 1, 1).data;
+                  const now = performance.now() - start;
+                  if (red === 255) resolve((await window.kpBench.afterFrame()) - start);
+                  else if (now > timeout) resolve(null);
+                  else requestAnimationFrame(look);
+                };
+                requestAnimationFrame(look);
+              });
+            }""",
+            TIMEOUT,
+        )
         naive, drawn = raw.kernel_eval(f"naive({TIMEOUT / 1000})", on="main")
+        shown = raw.page.evaluate("() => window.kpBench.result")
     total = [a + b for a, b in zip(python, browser, strict=True)]
-    peer = f"{naive:.0f} ms for {drawn} of {N_PEOPLE}, Python alone"
+    peer = (
+        f"{shown:.0f} ms"
+        if shown is not None and drawn == N_PEOPLE
+        else f"over {TIMEOUT} ms ({drawn} of {N_PEOPLE} people sent in {naive:.0f} ms)"
+    )
     return [
         bounded("redraw of 100 people x 17 points", "ms", total, LIMIT, peer_text=peer),
         told("redraw: Python", "ms", python),

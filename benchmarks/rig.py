@@ -203,7 +203,10 @@ class Rig:
         context.add_init_script(PROBE)
         page = context.new_page()
         # A served page, as ours is: about:blank would share a process with whatever opened it.
-        page.route("http://floor.invalid/", lambda route: route.fulfill(body=FLOOR, content_type="text/html"))
+        page.route(
+            "http://floor.invalid/",
+            lambda route: route.fulfill(body=FLOOR, content_type="text/html"),
+        )
         page.goto("http://floor.invalid/")
         page.evaluate("([w, h]) => window.setSize(w, h)", [width, height])
         area = (100.0, 60.0, 100.0 + 0.7 * width, 60.0 + 0.7 * height)
@@ -224,7 +227,7 @@ class Rig:
         return path
 
 
-# -- cells ------------------------------------------------------------------------------------------
+# -- cells ----------------------------------------------------------------------------------
 
 
 def annotator_cells(photo: Path, n_people: int = 0, schema: str = "coco17") -> list[str]:
@@ -288,7 +291,7 @@ canvas.on_mouse_up(up)
     ]
 
 
-# -- pages as targets -------------------------------------------------------------------------------
+# -- pages as targets -----------------------------------------------------------------------
 
 
 def show_annotator(notebook: Notebook) -> Stage:
@@ -311,9 +314,7 @@ def show_annotator(notebook: Notebook) -> Stage:
 def annotator_target(stage: Stage) -> Target:
     """Where to press on an annotator: inside the picture, away from its edges."""
     box, view = stage.ink_box, stage.viewport
-    width, height = stage.root.evaluate(
-        "(root) => [root.clientWidth, root.clientHeight]"
-    )
+    width, height = stage.root.evaluate("(root) => [root.clientWidth, root.clientHeight]")
     left, top = box.left + max(view.tx, 0) + 20, box.top + max(view.ty, 0) + 20
     right = box.left + min(width - view.tx, width) - 20
     bottom = box.top + min(height - view.ty, height) - 20

@@ -145,9 +145,7 @@ def bounded(
     else:
         value = float(np.median(values))
         if len(values) > 1:
-            bound = float(
-                np.percentile(_medians(ours, np.random.default_rng(SEED)), LEVEL)
-            )
+            bound = float(np.percentile(_medians(ours, np.random.default_rng(SEED)), LEVEL))
     return Row(
         name,
         value,
@@ -188,7 +186,9 @@ def render(rows: Sequence[Row]) -> str:
     lines = [list(HEADINGS), *(row.cells() for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
     said = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
         for line in lines
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"

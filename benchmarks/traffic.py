@@ -7,7 +7,15 @@ import numpy as np
 from tests.browser.frames import Frame
 from tests.browser.notebook import Notebook
 
-from .rig import Rig, Target, annotator_cells, annotator_target, peer_cells, show_annotator, show_peer
+from .rig import (
+    Rig,
+    Target,
+    annotator_cells,
+    annotator_target,
+    peer_cells,
+    show_annotator,
+    show_peer,
+)
 from .table import Row, bounded, told
 
 LIMIT_CLICK_BYTES = 700
@@ -105,7 +113,10 @@ def measure_messages(rig: Rig) -> list[Row]:
                 f"bytes down per click, {points}",
                 "B",
                 [sum(frame.size for frame in frames) for frames in received],
-                peer=[sum(f.size for f in frames if f.direction == "received") for frames in peer_clicks],
+                peer=[
+                    sum(f.size for f in frames if f.direction == "received")
+                    for frames in peer_clicks
+                ],
                 note=f"{np.median([len(frames) for frames in received]):g} frames",
             ),
         ]
