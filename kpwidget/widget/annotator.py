@@ -35,6 +35,7 @@ from .wire import (
     given_box,
     is_index,
     number_of,
+    sendable,
     shown,
     step_to_wire,
     text_of,
@@ -564,7 +565,8 @@ class Annotator(Stage):
             if hits:
                 later = [i for i in hits if i > self._index]
                 return (later or hits)[0]
-            raise Refused(f"No image has {shown(to.strip())} in its name; numbers go from 1 to {n}.")
+            wanted = shown(to.strip())
+            raise Refused(f"No image has {wanted} in its name; numbers go from 1 to {n}.")
         raise Refused(f"There is no image {shown(to)}; numbers go from 1 to {n}.")
 
     def _apply_undo(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
@@ -595,7 +597,7 @@ class Annotator(Stage):
             return
         self._dataset.save()
         self._outgoing.append(
-            {"kind": "notice", "level": "info", "text": f"Saved to {self._dataset.path}."}
+            {"kind": "notice", "level": "info", "text": sendable(f"Saved to {self._dataset.path}.")}
         )
 
     def _show(self, index: int) -> None:
@@ -697,11 +699,11 @@ class Annotator(Stage):
             "image": {
                 "index": image.index,
                 "count": len(dataset.images),
-                "name": image.file_name,
+                "name": sendable(image.file_name),
                 "width": width,
                 "height": height,
                 "status": image.status,
-                "note": picture.note if picture else "",
+                "note": sendable(picture.note) if picture else "",
                 "error": error,
             },
             "cursor": self._cursor.to_wire(),

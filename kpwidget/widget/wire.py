@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -13,6 +14,23 @@ from .. import geometry
 if TYPE_CHECKING:
     from ..dataset import Instance
     from ..schema import Category, Schema
+
+
+#: The largest whole number that JavaScript counts to, `Number.MAX_SAFE_INTEGER`.
+_MAX_WHOLE: Final = 2**53 - 1
+
+_shorten = reprlib.Repr()
+_shorten.maxstring = _shorten.maxother = 80
+_shorten.maxlist = _shorten.maxtuple = _shorten.maxdict = 4
+_shorten.maxlevel = 3
+
+
+def shown(value: Any) -> str:
+    """A value of a message in words, short whatever it is: a long text, deeply nested, huge."""
+    try:
+        return f"{_shorten.repr(value):.80}"
+    except ValueError:  # Python refuses to write out integers of more than 4300 digits
+        return f"a {type(value).__name__} too long to show"
 
 
 @dataclass(frozen=True)
@@ -42,32 +60,37 @@ class Refused(ValueError):
     """An edit that cannot be applied; the message is shown to the person."""
 
 
+def sendable(text: str) -> str:
+    """A text with ``?`` for halves of surrogate pairs, which no message can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def words(error: BaseException) -> str:
-    """The message of an exception; KeyError would put it in quotes."""
+    """The message of an exception, fit to be sent; KeyError would put it in quotes."""
     if isinstance(error, KeyError) and error.args:
-        return str(error.args[0])
-    return str(error) or type(error).__name__
+        return sendable(str(error.args[0]))
+    return sendable(str(error)) or type(error).__name__
 
 
 def text_of(content: dict[str, Any], name: str) -> str:
     """A short text of a message; Refused if it is anything else."""
     value = content.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= 200:
-        raise Refused(f"{name}: expected a short text, got {value!r:.80}")
+        raise Refused(f"{name}: expected a short text, got {shown(value)}")
     try:
         value.encode()
     except UnicodeEncodeError:
         # Half a surrogate pair: no message that carries it back could be sent.
-        raise Refused(f"{name}: expected text, got {value!r:.80}, which is none") from None
+        raise Refused(f"{name}: expected text, got {shown(value)}, which is none") from None
     return value
 
 
 def whole_of(content: dict[str, Any], name: str) -> int:
-    """A whole number, 0 or above; Refused if it is anything else."""
-    value = content.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise Refused(f"{name}: expected a whole number, got {value!r:.80}")
-    return value
+    """A whole number from 0 to the largest of JavaScript; Refused if it is anything else."""
+    value: Any = content.get(name)
+    if not is_index(value, _MAX_WHOLE + 1):
+        raise Refused(f"{name}: expected a whole number, got {shown(value)}")
+    return int(value)
 
 
 def number_of(content: dict[str, Any], name: str) -> float:
@@ -80,7 +103,7 @@ def number_of(content: dict[str, Any], name: str) -> float:
             number = math.inf
         if math.isfinite(number):
             return number
-    raise Refused(f"{name}: expected a finite number, got {value!r:.80}")
+    raise Refused(f"{name}: expected a finite number, got {shown(value)}")
 
 
 def is_index(value: Any, n: int) -> bool:

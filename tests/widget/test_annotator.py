@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import math
 import threading
 import time
@@ -148,6 +149,18 @@ def test_a_value_of_any_size_is_refused_in_few_words(browser, dataset, field, va
     texts = [m["text"] for m in browser.of("notice")] + [why for _, why in browser.rejections()]
     assert all(len(text) < 300 and "Internal" not in text for text in texts), texts
     assert len(dataset.instances) == 0
+
+
+@pytest.mark.parametrize("name", ["half\ud800.png", "caf\udce9.png"])
+def test_a_file_name_that_no_message_can_hold_is_shown_with_a_question_mark(make, schema, name):
+    browser = make(Dataset.from_images({name: b"no image"}, schema))
+    browser.hello()
+    browser.viewport()
+    wait_for(lambda: browser.scene["image"]["error"])
+    json.dumps(browser.scene, ensure_ascii=False).encode()
+    assert browser.scene["image"]["name"] in ("half?.png", "caf?.png")
+    browser.do(op="goto", image=0, to=name)
+    assert browser.rejections() == []
 
 
 def test_edits_that_overtake_wait_for_those_before(browser, dataset):
