@@ -1022,6 +1022,7 @@ def _find_lax_json(text: str) -> list[str]:
     """Where well-formed JSON has a key twice, NaN, Infinity or a number too large."""
     problems = []
     open_objects: list[set[str] | None] = []
+    line, counted, line_start = 1, 0, 0
     for match in _JSON_TOKEN.finditer(text):
         token = match.group()
         trouble = ""
@@ -1041,8 +1042,11 @@ def _find_lax_json(text: str) -> list[str]:
         elif any(mark in token for mark in ".eE") and not math.isfinite(float(token)):
             trouble = f"the number {_show(token)} is too large for a float"
         if trouble:
-            line = text.count("\n", 0, match.start()) + 1
-            column = match.start() - text.rfind("\n", 0, match.start())
+            # From where the last one was: there may be as many as there are tokens.
+            line += text.count("\n", counted, match.start())
+            line_start = max(line_start, text.rfind("\n", counted, match.start()) + 1)
+            counted = match.start()
+            column = counted - line_start + 1
             problems.append(f"line {line}, column {column}: {trouble}")
     return problems
 
