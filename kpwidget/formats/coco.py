@@ -525,6 +525,9 @@ def _points(category: Category, flat: Any, problems: list[str]) -> tuple[Point, 
 def _chunks(dataset: Dataset, notes: list[str]) -> Iterator[bytes]:
     """Return the parts of the file, in order."""
     layout = dataset.layout
+    wrong = [repr(key) for key in dataset.extra if not isinstance(key, str)]
+    if wrong:
+        raise TypeError(f"dataset.extra: expected text as keys, got {', '.join(wrong)}")
     keys = list(layout.keys or _TOP_KEYS)
     needed = [*dataset.extra, "images", "categories"]
     if len(dataset.instances) or layout.annotations:

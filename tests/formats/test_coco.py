@@ -358,6 +358,23 @@ def test_text_is_kept_whatever_it_is(tmp_path: Path) -> None:
     assert "Käfer 虫".encode() in (tmp_path / "out.json").read_bytes()
 
 
+def test_extra_that_no_json_can_hold_leaves_the_old_file(
+    tmp_path: Path, tiny_schema: Schema
+) -> None:
+    dataset = Dataset.from_images({"a.png": np.zeros((4, 4))}, tiny_schema)
+    path = tmp_path / "labels.json"
+    formats.write(dataset, path)
+    before = path.read_bytes()
+    dataset.extra = {5: 1}  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match=r"dataset\.extra: expected text as keys, got 5"):
+        formats.write(dataset, path)
+    dataset.extra = {"x": object()}
+    with pytest.raises(TypeError):
+        formats.write(dataset, path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["labels.json"]
+
+
 def test_unreadable_image_is_written_without_its_size(tmp_path: Path, tiny_schema: Schema) -> None:
     dataset = Dataset.from_images({"broken.png": b"no image"}, tiny_schema)
     dataset.add_instance(0, is_finished=False)
