@@ -192,7 +192,8 @@ class ImageSource:
         self._data: Path | bytes | NDArray[Any]
         if isinstance(data, np.ndarray):
             self._name = "image array"
-            self._data = _check_array(data)
+            # A masked array or matrix has operations of its own that ours are not made for.
+            self._data = _check_array(np.asarray(data))
         elif isinstance(data, bytes | bytearray | memoryview):
             self._data = bytes(data)
             self._name = f"image of {len(self._data)} bytes"

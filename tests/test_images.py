@@ -500,6 +500,11 @@ def test_a_large_float_image_is_sampled_and_shown_right() -> None:
     assert np.abs(pixels[0, :, 0] - np.clip(expected, 0, 255)).max() < 2
 
 
+def test_a_masked_array_is_shown_by_its_values() -> None:
+    values = np.array([[0.0, 1.0]])
+    assert grey(np.ma.masked_array(values, mask=[[False, True]])) == grey(values)
+
+
 def test_color_arrays_keep_their_hue_when_spread() -> None:
     values = np.array([[[0, 1000, 2000], [2000, 2000, 2000], [0, 0, 0]]], np.uint16)
     assert shown(values).tolist() == [[[0, 128, 255], [255, 255, 255], [0, 0, 0]]]
