@@ -766,6 +766,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   if (state.scene.image) live.textContent = announce(state);
 
   return () => {
+    if (hasLayers) outbox.send({ kind: "bye", client });
     controller.abort();
     observer.disconnect();
     clearInterval(ticker);

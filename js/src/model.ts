@@ -181,6 +181,8 @@ export interface ViewportMessage {
 export type ToPython =
   /** A view is there; `blank`: nothing has been painted in this page yet, so this view leads. */
   | { kind: "hello"; client: string; blank: boolean; first: ViewportMessage | null }
+  /** The view is closed: nothing need be painted for it. */
+  | { kind: "bye"; client: string }
   /** Numbered edits; every number up to `base` has been acknowledged already. */
   | { kind: "edits"; client: string; base: number; edits: readonly WireEdit[] }
   | ViewportMessage;
@@ -213,7 +215,7 @@ export type FromPython =
   | { kind: "picture"; layer: LayerName; mime: string; paint: number }
   | { kind: "notice"; level: "info" | "error"; text: string };
 
-export const MESSAGES_TO_PYTHON = ["hello", "edits", "viewport"] as const;
+export const MESSAGES_TO_PYTHON = ["hello", "bye", "edits", "viewport"] as const;
 export const MESSAGES_FROM_PYTHON = ["ack", "rejected", "painting", "picture", "notice"] as const;
 
 export const LAYERS = ["image", "detail", "skeletons", "active"] as const;

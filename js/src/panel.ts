@@ -84,7 +84,7 @@ const GONE = "Labels that were not written to a file went with the kernel. Run t
 const SAVED = {
   memory: "These labels live in the kernel only: write them with kpwidget.write(...).",
   changed: "Edits since the last save: Ctrl+S saves.",
-  saved: "Everything is in the file.",
+  saved: "The labels are in the file (COCO keeps no marks of what is done or finished).",
 } as const;
 
 const FLAGS = ["unlabeled", "occluded", "visible"] as const;

@@ -43,7 +43,9 @@ export function fitImage(image: Size, stage: Size, margin = 8): Viewport {
 
 /** `factor` times larger, with the image point under the screen point `at` staying where it is. */
 export function zoomAbout(v: Viewport, factor: number, at: Xy): Viewport {
-  const scale = Math.min(MAX_SCALE, Math.max(MIN_SCALE, v.scale * factor));
+  // A very wide image may fit at less than the smallest scale: it must not jump from there.
+  const smallest = Math.min(MIN_SCALE, v.scale);
+  const scale = Math.min(MAX_SCALE, Math.max(smallest, v.scale * factor));
   const k = scale / v.scale;
   return { scale, tx: at.x - (at.x - v.tx) * k, ty: at.y - (at.y - v.ty) * k };
 }

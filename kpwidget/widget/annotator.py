@@ -132,6 +132,8 @@ class Annotator(Stage):
         self._locked: set[str] = set()
         self._clients: dict[str, _Client] = {}
         self._applied = _APPLIED.setdefault(dataset, {})
+        #: The clients whose views were closed; a page that was left without a word counts as there.
+        self._gone: set[str] = set()
         self._leader = ""
         self._leader_rev = 0
         self._view: View | None = None
@@ -244,6 +246,8 @@ class Annotator(Stage):
                 self._receive_viewport(content)
             elif kind == "hello":
                 self._receive_hello(content)
+            elif kind == "bye":
+                self._receive_bye(content)
             elif kind == "anywidget-command":
                 return  # anywidget's own; it has a handler of its own
             else:
@@ -260,6 +264,7 @@ class Annotator(Stage):
         self._publisher.start()
         with self._dataset.lock:
             self._clients.setdefault(client, _Client())
+            self._gone.discard(client)
             if content.get("blank", True):
                 self._dirty |= {"scene", *LAYERS}
                 self._has_detail = False
@@ -271,6 +276,11 @@ class Annotator(Stage):
                 self._dirty |= {"scene", "skeletons", "active"}
             if first is not None:
                 self._receive_viewport(first)
+
+    def _receive_bye(self, content: dict[str, Any]) -> None:
+        """A view was closed, as when its cell is run again: nothing need be painted for it."""
+        with self._dataset.lock:
+            self._gone.add(text_of(content, "client"))
 
     def _receive_viewport(self, content: dict[str, Any]) -> None:
         client = text_of(content, "client")
@@ -310,6 +320,7 @@ class Annotator(Stage):
         # What a person's callback does, wait for another thread perhaps, it does without the lock.
         with self._dataset._history.callbacks_after(), self._dataset.lock:
             client = self._clients.setdefault(name, _Client())
+            self._gone.discard(name)
             # Everything up to `base` was acknowledged; a restarted kernel has forgotten that.
             client.applied = max(client.applied, base, self._applied.get(name, 0))
             malformed: Refused | None = None
@@ -539,7 +550,11 @@ class Annotator(Stage):
         self._dirty |= {"skeletons", "active"}
 
     def _apply_goto(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
-        self._show(self._find_image(edit.get("to")))
+        try:
+            self._show(self._find_image(edit.get("to")))
+        except Refused as refusal:
+            # Not a failure: the last image has no next one.
+            self._notify("info", words(refusal))
 
     def _find_image(self, to: Any) -> int:
         """Index of the image that was asked for: a number, a word, or part of a file name."""
@@ -655,6 +670,8 @@ class Annotator(Stage):
         with self._dataset.lock:
             if self._is_closed:
                 return
+            if self._clients and self._clients.keys() <= self._gone:
+                return  # every view is gone: what is dirty now is told to the next one
             if "scene" in self._dirty:
                 self._publish_scene()
             if not self._clients:
@@ -765,8 +782,9 @@ class Annotator(Stage):
             if layer in layers and (layer != "detail" or detail):
                 self._painter.grow(layer, view.w * view.dpr, view.h * view.dpr)
         if "image" in layers and encoded is not None:
-            self._painter.grow("image", encoded.width, encoded.height)
+            # A larger picture wipes its layer: not before its bytes are there.
             self._send_picture("image", encoded)
+            self._painter.grow("image", encoded.width, encoded.height)
         elif "detail" in layers and detail is not None:
             self._send_picture("detail", detail.encoded)
         self.send(

@@ -15,7 +15,7 @@ import traitlets as t
 _STATIC = Path(__file__).parent / "static"
 
 #: Kinds of custom messages, browser to Python and back.
-MESSAGES_TO_PYTHON: Final = ("hello", "edits", "viewport")
+MESSAGES_TO_PYTHON: Final = ("hello", "bye", "edits", "viewport")
 MESSAGES_FROM_PYTHON: Final = ("ack", "rejected", "painting", "picture", "notice")
 
 #: What an edit may do.

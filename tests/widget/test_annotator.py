@@ -145,7 +145,8 @@ def test_a_value_of_any_size_is_refused_in_few_words(browser, dataset, field, va
     browser.annotator._receive(browser.annotator, content, [])
     browser.annotator._receive(browser.annotator, {"kind": value}, [])
     browser.annotator._receive(browser.annotator, {**content, "base": value}, [])
-    wait_for(lambda: browser.of("rejected") and len(browser.of("notice")) == 2)
+    told = (1, 2) if field != "to" else (0, 3)
+    wait_for(lambda: (len(browser.of("rejected")), len(browser.of("notice"))) == told)
     texts = [m["text"] for m in browser.of("notice")] + [why for _, why in browser.rejections()]
     assert all(len(text) < 300 and "Internal" not in text for text in texts), texts
     assert len(dataset.instances) == 0
@@ -493,7 +494,10 @@ def test_going_to_an_image(make, dataset, start, to, index):
 def test_going_nowhere_is_said(make, dataset, start, to, why):
     browser = make(dataset, image=start)
     browser.do(op="goto", to=to)
-    assert why in browser.rejections()[0][1]
+    assert browser.rejections() == []
+    (notice,) = browser.of("notice")
+    assert why in notice["text"]
+    assert notice["level"] == "info"
     assert browser.scene["image"]["index"] == start
 
 
@@ -501,7 +505,8 @@ def test_no_unlabeled_image_left_is_said(browser, dataset):
     for image in dataset.images:
         image.set_status("done")
     browser.do(op="goto", to="unlabeled")
-    assert browser.rejections() == [(1, "There is no unlabeled image left.")]
+    (notice,) = browser.of("notice")
+    assert notice["text"] == "There is no unlabeled image left."
 
 
 def test_going_starts_a_new_instance_in_the_same_category(browser):
@@ -1140,3 +1145,16 @@ def test_the_publisher_does_not_keep_an_annotator_alive(dataset):
     wait_for(lambda: publisher._thread is None or not publisher._thread.is_alive())
     gc.collect()
     assert alive() is None
+
+
+def test_nothing_is_painted_for_views_that_are_closed(browser, dataset):
+    browser.hello()
+    browser.viewport()
+    wait_for(lambda: browser.of("painting"))
+    browser.receive({"kind": "bye", "client": browser.client})
+    version = browser.annotator.scene["version"]
+    dataset.add_instance(0, "face", keypoints={"top": (5, 6)})
+    browser.hello()
+    wait_for(lambda: len(browser.annotator.scene["instances"]) == 1)
+    # The change was told once, to the view that came: not to nobody before.
+    assert browser.annotator.scene["version"] == version + 1
