@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kpwidget.dataset import Dataset
+from kpwidget.dataset import Dataset, Instance
 from kpwidget.schema import Schema
 
 from .rig import Rig
@@ -29,6 +29,18 @@ def _grown(n_instances: int) -> Dataset:
     return dataset
 
 
+def _actions(dataset: Dataset, instance: Instance, i: int) -> dict[str, Callable[[], object]]:
+    index = instance.image.index
+    return {
+        "place a point": lambda: instance.set_keypoint(3, i, i + 0.5),
+        "undo": dataset.undo,
+        "redo": dataset.redo,
+        "remove an instance": instance.remove,
+        "undo the removal": dataset.undo,
+        "instances of an image": lambda: dataset.images[index].instances,
+    }
+
+
 def measure_edits(rig: Rig) -> list[Row]:
     """The same actions in turn on both datasets, spread over their instances."""
     datasets = {SMALL: _grown(SMALL), LARGE: _grown(LARGE)}
@@ -37,16 +49,7 @@ def measure_edits(rig: Rig) -> list[Row]:
     for i in range(n):
         for size, dataset in datasets.items():
             instance = dataset.instances[i * len(dataset.instances) // n]
-            index = instance.image.index
-            actions: dict[str, Callable[[], object]] = {
-                "place a point": lambda: instance.set_keypoint(3, i, i + 0.5),
-                "undo": dataset.undo,
-                "redo": dataset.redo,
-                "remove an instance": instance.remove,
-                "undo the removal": dataset.undo,
-                "instances of an image": lambda: dataset.images[index].instances,
-            }
-            for name, action in actions.items():
+            for name, action in _actions(dataset, instance, i).items():
                 begin = time.perf_counter()
                 action()
                 took = 1e6 * (time.perf_counter() - begin)

@@ -134,9 +134,10 @@ def test_traps_of_one_page(notebook: OpenNotebook) -> None:
 
     # None of the canvases takes the focus or a key.
     add_probe(stage)
-    assert stage.root.evaluate(
-        "(root) => [...root.querySelectorAll('canvas')].map((c) => c.tabIndex)"
-    ) == [-1] * 5
+    assert (
+        stage.root.evaluate("(root) => [...root.querySelectorAll('canvas')].map((c) => c.tabIndex)")
+        == [-1] * 5
+    )
     stage.focus()
     nb.press("Tab")
     assert nb.page.evaluate("document.activeElement.tagName") != "CANVAS"

@@ -213,7 +213,8 @@ _SAMPLER = """([root, colors]) => {
 
 def test_no_frame_without_the_dot(notebook: OpenNotebook) -> None:
     """500 clicks, the last 150 of them while zooming in and out."""
-    nb = notebook([MAKE])
+    # A small stage: every pixel of three canvases is read at every frame.
+    nb = notebook([MAKE.replace("Annotator(ds)", "Annotator(ds, height=440)")], width=900)
     nb.run(0)
     stage = nb.widget()
     wait_ready(stage)

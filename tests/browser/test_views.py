@@ -119,8 +119,7 @@ def test_views_of_one_annotator(notebook: OpenNotebook, jupyter: JupyterServer) 
         expected = 1.5 / stage.viewport.scale  # device px: the picture is smoothed
         assert red_corner(stage) == pytest.approx((500, 100), abs=expected)
     a, b = first.viewport, narrow.viewport
-    middle = [(v.width / 2 - w.tx) / w.scale
-              for v, w in ((first.ink_box, a), (narrow.ink_box, b))]
+    middle = [(v.width / 2 - w.tx) / w.scale for v, w in ((first.ink_box, a), (narrow.ink_box, b))]
     assert middle[0] == pytest.approx(middle[1], abs=0.01), "not the same middle of the picture"
 
     # A click there is where it was made.
@@ -252,9 +251,10 @@ def test_edits_made_while_the_connection_was_cut_survive_a_reload(
     assert nb.kernel_eval(POINTS) == [pytest.approx(xy, abs=0.01) for xy in first + lost]
     assert nb.kernel_eval("seen") == [["edit", f"place p{k}"] for k in range(1, 6)]
     # Nothing is kept that would be sent once more.
-    assert nb.page.evaluate(
-        "Object.keys(sessionStorage).filter((key) => key.startsWith('kpwidget'))"
-    ) == []
+    assert (
+        nb.page.evaluate("Object.keys(sessionStorage).filter((key) => key.startsWith('kpwidget'))")
+        == []
+    )
 
 
 def test_edits_made_while_the_connection_was_cut_arrive_when_it_is_back(
