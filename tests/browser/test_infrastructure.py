@@ -12,9 +12,9 @@ from PIL import Image
 from .conftest import OpenNotebook
 from .frames import decode_v1
 from .kernel import KernelError, KernelTimeoutError
-from .notebook import App, CellError, Theme
+from .notebook import App
 from .proxy import Proxy
-from .server import NO_SUBSHELLS, REPOSITORY
+from .server import REPOSITORY
 
 # A widget that answers each click's message, and shows the answer.
 ECHO = '''
@@ -136,12 +136,6 @@ def test_app_runs_a_cell_in_this_python_and_can_import_the_repository(
     assert nb.state()["dialog"] is None
 
 
-def test_cell_that_raises_is_an_error_of_the_test(notebook: OpenNotebook) -> None:
-    nb = notebook(["1 / 0"])
-    with pytest.raises(CellError, match="cell 0 raised ZeroDivisionError"):
-        nb.run(0)
-
-
 def test_kernel_eval_gives_values_and_errors(notebook: OpenNotebook) -> None:
     nb = notebook(["import numpy as np\na = np.array([[1.5, np.nan]])\nname = 'caf\\u00e9 \"x\"'"])
     nb.run_all()
@@ -169,46 +163,6 @@ def test_kernel_eval_works_beside_a_running_cell_and_waits_on_main(notebook: Ope
     assert nb.kernel_eval("stop", on="main") is True
 
 
-def test_kernel_eval_waits_while_the_interpreter_lock_is_held(notebook: OpenNotebook) -> None:
-    nb = notebook(
-        [
-            "import ctypes, time\nhold = False\nprint('go')\n"
-            "while not hold: time.sleep(0.01)\n"
-            "ctypes.PyDLL(None).sleep(3)\nend = time.time()"
-        ]
-    )
-    nb.start(0)
-    nb.wait_text(0, "go")
-    nb.kernel_exec("hold = True", on="beside")
-    asked = time.time()
-    answered = nb.kernel_eval("__import__('time').sleep(0.1) or __import__('time').time()")
-    nb.wait_done(0)
-    end = nb.kernel_eval("end")
-    assert asked < end - 1, "the machine was too slow to ask while the lock was held"
-    assert answered > end
-
-
-def test_kernel_without_subshells_answers_after_the_cell(notebook: OpenNotebook) -> None:
-    nb = notebook(["import time\nprint('go')\ntime.sleep(1.5)\nended = True"], kernel=NO_SUBSHELLS)
-    assert nb.kernel.has_subshells is False
-    nb.start(0)
-    nb.wait_text(0, "go")
-    assert nb.wait_python("ended") is True
-
-
-def test_wait_python_waits_for_the_state(notebook: OpenNotebook) -> None:
-    nb = notebook(
-        [
-            "import threading\nx = 0\ndef f():\n    global x\n    x = 5\n"
-            "threading.Timer(0.5, f).start()"
-        ]
-    )
-    nb.run(0)
-    assert nb.wait_python("x") == 5
-    with pytest.raises(AssertionError, match="until x == 6 is true"):
-        nb.wait_python("x == 6", timeout=0.3)
-
-
 @BOTH
 def test_page_comes_back_after_a_reload_with_its_kernel_and_widgets(
     notebook: OpenNotebook, app: App
@@ -222,27 +176,6 @@ def test_page_comes_back_after_a_reload_with_its_kernel_and_widgets(
     assert nb.kernel_id == kernel
     nb.page.locator("button.echo").click()
     nb.wait_python("seen == [1, 1]")
-
-
-def test_kernel_restart_gives_a_new_namespace(notebook: OpenNotebook) -> None:
-    nb = notebook(["x = 1"])
-    nb.run(0)
-    assert nb.kernel_eval("'x' in globals()") is True
-    nb.restart_kernel()
-    assert nb.kernel_eval("'x' in globals()") is False
-
-
-@pytest.mark.parametrize("dpr", [1, 2])
-@BOTH
-def test_window_has_the_asked_pixel_ratio_size_and_theme(
-    notebook: OpenNotebook, app: App, dpr: int
-) -> None:
-    theme: Theme = "dark" if dpr == 2 else "light"
-    nb = notebook(["1"], app=app, dpr=dpr, width=900, height=700, theme=theme)
-    assert nb.page.evaluate("[devicePixelRatio, innerWidth, innerHeight]") == [dpr, 900, 700]
-    assert nb.page.evaluate("document.body.dataset.jpThemeLight") == str(dpr == 1).lower()
-    nb.resize(620, 500)
-    assert nb.page.evaluate("[innerWidth, innerHeight]") == [620, 500]
 
 
 def test_proxy_delay_is_in_the_round_trip_of_a_message(
@@ -307,23 +240,6 @@ def test_frames_are_decoded(notebook: OpenNotebook) -> None:
 def test_frame_that_is_no_jupyter_message_is_an_error() -> None:
     with pytest.raises(ValueError, match="not the v1"):
         decode_v1(b"\x01" * 40)
-
-
-def test_ipycanvas_is_painted(notebook: OpenNotebook) -> None:
-    nb = notebook(
-        [
-            "from ipycanvas import Canvas, hold_canvas\nc = Canvas(width=100, height=50)\n"
-            "def paint(*_):\n    with hold_canvas():\n        c.fill_style = '#0a64c8'\n"
-            "        c.fill_rect(0, 0, 100, 50)\n"
-            "c.on_client_ready(paint)\nc"
-        ]
-    )
-    nb.run(0)
-    nb.page.locator("canvas").wait_for()
-    nb.page.wait_for_function(
-        "document.querySelector('canvas').getContext('2d').getImageData(5, 5, 1, 1).data.join()"
-        " === '10,100,200,255'"
-    )
 
 
 @pytest.mark.parametrize("dpr", [1, 2])
@@ -399,14 +315,6 @@ def test_stage_acts_at_the_image_point_asked_for(notebook: OpenNotebook, app: Ap
         stage.press("s")
     with pytest.raises(AssertionError, match="is not on the stage"):
         stage.click_image(5000, 50)
-
-
-def test_two_pages_share_a_kernel(notebook: OpenNotebook) -> None:
-    first = notebook(["x = 1"])
-    first.run(0)
-    second = notebook(path=first.path, app="notebook")
-    assert second.kernel_id == first.kernel_id
-    assert second.kernel_eval("x") == 1
 
 
 @BOTH
