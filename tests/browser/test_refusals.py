@@ -66,8 +66,9 @@ def test_failures_are_told_and_lose_no_point(
 
     # Points of an instance that Python has removed meanwhile: refused, and the browser shows what
     # Python has; what comes after is placed as ever.
-    while notices.count():
+    for left in reversed(range(notices.count())):
         notices.first.get_by_role("button", name="Dismiss").click()
+        expect(notices).to_have_count(left)
     with held(nb, hold, 1):
         click_all(stage, [(100, 400), (140, 400)])
         assert stage.pending == 2
