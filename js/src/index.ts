@@ -24,7 +24,7 @@ import {
   startsNewInstance,
   visibilityOf,
 } from "./state";
-import { drawInk } from "./view";
+import { addPress, drawInk, type InkInput } from "./view";
 import {
   cssTransform,
   fitImage,
@@ -180,7 +180,9 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       if (action.type === "place") fresh = hovered;
     }
     showState();
-    drawNow();
+    const isPress = action.type === "press" && action.press !== null && before.press === null;
+    if (isPress && state.doc === before.doc && !isInkOld && size.w > 0) addPress(ink, inkInput());
+    else drawNow();
     moveCursorLabel();
     renderSoon();
   }
@@ -325,11 +327,9 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     });
   }
 
-  function drawNow(): void {
-    if (size.w === 0) return;
-    isInkOld = false;
+  function inkInput(): InkInput {
     const isPosterOnly = !hasLayers && !poster.hidden && hasPoints && state.pending.length === 0;
-    const stands = drawInk(ink, {
+    return {
       state,
       look,
       viewport,
@@ -338,7 +338,13 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       hovered: isSamePoint(hovered, fresh) ? null : hovered,
       isBlank: (isBlank && !isPosterOnly) || isUncovered(),
       isPlacing: isReady(),
-    });
+    };
+  }
+
+  function drawNow(): void {
+    if (size.w === 0) return;
+    isInkOld = false;
+    const stands = drawInk(ink, inkInput());
     const isHidden = !state.showSkeletons;
     show("skeletons", !(isHidden || stands.hideSkeletons));
     show("active", !(isHidden || stands.hideActive));
@@ -558,6 +564,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       stageCenter: center,
       getPointer: () => pointer,
       setPointer: (at) => {
+        // A press comes where the last move was: there is nothing to do again.
+        if (at && pointer && at.x === pointer.x && at.y === pointer.y) return;
         pointer = at;
         updateHover();
         moveCursorLabel();

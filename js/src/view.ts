@@ -192,6 +192,33 @@ export interface InkInput {
   readonly isPlacing: boolean;
 }
 
+/** The keypoint under a pointer that has just been pressed. */
+function markPress(ctx: Ctx, { state, look, viewport }: InkInput): void {
+  const category = categoryOf(state);
+  if (!category || !state.press) return;
+  const next = nextName(state);
+  const mark: Mark = {
+    at: toScreen(viewport, state.press),
+    side: category.sides[next] ?? null,
+    color: category.colors[next] ?? "#ffffff",
+  };
+  const isRing = state.press.visibility === 1;
+  drawMarks(ctx, look, isRing ? [] : [mark], isRing ? [mark] : [], look.activeRadius);
+}
+
+/**
+ * Adds a press to the ink as it is: nothing else changes with it.
+ *
+ * With many edits unanswered the whole ink would cost more than the frame has left.
+ */
+export function addPress(canvas: HTMLCanvasElement, input: InkInput): void {
+  const ctx = canvas.getContext("2d");
+  if (!ctx) return;
+  ctx.setTransform(input.dpr, 0, 0, input.dpr, 0, 0);
+  ctx.lineCap = "butt";
+  if (input.isPlacing) markPress(ctx, input);
+}
+
 /** Repaints the ink; returns which layers it stands in for. */
 export function drawInk(
   canvas: HTMLCanvasElement,
@@ -233,11 +260,7 @@ export function drawInk(
         ctx.stroke();
       }
     }
-    if (state.press) {
-      const mark: Mark = { at: target, side: category.sides[next] ?? null, color };
-      const isRing = state.press.visibility === 1;
-      drawMarks(ctx, look, isRing ? [] : [mark], isRing ? [mark] : [], look.activeRadius);
-    }
+    markPress(ctx, input);
   }
 
   const selected = state.selected;

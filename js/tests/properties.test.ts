@@ -144,6 +144,10 @@ function answer(state: State, python: Python, told: number): State {
   return messages.reduce(reduce, state);
 }
 
+// The same scripts on every machine: a run that finds something new belongs to whoever looks for it
+// (`fc.configureGlobal` with another seed), not to whoever happens to run the tests.
+fc.configureGlobal({ seed: 20261122 });
+
 describe("reduce and Python", () => {
   it("what is shown before an answer is what Python will say", () => {
     let comparisons = 0;
