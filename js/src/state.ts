@@ -11,13 +11,11 @@ import type {
   Category,
   Cursor,
   EditBody,
-  LayerName,
   Scene,
   SceneInstance,
   Token,
   WireCursor,
 } from "./model";
-import type { Viewport } from "./viewport";
 
 /** What an edit changes on the screen until Python's scene includes it. */
 export interface Effect {
@@ -1033,5 +1031,3 @@ function isSame(a: SceneInstance, b: SceneInstance | undefined): boolean {
   if (a.bbox?.join() !== b.bbox?.join()) return false;
   return a.points.length === b.points.length && a.points.every((value, i) => value === b.points[i]);
 }
-
-export type { LayerName, Viewport };
