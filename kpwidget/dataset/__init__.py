@@ -5,7 +5,7 @@
 what validation and comparison find. The history of edits is `kpwidget.history`.
 """
 
-from kpwidget.dataset.core import Dataset, FileLayout, ImageState
+from kpwidget.dataset.core import Dataset, FileLayout, FileStat, ImageState, PointFields
 from kpwidget.dataset.findings import Problem
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
 from kpwidget.dataset.table import Bbox, InstanceRecord, Point
@@ -25,6 +25,7 @@ __all__ = [
     "Change",
     "Dataset",
     "FileLayout",
+    "FileStat",
     "ImageData",
     "ImageInfo",
     "ImageList",
@@ -34,6 +35,7 @@ __all__ = [
     "InstanceList",
     "InstanceRecord",
     "Point",
+    "PointFields",
     "PrimitiveChange",
     "Problem",
     "Selection",

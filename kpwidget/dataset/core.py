@@ -25,6 +25,7 @@ from kpwidget.dataset import findings
 from kpwidget.dataset.findings import Problem
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
 from kpwidget.dataset.table import InstanceRecord, InstanceTable, Point
+from kpwidget.dataset.text import FileText, RecordsAt
 from kpwidget.dataset.values import as_float, as_int, checked_bbox, checked_points
 from kpwidget.dataset.views import (
     ImageInfo,
@@ -49,7 +50,11 @@ from kpwidget.schema import Category, Schema
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Dataset", "FileLayout", "ImageState"]
+__all__ = ["Dataset", "FileLayout", "FileStat", "ImageState", "PointFields"]
+
+
+PointFields = tuple[tuple[str, int], ...]
+"""The fields of a record in which an instance's keypoints stand, each with how many."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,31 +67,75 @@ class ImageState:
     recorded_size: tuple[int, int] | None = None
     orientation: Literal["upright", "stored"] | None = None
     is_done: bool = False
-    fields: Mapping[str, Any] | None = None  # the record as read, in its order
+    extra: Mapping[str, Any] | None = None  # of an image that came from no text
+    text: FileText | None = None  # where its record stands, and which it is
+    position: int = -1
+    is_renamed: bool = False  # its id or name is no longer that of the record
     source: ImageSource | None = None
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The record as read, in its order; else the fields without a place of their own."""
+        if self.text is not None:
+            return cast("dict[str, Any]", self.text.record("images", self.position))
+        return self.extra or {}
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """By what it is told whether a file is still the one that was read or written.
+
+    Attributes
+    ----------
+    size : int
+        In bytes.
+    mtime_ns, inode : int
+        As the system gives them.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileStat:
+        """Return what is of use of a file's status."""
+        return cls(stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
 
 @dataclass
 class FileLayout:
-    """What a file held besides our images, categories and instances, and where it stood.
+    """The file that a dataset was read from, and what of it is no image, category or instance.
 
     Attributes
     ----------
-    keys : tuple of str
-        Keys of the top level, in order.
-    images, categories, annotations : dict of int to record
+    text : FileText or None
+        Its bytes: what is not edited is written as it was.
+    top : dict
+        The top level as read, its lists of records left out.
+    images, categories, annotations : mapping of int to record
         Records that are neither image, category nor instance (repeated images, categories
         without keypoints, their annotations, bad records that were skipped), by their position
-        in the file's list. An instance's position is its row.
-    category_fields : dict of int to mapping
-        The record of each of our categories, by category id.
+        in the file's list.
+    categories_read : dict of int to (int, Category)
+        Position of each of our categories in the file's list, and what it was, by category id.
+    point_fields : dict of int to PointFields
+        Where the keypoints stand, by category id, for categories that were read.
+    stat : FileStat or None
+        Of the file, when it was read or written last.
+    digest : bytes or None
+        Hash of the content written last; None when that is `text`.
     """
 
-    keys: tuple[str, ...] = ()
-    images: dict[int, Any] = field(default_factory=dict)
-    categories: dict[int, Any] = field(default_factory=dict)
-    annotations: dict[int, Any] = field(default_factory=dict)
-    category_fields: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    text: FileText | None = None
+    top: dict[str, Any] = field(default_factory=dict)
+    images: Mapping[int, Any] = field(default_factory=dict)
+    categories: Mapping[int, Any] = field(default_factory=dict)
+    annotations: Mapping[int, Any] = field(default_factory=dict)
+    categories_read: dict[int, tuple[int, Category]] = field(default_factory=dict)
+    point_fields: dict[int, PointFields] = field(default_factory=dict)
+    stat: FileStat | None = None
+    digest: bytes | None = None
 
 
 class Dataset:
@@ -776,6 +825,12 @@ class Dataset:
                 taken.add(number)
         return self._table.give_ids(taken)
 
+    def _without_instances(self) -> Dataset:
+        """Return a dataset of the same images and categories, without a file."""
+        copy = self._copy(range(len(self._images)), (), keep_others=False)
+        copy.layout = FileLayout()
+        return copy
+
     def _copy(
         self, images: Sequence[int], instances: Sequence[Instance], *, keep_others: bool
     ) -> Dataset:
@@ -793,25 +848,34 @@ class Dataset:
                     state.recorded_size,
                     state.orientation,
                     state.is_done,
-                    state.fields,
+                    state.extra,
+                    state.text,
+                    state.position,
+                    state.is_renamed,
                 )
             )
         layout = self.layout
         copy.layout = FileLayout(
-            keys=layout.keys,
-            categories=dict(layout.categories),
-            category_fields=dict(layout.category_fields),
+            text=layout.text,
+            top=layout.top,
+            categories=layout.categories,
+            categories_read=dict(layout.categories_read),
+            point_fields=dict(layout.point_fields),
         )
         if keep_others:
             ids = {self._images[index].id for index in images}
-            copy.layout.annotations = {
-                row: record
-                for row, record in layout.annotations.items()
-                if len(ids) == len(self._images)
-                or (isinstance(record, Mapping) and record.get("image_id") in ids)
-            }
             if len(ids) == len(self._images):
-                copy.layout.images = dict(layout.images)
+                copy.layout.images = layout.images
+                copy.layout.annotations = layout.annotations
+            elif layout.text is not None:
+                kept = [
+                    position
+                    for position, record in layout.annotations.items()
+                    if isinstance(record, Mapping) and record.get("image_id") in ids
+                ]
+                copy.layout.annotations = RecordsAt(
+                    layout.text, "annotations", np.array(kept, np.int64)
+                )
         copy._n_done = sum(state.is_done for state in copy._images)
         for instance in instances:
             record = self._table.record(instance.uid)

@@ -11,24 +11,26 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kpwidget.dataset.text import FileText
 from kpwidget.schema import Category
 
 __all__ = ["Bbox", "InstanceRecord", "InstanceTable", "Point"]
 
-Point = tuple[float, float, int] | None
+Point = tuple[float, float, float] | None
 """(x, y, visibility) in image pixels. None is unlabeled; with visibility 0 it is unlabeled and
-(x, y) is the location that a file gave all the same."""
+(x, y) is the location that a file gave all the same. A visibility that is none of 0, 1 and 2 is
+what a file said (a confidence); it counts as visible."""
 
 Bbox = tuple[float, float, float, float]
 """(x, y, width, height) in image pixels."""
 
-_UNLABELED: Final = (math.nan, math.nan, 0)
-_NO_ID: Final = int(np.iinfo(np.int64).min)  # annotation ids are any other 64-bit integer
+_UNLABELED: Final = (0.0, 0.0, 0)
+NO_ID: Final = int(np.iinfo(np.int64).min)  # annotation ids are any other 64-bit integer
 _MAX_ID: Final = int(np.iinfo(np.int64).max)
 
 
@@ -56,15 +58,20 @@ class _Columns:
 
     def append(self) -> int:
         """Add a row of fill values; return its index."""
-        if self.n == self._capacity:
-            self._capacity *= 2
+        return int(self.extend(1).start)
+
+    def extend(self, n_more: int) -> slice:
+        """Add rows of fill values; return where they are."""
+        start, self.n = self.n, self.n + n_more
+        if self.n > self._capacity:
+            self._capacity = max(2 * self._capacity, self.n)
             for name, array in self._arrays.items():
                 shape = (self._capacity, *array.shape[1:])
-                grown = np.full(shape, self._fills[name], array.dtype)
-                grown[: self.n] = array
+                grown = np.empty(shape, array.dtype)
+                grown[:start] = array[:start]
+                grown[start:] = self._fills[name]
                 self._arrays[name] = grown
-        self.n += 1
-        return self.n - 1
+        return slice(start, self.n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +97,11 @@ class InstanceRecord:
         The annotation id.
     row : int
         Place in the order of instances; rises with every instance added.
-    fields : mapping or None
-        The record of the file it was read from, in its order.
+    extra : mapping or None
+        Fields that have no place of their own, of an instance that came from no text.
+    text : FileText or None
+    position : int
+        The text that it was read from, and which of its annotations it is; -1 for none.
     """
 
     uid: str
@@ -108,7 +118,9 @@ class InstanceRecord:
     is_finished: bool = True
     id: int | None = None
     row: int = -1
-    fields: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] | None = None
+    text: FileText | None = None
+    position: int = -1
 
 
 class InstanceTable:
@@ -123,17 +135,23 @@ class InstanceTable:
     n_instances : int
     rows_of_image : list of list of int
         For each image the rows of its instances, rising.
+    texts : list of FileText
+        The texts that instances were read from.
+    edited : set of int
+        Rows of instances of which a value was put in place after they were read.
     """
 
     def __init__(self, categories: Sequence[Category]) -> None:
         self.n_instances = 0
         self.rows_of_image: list[list[int]] = []
+        self.texts: list[FileText] = []
+        self.edited: set[int] = set()
         self._columns = _Columns(
             uid=(object, (), None),
             image=(np.int32, (), -1),
             category=(np.int32, (), -1),
             point_row=(np.int64, (), -1),
-            id=(np.int64, (), _NO_ID),
+            id=(np.int64, (), NO_ID),
             is_there=(np.bool_, (), False),
             is_finished=(np.bool_, (), True),
             bbox=(np.float64, (4,), np.nan),
@@ -143,17 +161,21 @@ class InstanceTable:
             track_id=(object, (), None),
             annotator=(object, (), None),
             source=(object, (), None),
-            fields=(object, (), None),
+            extra=(object, (), None),
+            text=(np.int16, (), -1),
+            position=(np.int64, (), -1),
         )
         self._points = [
             _Columns(
-                xy=(np.float64, (category.n_keypoints, 2), np.nan),
+                # As files hold them: (0, 0), or a location that was given all the same, where the
+                # visibility is 0.
+                xy=(np.float64, (category.n_keypoints, 2), 0.0),
                 visibility=(np.uint8, (category.n_keypoints,), 0),
             )
             for category in categories
         ]
-        # Locations that a file gave to unlabeled keypoints, by row and keypoint: they are rare.
-        self._raw: dict[int, dict[int, tuple[float, float]]] = {}
+        # Visibilities of a file that are none of 0, 1 and 2, by row and keypoint: they are rare.
+        self._odd_visibility: dict[int, dict[int, float]] = {}
         self._row_of: dict[str, int] = {}  # also of instances taken out: known, but not there
         self._row_of_new_id: dict[int, int] = {}  # ids that the uid does not tell
         self._live: list[int] | None = None  # live_rows, when rows are missing between them
@@ -169,6 +191,10 @@ class InstanceTable:
         """Whether there is an instance with this uid."""
         row = self._row_of.get(uid)
         return row is not None and bool(self._columns["is_there"][row])
+
+    def is_there(self, row: int) -> bool:
+        """Whether a row has an instance."""
+        return bool(self._columns["is_there"][row])
 
     def row(self, uid: str) -> int:
         """Row of an instance.
@@ -219,7 +245,7 @@ class InstanceTable:
         value = self._columns[column][row]
         if isinstance(value, np.generic):
             value = value.item()
-            if value == _NO_ID or value != value:
+            if value == NO_ID or value != value:
                 return None
         return value
 
@@ -235,12 +261,11 @@ class InstanceTable:
     def point(self, row: int, k: int) -> Point:
         """One keypoint."""
         table, point_row = self._points_at(row)
-        visibility = int(table["visibility"][point_row, k])
-        if visibility:
-            x, y = table["xy"][point_row, k].tolist()
-            return (x, y, visibility)
-        xy = self._raw.get(row, {}).get(k)
-        return None if xy is None else (*xy, 0)
+        visibility: float = int(table["visibility"][point_row, k])
+        x, y = table["xy"][point_row, k].tolist()
+        if row in self._odd_visibility:
+            visibility = self._odd_visibility[row].get(k, visibility)
+        return (x, y, visibility) if visibility or x or y else None
 
     def keypoints(self, row: int) -> NDArray[np.float64]:
         """Keypoints of one row, shape (n_keypoints, 3), unlabeled (NaN, NaN, 0); a copy."""
@@ -249,14 +274,12 @@ class InstanceTable:
         keypoints = np.empty((xy.shape[1], 3))
         keypoints[:, :2] = xy[point_row]
         keypoints[:, 2] = table["visibility"][point_row]
+        keypoints[keypoints[:, 2] == 0, :2] = math.nan
         return keypoints
 
     def raw_keypoints(self, row: int) -> NDArray[np.float64]:
         """Keypoints of one row as a COCO file holds them, shape (n_keypoints, 3); a copy."""
-        keypoints = self.keypoints(row)
-        keypoints[keypoints[:, 2] == 0] = 0
-        for k, xy in self._raw.get(row, {}).items():
-            keypoints[k, :2] = xy
+        keypoints: NDArray[np.float64] = self.raw_keypoints_of(self.category(row), [row])[0]
         return keypoints
 
     def n_labeled(self, row: int) -> int:
@@ -264,8 +287,37 @@ class InstanceTable:
         table, point_row = self._points_at(row)
         return int(np.count_nonzero(table["visibility"][point_row]))
 
-    def keypoints_of(self, category: int, rows: Sequence[int]) -> NDArray[np.float64]:
-        """Keypoints of those of the rows that are of a category, (n, n_keypoints, 3); a copy."""
+    def keypoints_of(
+        self, category: int, rows: Sequence[int] | NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Keypoints of those of the rows that are of a category, (n, n_keypoints, 3); a copy.
+
+        Unlabeled is (NaN, NaN, 0).
+        """
+        keypoints, _ = self._gathered(category, rows)
+        keypoints[..., :2][keypoints[..., 2] == 0] = math.nan
+        return keypoints
+
+    def raw_keypoints_of(
+        self, category: int, rows: Sequence[int] | NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return the same as a COCO file holds them: unlabeled is (0, 0, 0), or as was given."""
+        keypoints, chosen = self._gathered(category, rows)
+        if self._odd_visibility:
+            for i, row in enumerate(chosen.tolist()):
+                for k, visibility in self._odd_visibility.get(row, {}).items():
+                    keypoints[i, k, 2] = visibility
+        return keypoints
+
+    def n_odd_visibility(self, rows: Sequence[int]) -> int:
+        """Number of keypoints whose visibility in the file is none of 0, 1 and 2."""
+        if not self._odd_visibility:
+            return 0
+        return sum(len(self._odd_visibility.get(row, ())) for row in rows)
+
+    def _gathered(
+        self, category: int, rows: Sequence[int] | NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         chosen = np.asarray(rows, dtype=np.int64)
         chosen = chosen[self._columns["category"][chosen] == category]
         point_rows = self._columns["point_row"][chosen]
@@ -273,7 +325,36 @@ class InstanceTable:
         keypoints = np.empty((len(chosen), table["xy"].shape[1], 3))
         keypoints[..., :2] = table["xy"][point_rows]
         keypoints[..., 2] = table["visibility"][point_rows]
-        return keypoints
+        return keypoints, chosen
+
+    def column(self, name: str, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
+        """Values of a column for rows; a copy.
+
+        Parameters
+        ----------
+        name : str
+            'uid', 'image' and 'category' (positions in the dataset), 'id' (`NO_ID` for none),
+            'is_finished', 'bbox' (n, 4) and 'area' (NaN where derived), 'score' (NaN for none),
+            'iscrowd', 'track_id', 'annotator', 'source', 'extra', 'text', 'position'.
+        rows : sequence of int
+        """
+        array = self._columns[name]
+        return (
+            array[rows.start : rows.stop].copy()
+            if _is_run(rows)
+            else array[np.asarray(rows, np.int64)]
+        )
+
+    def n_labeled_of(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of labeled keypoints of each row."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        counts = np.zeros(len(chosen), np.int64)
+        categories = self._columns["category"][chosen]
+        for category, table in enumerate(self._points):
+            of_category = np.flatnonzero(categories == category)
+            point_rows = self._columns["point_row"][chosen[of_category]]
+            counts[of_category] = np.count_nonzero(table["visibility"][point_rows], axis=1)
+        return counts
 
     def n_of_categories(self) -> list[int]:
         """Number of instances of each category."""
@@ -293,10 +374,89 @@ class InstanceTable:
             keypoints=tuple(self.point(row, k) for k in range(n_keypoints)),
             bbox=self.bbox(row),
             row=row,
+            text=self.text(row),
             **{name: self.value(row, name) for name in _PLAIN_COLUMNS},
         )
 
+    def text(self, row: int) -> FileText | None:
+        """Return the text that an instance was read from."""
+        index = int(self._columns["text"][row])
+        return None if index < 0 else self.texts[index]
+
     # Changing
+
+    def extend(
+        self,
+        *,
+        uids: Sequence[str],
+        image: NDArray[Any],
+        category: NDArray[Any],
+        keypoints: Mapping[int, NDArray[np.float64]],
+        text: FileText | None = None,
+        **columns: Any,
+    ) -> None:
+        """Add many instances at once, after all others.
+
+        Parameters
+        ----------
+        uids : sequence of str
+            None of them known yet.
+        image, category : ndarray of shape (n,)
+            Positions in the dataset.
+        keypoints : mapping of int to ndarray of shape (n_of_category, n_keypoints, 3)
+            For each category its instances' (x, y, visibility) in image pixels, in their order, as
+            a COCO file holds them: unlabeled is (0, 0, 0), or with the location that was given.
+        text : FileText, optional
+            Where they were read from; `position` is then one of the columns.
+        **columns
+            Values of further columns, one for each instance or one for all; see `column`.
+        """
+        n = len(uids)
+        where = self._columns.extend(n)
+        rows = range(where.start, where.stop)
+        self._columns["uid"][where] = uids
+        self._columns["image"][where] = image
+        self._columns["category"][where] = category
+        self._columns["is_there"][where] = True
+        if text is not None:
+            self._columns["text"][where] = self._text_index(text)
+        for name, values in columns.items():
+            self._columns[name][where] = values
+        for index, points in keypoints.items():
+            table = self._points[index]
+            of_category = np.flatnonzero(category == index)
+            places = table.extend(len(of_category))
+            self._columns["point_row"][where.start + of_category] = np.arange(
+                places.start, places.stop
+            )
+            flags = points[..., 2]
+            is_odd = (flags != 0) & (flags != 1) & (flags != 2)
+            table["xy"][places] = points[..., :2]
+            table["visibility"][places] = np.where(is_odd, 2, flags) if is_odd.any() else flags
+            for i, k in zip(*map(np.ndarray.tolist, np.nonzero(is_odd)), strict=True):
+                row = where.start + int(of_category[i])
+                self._odd_visibility.setdefault(row, {})[k] = float(flags[i, k])
+        self._row_of.update(zip(uids, rows, strict=True))
+        order = np.argsort(image, kind="stable")
+        sorted_rows = (order + where.start).tolist()
+        ends = np.searchsorted(
+            np.asarray(image)[order], np.arange(len(self.rows_of_image)), "right"
+        )
+        start = 0
+        for of_image, end in zip(self.rows_of_image, ends.tolist(), strict=True):
+            if end > start:
+                of_image.extend(sorted_rows[start:end])
+                start = end
+        if self._live is not None:
+            self._live.extend(rows)
+        self.n_instances += n
+
+    def _text_index(self, text: FileText) -> int:
+        for index, known in enumerate(self.texts):
+            if known is text:
+                return index
+        self.texts.append(text)
+        return len(self.texts) - 1
 
     def insert(self, record: InstanceRecord) -> None:
         """Make a row of `record`, or put it back if its row is there.
@@ -314,19 +474,17 @@ class InstanceTable:
         columns["uid"][row] = record.uid
         columns["category"][row] = record.category
         columns["point_row"][row] = self._points[record.category].append()
+        if record.text is not None:
+            columns["text"][row] = self._text_index(record.text)
         if record.bbox is not None:
             columns["bbox"][row] = record.bbox
         for name in _PLAIN_COLUMNS:
             value = getattr(record, name)
             if value is not None:
                 columns[name][row] = value
-        table, point_row = self._points_at(row)
-        filled = [point or _UNLABELED for point in record.keypoints]
-        table["visibility"][point_row] = [v for _, _, v in filled]
-        table["xy"][point_row] = [(x, y) if v else (math.nan, math.nan) for x, y, v in filled]
-        raw = {k: p[:2] for k, p in enumerate(record.keypoints) if p is not None and not p[2]}
-        if raw:
-            self._raw[row] = raw
+        for k, point in enumerate(record.keypoints):
+            if point is not None:
+                self._put_point(row, k, point)
         if record.id is not None and record.uid != f"coco:{record.id}":
             self._row_of_new_id[record.id] = row
         self._show(row)
@@ -362,18 +520,24 @@ class InstanceTable:
 
     def put_point(self, row: int, k: int, point: Point) -> None:
         """Replace one keypoint."""
+        self.edited.add(row)
+        self._put_point(row, k, point)
+
+    def _put_point(self, row: int, k: int, point: Point) -> None:
         table, point_row = self._points_at(row)
         x, y, visibility = point or _UNLABELED
-        if row in self._raw:
-            self._raw[row].pop(k, None)
-        if point is not None and not visibility:
-            self._raw.setdefault(row, {})[k] = (x, y)
-            x = y = math.nan
+        odd = self._odd_visibility.get(row)
+        if odd is not None:
+            odd.pop(k, None)
+        if visibility not in (0, 1, 2):
+            self._odd_visibility.setdefault(row, {})[k] = visibility
+            visibility = 2
         table["xy"][point_row, k] = (x, y)
         table["visibility"][point_row, k] = visibility
 
     def put_bbox(self, row: int, bbox: Bbox | None) -> None:
         """Replace the bbox that was given; None makes it derived."""
+        self.edited.add(row)
         self._columns["bbox"][row] = math.nan if bbox is None else bbox
 
     def put_finished(self, row: int, is_finished: bool) -> None:
@@ -396,7 +560,7 @@ class InstanceTable:
         """
         n = self._columns.n
         ids = self._columns["id"][:n]
-        rows = np.flatnonzero(self._columns["is_there"][:n] & (ids == _NO_ID)).tolist()
+        rows = np.flatnonzero(self._columns["is_there"][:n] & (ids == NO_ID)).tolist()
         if not rows:
             return 0
         # From 1: pycocotools takes an annotation with id 0 for no match.
@@ -418,5 +582,9 @@ class InstanceTable:
 # Columns whose values are those of the fields of the same name of a record.
 _PLAIN_COLUMNS: Final = (
     "image", "id", "is_finished", "area", "score", "iscrowd", "track_id", "annotator", "source",
-    "fields",
+    "extra", "position",
 )  # fmt: skip
+
+
+def _is_run(rows: object) -> TypeGuard[range]:
+    return isinstance(rows, range) and rows.step == 1

@@ -168,7 +168,7 @@ class ImageInfo:
     @property
     def extra(self) -> Mapping[str, Any]:
         """Fields of its record that have no place of their own here; read-only."""
-        return _extra(self._state.fields, _IMAGE_FIELDS)
+        return _extra(self._state.record, _IMAGE_FIELDS)
 
     def __eq__(self, other: object) -> bool:
         """Whether both are the same image of the same dataset."""
@@ -322,7 +322,13 @@ class Instance:
     @property
     def extra(self) -> Mapping[str, Any]:
         """Fields of its record that have no place of their own here; read-only."""
-        return _extra(self._get("fields"), _INSTANCE_FIELDS)
+        table = self.dataset._table
+        with self.dataset.lock:
+            row = table.row(self.uid)
+            text, position = table.text(row), table.value(row, "position")
+            extra = table.value(row, "extra")
+        record = extra if text is None else text.record("annotations", position)
+        return _extra(record, _INSTANCE_FIELDS)
 
     def set_keypoint(self, keypoint: str | int, x: float, y: float, visibility: int = 2) -> None:
         """Place a keypoint.

@@ -1,23 +1,39 @@
 """Files to datasets and back: `read`, `write`, and the one table of formats.
 
-A format is one module beside this one with a function that reads and one that writes, and one row
-in `FORMATS`.
+A format is one module beside this one with a function that reads, one that writes and one that
+says beforehand what would be lost, and one row in `FORMATS`. Other packages add rows by an entry
+point of the group ``kpwidget.formats`` that names a `Format`.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.metadata
+import inspect
 import os
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from kpwidget.dataset import Dataset, Selection
 
-__all__ = ["FORMATS", "Format", "WriteReport", "read", "write", "write_file"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Loss",
+    "LossError",
+    "WriteReport",
+    "all_formats",
+    "detect_format",
+    "read",
+    "write",
+    "write_file",
+]
 
 
 @dataclass(frozen=True)
@@ -33,10 +49,20 @@ class Format:
     extensions : tuple of str
         Endings of its files, with the dot, in lower case.
     module : str
-        Module with the two functions; imported when the format is used.
-    reader, writer : str
-        Names of the functions: ``reader(path, images, *, on_error, allow_outside)`` returns a
-        Dataset, ``writer(dataset, path)`` a `WriteReport`.
+        Module with the functions; imported when the format is used.
+    reader : str
+        Name of a function ``(path, images, *, on_error, allow_outside, **options)`` that returns a
+        Dataset.
+    writer : str
+        Name of a function ``(dataset, path, **options)`` that returns a `WriteReport`.
+    losses : str
+        Name of a function ``(dataset, **options)`` that returns a list of `Loss`: what a file of
+        this format could not hold of the dataset.
+    is_of : str
+        Name of a function ``(path)`` that says by a look at the content whether this is a file or
+        folder of the format. It does not raise for content of any kind.
+    is_folder : bool
+        Whether `path` may be a folder.
     """
 
     name: str
@@ -45,22 +71,125 @@ class Format:
     module: str
     reader: str
     writer: str
+    losses: str
+    is_of: str
+    is_folder: bool = False
 
 
-FORMATS: Final[dict[str, Format]] = {
-    format.name: format
-    for format in (
-        Format(
-            "coco",
-            "COCO keypoints: one JSON file",
-            (".json",),
-            "kpwidget.formats.coco",
-            "read_coco",
-            "write_coco",
-        ),
-    )
-}
-"""The formats by name."""
+_BUILT_IN: Final = (
+    Format(
+        "coco",
+        "COCO keypoints: one JSON file",
+        (".json",),
+        "kpwidget.formats.coco",
+        "read_coco",
+        "write_coco",
+        "coco_losses",
+        "is_coco",
+    ),
+    Format(
+        "coco-results",
+        "COCO results: predictions with scores, one JSON list",
+        (".json",),
+        "kpwidget.formats.coco_results",
+        "read_coco_results",
+        "write_coco_results",
+        "coco_results_losses",
+        "is_coco_results",
+    ),
+    Format(
+        "yolo-pose",
+        "Ultralytics YOLO pose: a folder with data.yaml, images and labels",
+        (".yaml", ".yml"),
+        "kpwidget.formats.yolo",
+        "read_yolo",
+        "write_yolo",
+        "yolo_losses",
+        "is_yolo",
+        is_folder=True,
+    ),
+)
+
+FORMATS: Final[Mapping[str, Format]] = {row.name: row for row in _BUILT_IN}
+"""The formats that come with kpwidget, by name."""
+
+ENTRY_POINTS: Final = "kpwidget.formats"
+"""Group of the entry points by which other packages add formats."""
+
+
+@functools.cache
+def all_formats() -> Mapping[str, Format]:
+    """The formats that there are, by name: those of `FORMATS` and those of other packages.
+
+    Returns
+    -------
+    mapping of str to Format
+
+    Warns
+    -----
+    UserWarning
+        If another package's entry point cannot be used; it is left out.
+    """
+    found = dict(FORMATS)
+    for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        where = f"entry point {entry.name!r} of group {ENTRY_POINTS!r} ({entry.value})"
+        try:
+            row = entry.load()
+        except Exception as error:  # whatever the other package raises when it is imported
+            warnings.warn(f"{where} is left out: {type(error).__name__}: {error}", stacklevel=2)
+            continue
+        if not isinstance(row, Format):
+            problem = f"expected a kpwidget.formats.Format, got {type(row).__name__}"
+        elif row.name in found:
+            problem = f"there is a format {row.name!r} already"
+        else:
+            found[row.name] = row
+            continue
+        warnings.warn(f"{where} is left out: {problem}", stacklevel=2)
+    return found
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One kind of thing that a format has no place for.
+
+    Attributes
+    ----------
+    what : str
+        The field concerned, in a word: 'visibility', 'track_id', ...
+    n : int
+        How many keypoints, instances or images it concerns.
+    text : str
+        In words, with the number: "23 keypoints with visibility 1 would become 2".
+    examples : tuple of str
+        The first few, each in words.
+    """
+
+    what: str
+    n: int
+    text: str
+    examples: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the words, with the examples."""
+        return self.text + (f" ({'; '.join(self.examples)})" if self.examples else "")
+
+
+class LossError(ValueError):
+    """A write that would lose something, refused before anything was written.
+
+    Attributes
+    ----------
+    losses : tuple of Loss
+    """
+
+    def __init__(self, where: str, format: str, losses: Sequence[Loss]) -> None:
+        self.losses = tuple(losses)
+        listed = "\n".join(f"  - {loss}" for loss in losses)
+        super().__init__(
+            f"{where}: not written, format {format!r} has no place for all of it:\n{listed}\n"
+            "Pass allow_loss=True to write the rest."
+        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +204,9 @@ class WriteReport:
     n_new_ids : int
         Instances that were given their annotation id by this write.
     notes : tuple of str
-        What was not written or is worth knowing, each in words.
+        What was not written, how things were mapped or what is worth knowing, each in words.
+    losses : tuple of Loss
+        What was lost with the caller's leave.
     """
 
     path: Path
@@ -84,14 +215,16 @@ class WriteReport:
     n_instances: int
     n_new_ids: int = 0
     notes: tuple[str, ...] = ()
+    losses: tuple[Loss, ...] = ()
 
     def __str__(self) -> str:
-        """Return one line, and one more per note."""
+        """Return one line, and one more per loss and note."""
         head = (
             f"{self.path}: {self.n_images} images and {self.n_instances} instances written as "
             f"{self.format}"
         )
-        return "\n".join([head, *(f"  {note}" for note in self.notes)])
+        lost = (f"  lost: {loss}" for loss in self.losses)
+        return "\n".join([head, *lost, *(f"  {note}" for note in self.notes)])
 
 
 def read(
@@ -100,25 +233,28 @@ def read(
     format: str | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     allow_outside: bool = False,
+    **options: Any,
 ) -> Dataset:
-    """Dataset in a file.
+    """Dataset in a file or folder.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file.
+        The file, or the folder for formats that are one.
     images : folder, list of folders, glob, list of paths, or mapping, optional
         Where the image files are: folders in which each image's file name is looked for, or the
         files themselves, or a mapping from file name to path, bytes or array. Default: the folder
         of the file. An image that is missing or bad fails when it is opened, not here.
     format : str, optional
-        A name of `FORMATS`. By default told by the file's ending.
+        A name of `all_formats`. By default told by the content.
     on_error : {'raise', 'skip'}
         What to do with records that cannot be used: raise one error that names them all, or leave
         them out (they are named in a warning and in ``dataset.skipped``, and written back as they
         are when the dataset is saved).
     allow_outside : bool, default False
         Permit file names that are absolute or lead out of the image folders.
+    **options
+        Of the format; see its reader.
 
     Returns
     -------
@@ -129,10 +265,15 @@ def read(
     FormatError
         If the file is not of the format, or records in it are bad, naming every one.
     ValueError
-        If the format is unknown, naming those there are.
+        If the format is unknown or cannot be told, naming those there are.
     """
-    reader = cast("Callable[..., Dataset]", _function(_format_for(path, format), "reader"))
-    return reader(path, images, on_error=on_error, allow_outside=allow_outside)
+    row = _named(detect_format(path)) if format is None else _named(format)
+    reader = _function(row, row.reader)
+    _check_options(row, reader, options)
+    dataset: Dataset = reader(
+        path, images, on_error=on_error, allow_outside=allow_outside, **options
+    )
+    return dataset
 
 
 def write(
@@ -140,19 +281,22 @@ def write(
     path: str | os.PathLike[str],
     format: str | None = "coco",
     allow_loss: bool = False,
+    **options: Any,
 ) -> WriteReport:
-    """Write a dataset, or a selection of one, to a file.
+    """Write a dataset, or a selection of one, to a file or folder.
 
     Parameters
     ----------
     dataset : Dataset or Selection
         Its new instances are given their annotation ids and keep them.
     path : str or os.PathLike
-        The file. It is replaced in one go: a crash leaves the old file or the new one.
+        The file or folder. A file is replaced in one go: a crash leaves the old or the new one.
     format : str, default 'coco'
-        A name of `FORMATS`; None is told by the file's ending.
+        A name of `all_formats`; None is told by the file's ending.
     allow_loss : bool, default False
-        The caller's word that what the format cannot hold may go. COCO holds all keypoints.
+        Write although the format has no place for some of it. COCO holds all keypoints.
+    **options
+        Of the format; see its writer.
 
     Returns
     -------
@@ -161,6 +305,8 @@ def write(
 
     Raises
     ------
+    LossError
+        If something would be lost, with counts and examples. Nothing was written.
     ValueError
         If the format is unknown, naming those there are.
     OSError
@@ -168,47 +314,124 @@ def write(
     """
     from kpwidget.dataset import Selection
 
-    row = _format_for(path, format)
-    writer = cast("Callable[..., WriteReport]", _function(row, "writer"))
+    row = _by_ending(path) if format is None else _named(format)
+    writer, find_losses = _function(row, row.writer), _function(row, row.losses)
+    _check_options(row, writer, options)
     if isinstance(dataset, Selection):
         dataset = dataset._with_ids().copy()
-    return writer(dataset, path)
+    with dataset.lock:
+        losses = find_losses(dataset, **_taken_by(find_losses, options))
+    if losses and not allow_loss:
+        raise LossError(os.fspath(path), row.name, losses)
+    report: WriteReport = writer(dataset, path, **options)
+    return replace(report, losses=tuple(losses))
 
 
-def _format_for(path: str | os.PathLike[str], name: str | None) -> Format:
-    if name is None:
-        suffix = Path(path).suffix.lower()
-        matching = [row for row in FORMATS.values() if suffix in row.extensions]
-        if len(matching) == 1:
-            return matching[0]
-        found = "several formats have" if matching else "no format has"
+def detect_format(path: str | os.PathLike[str]) -> str:
+    """Name of the format of a file or folder, told by its content.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+
+    Returns
+    -------
+    str
+        A name of `all_formats`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing there.
+    ValueError
+        If no format fits, or several do, naming them.
+    """
+    where = Path(path)
+    if not where.exists():
+        raise FileNotFoundError(f"{where}: there is no such file or folder")
+    if where.is_dir():
+        candidates = [row for row in all_formats().values() if row.is_folder]
+    else:
+        candidates = [
+            row for row in all_formats().values() if where.suffix.lower() in row.extensions
+        ]
+        if not candidates:
+            raise ValueError(
+                f"{where}: no format has files that end in {where.suffix!r}; pass format=, one of: "
+                + _names()
+            )
+    fitting = [row for row in candidates if _function(row, row.is_of)(where)]
+    if len(fitting) == 1:
+        return fitting[0].name
+    if fitting:
         raise ValueError(
-            f"{os.fspath(path)}: {found} files that end in {suffix!r}; pass format=, one of: "
-            + _names()
+            f"{where}: its content fits several formats; pass format=, one of: {_names(fitting)}"
         )
-    if name not in FORMATS:
+    if where.is_dir():
+        raise ValueError(
+            f"{where}: no format fits this folder; expected one of: {_names(candidates)}"
+        )
+    # The reader says what is wrong with the file better than "no format fits" could.
+    return candidates[0].name
+
+
+def _named(name: str) -> Format:
+    formats = all_formats()
+    if name not in formats:
         raise ValueError(f"unknown format {name!r}; there are: {_names()}")
-    return FORMATS[name]
+    return formats[name]
 
 
-def _names() -> str:
-    return ", ".join(
-        f"{row.name!r} ({row.description}; {' '.join(row.extensions)})" for row in FORMATS.values()
+def _by_ending(path: str | os.PathLike[str]) -> Format:
+    suffix = Path(path).suffix.lower()
+    matching = [row for row in all_formats().values() if suffix in row.extensions]
+    if len(matching) == 1:
+        return matching[0]
+    found = "several formats have" if matching else "no format has"
+    raise ValueError(
+        f"{os.fspath(path)}: {found} files that end in {suffix!r}; pass format=, one of: "
+        + _names(matching)
     )
 
 
-def _function(row: Format, which: Literal["reader", "writer"]) -> Any:
-    return getattr(importlib.import_module(row.module), getattr(row, which))
+def _names(rows: Sequence[Format] = ()) -> str:
+    return ", ".join(f"{row.name!r} ({row.description})" for row in rows or all_formats().values())
 
 
-def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes]) -> None:
+def _function(row: Format, name: str) -> Callable[..., Any]:
+    function: Callable[..., Any] = getattr(importlib.import_module(row.module), name)
+    return function
+
+
+def _own_options(function: Callable[..., Any]) -> list[str]:
+    kinds = inspect.signature(function).parameters.values()
+    common = ("on_error", "allow_outside")
+    return [p.name for p in kinds if p.kind is p.KEYWORD_ONLY and p.name not in common]
+
+
+def _taken_by(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    known = _own_options(function)
+    return {key: value for key, value in options.items() if key in known}
+
+
+def _check_options(row: Format, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    known = _own_options(function)
+    unknown = [key for key in options if key not in known]
+    if unknown:
+        listed = f"it has {', '.join(known)}" if known else "it has none"
+        raise TypeError(
+            f"format {row.name!r} has no option {', '.join(map(repr, unknown))}; {listed}"
+        )
+
+
+def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview]) -> None:
     """Write a file in one go: at every moment there is the whole old file or the whole new one.
 
     Parameters
     ----------
     path : str or os.PathLike
         A link is followed. The permissions of a file that exists are kept.
-    chunks : iterable of bytes
+    chunks : iterable of bytes or memoryview
         The content.
 
     Raises

@@ -7,23 +7,51 @@ it is edited.
 
 from __future__ import annotations
 
+import heapq
 import json
+import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
-from kpwidget.dataset import Dataset, FileLayout, ImageState
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from kpwidget import schemas
+from kpwidget.dataset import Dataset, FileLayout, FileStat, ImageState, PointFields
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
-from kpwidget.dataset.table import InstanceRecord, Point
+from kpwidget.dataset.text import FileText, RecordKind, RecordsAt
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
-from kpwidget.formats import WriteReport, write_file
-from kpwidget.images import ImageError
-from kpwidget.schema import Category, FormatError, Schema, _decode, _parse_json
+from kpwidget.formats.coco_columns import Columns, Helper, collector_paused, decode
+from kpwidget.formats.coco_results import is_coco_results
+from kpwidget.formats.coco_write import coco_losses, write_coco
+from kpwidget.formats.json_text import scan
+from kpwidget.schema import Category, FormatError, Schema, _parse_json
 
-__all__ = ["read_coco", "write_coco"]
+__all__ = ["coco_losses", "is_coco", "read_coco", "write_coco"]
+
+_LISTS: Final[tuple[RecordKind, ...]] = ("images", "annotations", "categories")
+_LOOK: Final = 1 << 16  # bytes at both ends by which a file is told
+_LARGE: Final = 64_000_000  # bytes from which a second process is worth its start
+_CHUNK: Final = 2048  # records decoded in one go
+_NO_SPANS: Final = np.empty((0, 2), np.int64)
+
+# COCO-WholeBody's parts: field, first keypoint among the 133, number of keypoints. From
+# jin-s13/COCO-WholeBody, data_format.md.
+_PARTS: Final = {
+    "body": ("keypoints", 0, 17),
+    "foot": ("foot_kpts", 17, 6),
+    "face": ("face_kpts", 23, 68),
+    "left_hand": ("lefthand_kpts", 91, 21),
+    "right_hand": ("righthand_kpts", 112, 21),
+}
 
 _TOP_KEYS: Final = ("info", "licenses", "images", "annotations", "categories")
 # Fields of a category that describe its schema, and those that a category has besides.
@@ -41,6 +69,8 @@ def read_coco(
     *,
     on_error: Literal["raise", "skip"] = "raise",
     allow_outside: bool = False,
+    schema: Schema | Mapping[str, Schema] | None = None,
+    wholebody: str = "whole",
 ) -> Dataset:
     """Dataset in a COCO keypoints file.
 
@@ -54,6 +84,10 @@ def read_coco(
         See `kpwidget.read`.
     allow_outside : bool, default False
         See `kpwidget.read`.
+    schema : Schema or mapping of str to Schema, optional
+        For categories that name no keypoints: one for all, or by the category's name.
+    wholebody : {'whole', 'body', 'foot', 'face', 'left_hand', 'right_hand'}
+        What to read of a COCO-WholeBody file: one category of 133 keypoints, or one part.
 
     Returns
     -------
@@ -78,9 +112,31 @@ def read_coco(
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}")
     path = Path(path)
-    content = _load(path)
-    reader = _Reader(os.fspath(path), _locator(images, path, allow_outside))
-    dataset = reader.read(content)
+    if wholebody not in ("whole", *_PARTS):
+        raise ValueError(
+            f"wholebody is 'whole' or one of {', '.join(map(repr, _PARTS))}, not {wholebody!r}"
+        )
+    locate = _locator(images, path, allow_outside)
+    by_name = schema if isinstance(schema, Mapping) else None
+    stat = FileStat.of(path.stat())
+    helper = Helper(path) if stat.size > _LARGE and _n_cpus() > 1 else None
+    try:
+        with collector_paused():
+            text, doubtful, content = _load(path)
+            reader = _Reader(
+                os.fspath(path),
+                text,
+                doubtful,
+                locate,
+                by_name.get if by_name is not None else lambda _: cast("Schema | None", schema),
+                wholebody,
+                helper,
+                lambda: FileStat.of(path.stat()) == stat,
+            )
+            dataset = reader.read(content)
+    finally:
+        if helper is not None:
+            helper.close()
     if reader.problems and on_error == "raise":
         n = len(reader.problems)
         raise FormatError.from_problems(
@@ -97,39 +153,32 @@ def read_coco(
             stacklevel=_levels_to_caller(),
         )
     dataset.path = path
+    dataset.layout.stat = stat
     dataset._saved_revision = dataset._revision
     return dataset
 
 
-def write_coco(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
-    """Write a dataset as one COCO keypoints file.
+def is_coco(path: Path) -> bool:
+    """Whether a file is a JSON object with one of COCO's lists near its beginning or end.
 
     Parameters
     ----------
-    dataset : Dataset
-        New instances are given annotation ids, above all ids there are and from 1, and keep them.
-    path : str or os.PathLike
-        The JSON file, replaced in one go.
-
-    Returns
-    -------
-    WriteReport
-        With notes on what COCO has no field for.
-
-    Notes
-    -----
-    One record per line, annotations in the order of ``dataset.instances``, floats with all their
-    digits. A record that was read is written with its fields in their order; of an edited one only
-    keypoints, num_keypoints and, where they changed, bbox and area differ.
+    path : Path
     """
-    with dataset.lock:
-        n_new_ids = dataset._give_ids()
-        notes: list[str] = []
-        chunks = list(_chunks(dataset, notes))
-        notes.extend(_unheld(dataset))
-        n_images, n_instances = len(dataset.images), len(dataset.instances)
-    write_file(path, chunks)
-    return WriteReport(Path(path), "coco", n_images, n_instances, n_new_ids, tuple(notes))
+    with open(path, "rb") as file:
+        head = file.read(_LOOK)
+        file.seek(max(0, path.stat().st_size - _LOOK))
+        tail = file.read(_LOOK)
+    return head.lstrip()[:1] == b"{" and any(
+        f'"{key}"'.encode() in part for part in (head, tail) for key in _LISTS
+    )
+
+
+def _n_cpus() -> int:
+    """Number of processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _levels_to_caller() -> int:
@@ -143,20 +192,21 @@ def _levels_to_caller() -> int:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> tuple[FileText, dict[RecordKind, NDArray[np.int64]], dict[str, Any]]:
+    """Text of the file, the records to be looked at twice, and its top level without the lists."""
     where = os.fspath(path)
-    text = _decode(path.read_bytes(), where)
+    data = path.read_bytes()
     try:
-        content = _parse_json(text, where)
+        text, doubtful = scan(data, where, _LISTS)
     except FormatError as error:
         if isinstance(error.__cause__, RecursionError):
             raise FormatError.from_problems(
                 where, ["nested deeper than JSON can be read here; COCO needs 6 levels"]
             ) from error
         raise
+    content = json.loads(text.outer)
     if isinstance(content, list):
-        is_results = all(isinstance(item, dict) and "score" in item for item in content[:10])
-        found = "a COCO results file (predictions)" if content and is_results else "a list"
+        found = "a COCO results file (predictions)" if is_coco_results(path) else "a list"
         raise FormatError.from_problems(
             where,
             [f"this is {found}; expected an object with 'images', 'annotations' and 'categories'"],
@@ -178,7 +228,7 @@ def _load(path: Path) -> dict[str, Any]:
     if problems:
         found = ", ".join(map(repr, list(content)[:10])) or "nothing"
         raise FormatError.from_problems(where, [*problems, f"the top level has {found}"])
-    return content
+    return text, doubtful, content
 
 
 def _locator(
@@ -223,67 +273,177 @@ class _Bad(Exception):
         self.problems = problems
 
 
-class _Reader:
-    """Reads the lists of one file and collects what is wrong with their records."""
+class _ImageFields(msgspec.Struct, gc=False):
+    id: int | str
+    file_name: str
+    width: int | None = None
+    height: int | None = None
 
-    def __init__(self, where: str, locate: Callable[[str], ImageData | ImageRoots | None]) -> None:
+
+class _Reader:
+    """Reads the lists of one file and collects what is wrong with their records.
+
+    Records are decoded many at a time into the few fields looked at. One that does not fit is
+    looked at again by itself: by `_image` or `_annotation`, which say what is wrong.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        text: FileText,
+        doubtful: Mapping[RecordKind, NDArray[np.int64]],
+        locate: Callable[[str], ImageData | ImageRoots | None],
+        schemas: Callable[[str], Schema | None],
+        wholebody: str,
+        helper: Helper | None,
+        is_same_file: Callable[[], bool],
+    ) -> None:
         self.where = where
         self.problems: list[str] = []
         self.warnings: list[str] = []
+        self._text = text
+        self._doubtful = doubtful
         self._locate = locate
-        self._without_keypoints: set[int] = set()
-        self._annotation_ids: set[int] = set()
+        self._schemas = schemas
+        self._wholebody = wholebody
+        self._helper = helper
+        self._is_same_file = is_same_file
+        self._without_keypoints: dict[int, str] = {}
+        self._fields: dict[int, PointFields] = {}
 
     def read(self, content: dict[str, Any]) -> Dataset:
-        layout = FileLayout(keys=tuple(content))
-        categories = self._categories(content["categories"], layout)
+        layout = FileLayout(text=self._text)
+        categories = self._categories(layout)
         dataset = Dataset(categories)
         dataset.layout = layout
-        dataset.info = content.get("info")
-        dataset.licenses = content.get("licenses")
-        dataset.extra = {key: value for key, value in content.items() if key not in _TOP_KEYS}
-        self._images(content["images"], dataset)
-        annotations = content.get("annotations", ())
-        for position, record in enumerate(annotations):
-            try:
-                self._annotation(position, record, dataset)
-            except _Bad as bad:
-                self._note("annotation", position, record, bad)
-                layout.annotations[position] = record
-        dataset._table.reserve(len(annotations))
+        layout.top = {key: value for key, value in content.items() if key not in _LISTS}
+        dataset.info = deepcopy(content.get("info"))
+        dataset.licenses = deepcopy(content.get("licenses"))
+        dataset.extra = {
+            key: deepcopy(value) for key, value in content.items() if key not in _TOP_KEYS
+        }
+        columns = self._annotations(layout.point_fields, lambda: self._images(dataset))
+        _Annotations(self, dataset, columns).read()
         return dataset
 
-    def _note(self, kind: str, position: int, record: Any, bad: _Bad) -> None:
+    def _annotations(
+        self, point_fields: Mapping[int, PointFields], meanwhile: Callable[[], None]
+    ) -> Columns:
+        """Decode the annotations, a part of them in the second process if there is one."""
+        spans = self._text.spans.get("annotations", _NO_SPANS)
+        doubtful = self._doubtful.get("annotations", np.empty(0, np.int64))
+        n_here = len(spans)
+        if self._helper is not None and len(spans) > 1:
+            # Half of the bytes; the images are read here besides, the other starts up meanwhile.
+            middle = (spans[0, 0] + spans[-1, 1]) // 2
+            n_here = int(np.searchsorted(spans[:, 0], middle))
+            later = doubtful[doubtful >= n_here] - n_here
+            self._helper.begin(spans[n_here:], later, point_fields)
+        data = self._text.data
+        earlier = doubtful[doubtful < n_here]
+        meanwhile()
+        with tqdm(
+            total=len(spans), desc="reading annotations", delay=1.0, leave=False, unit=""
+        ) as bar:
+            columns = decode(data, spans[:n_here], earlier, point_fields, bar)
+            if n_here == len(spans):
+                return columns
+            rest = None if self._helper is None else self._helper.answer()
+            if rest is None or not self._is_same_file():
+                later = doubtful[doubtful >= n_here] - n_here
+                rest = decode(data, spans[n_here:], later, point_fields, bar)
+        return columns.join(rest)
+
+    def note(self, kind: str, position: int, record: Any, problems: Iterable[str]) -> None:
+        """Add what is wrong with a record."""
         if isinstance(record, dict) and isinstance(record.get("id"), int | str):
             name = f"{kind} {record['id']!r} (number {position + 1} in the file)"
         else:
             name = f"{kind} number {position + 1} in the file"
-        self.problems.extend(f"{name}: {problem}" for problem in bad.problems)
+        self.problems.extend(f"{name}: {problem}" for problem in problems)
 
-    def _categories(self, records: list[Any], layout: FileLayout) -> list[Category]:
+    def record(self, kind: RecordKind, position: int) -> Any:
+        """Return a record as Python objects; _Bad if it is not strict JSON."""
+        raw = self._text.raw(kind, position)
+        try:
+            return _parse_json(raw.decode("utf-8"), "")
+        except FormatError as error:
+            raise _Bad(*error.problems) from error
+
+    def _decoded_images(self) -> Iterator[tuple[int, _ImageFields | None]]:
+        """Yield positions of images with their records, None for one to be looked at singly."""
+        spans = self._text.spans["images"]
+        decoder = msgspec.json.Decoder(list[_ImageFields])
+        doubtful = set(self._doubtful["images"].tolist())
+        for start in range(0, len(spans), _CHUNK):
+            stop = min(start + _CHUNK, len(spans))
+            payload = b"[" + self._text.data[spans[start, 0] : spans[stop - 1, 1]] + b"]"
+            records: Sequence[_ImageFields | None]
+            try:
+                records = decoder.decode(payload)
+            except (msgspec.DecodeError, RecursionError):
+                records = [None] * (stop - start)
+            for position, record in zip(range(start, stop), records, strict=True):
+                yield position, None if position in doubtful else record
+
+    def _categories(self, layout: FileLayout) -> list[Category]:
         categories: dict[int, Category] = {}
         first: dict[int, Any] = {}
-        for position, record in enumerate(records):
+        others: list[int] = []
+        for position in range(len(self._text.spans["categories"])):
+            record: Any = None
             try:
+                record = self.record("categories", position)
                 number = _checked_id(record)
                 if number in first:
                     if record != first[number]:
                         raise _Bad(
                             "its id is that of an earlier category, expected ids that differ"
                         )
-                    layout.categories[position] = record
+                    others.append(position)
                     continue
-                if record.get("keypoints") in (None, []):
-                    self._without_keypoints.add(number)
-                    layout.categories[position] = record
-                else:
-                    categories[number] = self._category(number, record)
-                    layout.category_fields[number] = record
                 first[number] = record
+                category = self._category_of(number, record)
+                if category is None:
+                    others.append(position)
+                else:
+                    categories[number] = category
+                    layout.categories_read[number] = (position, category)
             except _Bad as bad:
-                self._note("category", position, record, bad)
-                layout.categories[position] = record
+                self.note("category", position, record, bad.problems)
+                others.append(position)
+        layout.categories = RecordsAt(self._text, "categories", np.array(others, np.int64))
+        layout.point_fields = {number: self._fields[number] for number in categories}
         return list(categories.values())
+
+    def _category_of(self, number: int, record: dict[str, Any]) -> Category | None:
+        """Category of a record, None if it has no keypoints."""
+        if record.get("keypoints") not in (None, []):
+            category = self._category(number, record)
+        else:
+            name = record.get("name")
+            schema = self._schemas(name) if isinstance(name, str) else None
+            if schema is None or not isinstance(name, str):
+                self._without_keypoints[number] = str(name)
+                return None
+            extra = {key: value for key, value in record.items() if key not in _OF_CATEGORY}
+            category = Category(number, schema, name, None, extra)
+        fields: PointFields = (("keypoints", category.n_keypoints),)
+        if category.n_keypoints == 17 and self._wholebody != "body" and self.has_wholebody:
+            category, fields = _whole_body(category, self._wholebody)
+        self._fields[number] = fields
+        return category
+
+    @cached_property
+    def has_wholebody(self) -> bool:
+        """Whether one of the first annotations has a field of COCO-WholeBody."""
+        spans = self._text.spans.get("annotations", _NO_SPANS)[:100]
+        fields = [field for field, _, _ in _PARTS.values() if field != "keypoints"]
+        return any(
+            f'"{field}"'.encode() in self._text.data[start:end]
+            for start, end in spans.tolist()
+            for field in fields
+        )
 
     def _category(self, number: int, record: dict[str, Any]) -> Category:
         name, supercategory = record.get("name"), record.get("supercategory")
@@ -348,22 +508,36 @@ class _Reader:
         )
         return [edge for edge in skeleton if not is_outside(edge)]
 
-    def _images(self, records: list[Any], dataset: Dataset) -> None:
-        first: dict[int | str, Any] = {}
-        for position, record in enumerate(records):
+    def _images(self, dataset: Dataset) -> None:
+        first: dict[int | str, int] = {}
+        others: list[int] = []
+        text = self._text
+        for position, record in self._decoded_images():
+            whole: Any = None
             try:
-                number = _checked_id(record, text_is_fine=True)
-                if number in first:
-                    if record != first[number]:
-                        raise _Bad("its id is that of an earlier image, expected ids that differ")
-                    dataset.layout.images[position] = record
-                    continue
-                state = self._image(number, record)
-                dataset._add_image(state)
-                first[number] = record
+                if record is not None and _is_plain(record) and record.id not in first:
+                    name = record.file_name
+                    size = (cast("int", record.width), cast("int", record.height))
+                    state = ImageState(record.id, name, self._locate(name), size)
+                else:
+                    whole = self.record("images", position)
+                    number = _checked_id(whole, text_is_fine=True)
+                    if number in first:
+                        if whole != text.record("images", first[number]):
+                            raise _Bad(
+                                "its id is that of an earlier image, expected ids that differ"
+                            )
+                        others.append(position)
+                        continue
+                    state = self._image(number, whole)
             except _Bad as bad:
-                self._note("image", position, record, bad)
-                dataset.layout.images[position] = record
+                self.note("image", position, whole, bad.problems)
+                others.append(position)
+                continue
+            state.text, state.position = text, position
+            dataset._add_image(state)
+            first[state.id] = position
+        dataset.layout.images = RecordsAt(text, "images", np.array(others, np.int64))
 
     def _image(self, number: int | str, record: dict[str, Any]) -> ImageState:
         file_name = record.get("file_name")
@@ -387,13 +561,76 @@ class _Reader:
             file_name,
             self._locate(file_name),
             recorded_size=(size[0], size[1]) if len(size) == 2 else None,
-            fields=record,
         )
 
-    def _annotation(self, position: int, record: Any, dataset: Dataset) -> None:
+
+class _Annotations:
+    """Hands the annotations of one file to the dataset, those that are instances."""
+
+    def __init__(self, reader: _Reader, dataset: Dataset, columns: Columns) -> None:
+        self._reader = reader
+        self._dataset = dataset
+        self._columns = columns
+        n = len(columns.id)
+        self._image = np.full(n, -1, np.int32)
+        self._category = np.full(n, -1, np.int32)
+        self._is_instance = np.zeros(n, bool)
+
+    def read(self) -> None:
+        reader, columns = self._reader, self._columns
+        self._look_up()
+        pending = np.flatnonzero(~columns.is_decoded).tolist()
+        if pending:
+            at = np.flatnonzero(columns.is_decoded)
+            seen = dict(zip(columns.id[at].tolist(), at.tolist(), strict=True))
+        while pending:
+            position = heapq.heappop(pending)
+            record: Any = None
+            try:
+                record = reader.record("annotations", position)
+                later = self._one(position, record, seen)
+            except _Bad as bad:
+                reader.note("annotation", position, record, bad.problems)
+                continue
+            if later is not None:  # that was taken for the first with this id
+                columns.is_decoded[later] = self._is_instance[later] = False
+                heapq.heappush(pending, later)
+        self._hand_over()
+        for (category_id, n_points), n in columns.n_unnamed.items():
+            name = reader._without_keypoints.get(category_id)
+            if name is not None:
+                reader.warnings.append(
+                    f"category {name!r} names no keypoints, but {n} of its annotations have "
+                    f"{n_points}: they are kept in the file and not read; pass schema= to read "
+                    "them"
+                )
+
+    def _look_up(self) -> None:
+        """Find image and category of the decoded records; others are to be looked at singly."""
+        columns, dataset = self._columns, self._dataset
+        image = [(k, i) for k, i in dataset._index_of_image_id.items() if isinstance(k, int)]
+        self._image = _mapped(columns.image_id, image)
+        self._category = _mapped(columns.category_id, list(dataset._category_of_id.items()))
+        without = [(number, 0) for number in self._reader._without_keypoints]
+        is_other = (self._category < 0) & (_mapped(columns.category_id, without) == 0)
+        columns.is_decoded &= (self._image >= 0) & ((self._category >= 0) | is_other)
+        # Every record but the first of an id.
+        at = np.flatnonzero(columns.is_decoded)
+        order = at[np.argsort(columns.id[at], kind="stable")]
+        ordered = columns.id[order]
+        columns.is_decoded[order[1:][ordered[1:] == ordered[:-1]]] = False
+        self._is_instance = columns.is_decoded & (self._category >= 0)
+
+    def _one(self, position: int, record: Any, seen: dict[int, int]) -> int | None:
+        """Take one record, or raise _Bad with all that is wrong.
+
+        `seen` are the positions of ids. Returned is that of a later record with the same id.
+        """
+        dataset, reader = self._dataset, self._reader
         number = _checked_id(record)
         problems = []
-        if number in self._annotation_ids:
+        other = seen.get(number)
+        if other is not None and other < position:
             problems.append("its id is that of an earlier annotation, expected ids that differ")
         image = _looked_up(dataset._index_of_image_id, record.get("image_id"))
         if image is None:
@@ -401,19 +638,19 @@ class _Reader:
         category_id = record.get("category_id")
         category = _looked_up(dataset._category_of_id, category_id)
         if category is None:
-            if as_int(category_id) not in self._without_keypoints:
+            if as_int(category_id) not in reader._without_keypoints:
                 problems.append(
                     f"'category_id' is {_show(record, 'category_id')}, no category has this id"
                 )
             if problems:
                 raise _Bad(*problems)
-            self._annotation_ids.add(number)
-            dataset.layout.annotations[position] = record
-            return
-        points = _points(dataset.categories[category], record.get("keypoints"), problems)
+            seen[number] = position
+            return other
+        its = dataset.categories[category]
+        points = _points(its, reader._fields[its.id], record, problems)
         bbox = _numbers(record, "bbox", 4, problems)
         area = _number(record, "area", problems)
-        if not any(bbox or (0,)) and not any(point and point[2] for point in points):
+        if not any(bbox or (0,)) and not points[:, 2].any():
             # This is how an instance without a box is written: COCO requires one.
             bbox = None
             area = area or None
@@ -423,24 +660,90 @@ class _Reader:
         score = _number(record, "score", problems)
         if problems or image is None:
             raise _Bad(*problems)
-        self._annotation_ids.add(number)
-        dataset._table.insert(
-            InstanceRecord(
-                uid=f"coco:{number}",
-                image=image,
-                category=category,
-                keypoints=points,
-                bbox=None if bbox is None else (bbox[0], bbox[1], bbox[2], bbox[3]),
-                area=area,
-                iscrowd=int(iscrowd or 0),
-                track_id=record.get("track_id"),
-                score=score,
-                source="imported",
-                id=number,
-                row=position,
-                fields=record,
-            )
+        seen[number] = position
+        columns = self._columns
+        self._image[position] = image
+        self._category[position] = category
+        columns.id[position] = number
+        columns.bbox[position] = math.nan if bbox is None else bbox
+        columns.area[position] = math.nan if area is None else area
+        columns.score[position] = math.nan if score is None else score
+        columns.iscrowd[position] = int(iscrowd or 0)
+        columns.tracks[position] = record.get("track_id")
+        self._is_instance[position] = True
+        columns.points.setdefault(dataset.categories[category].id, []).append(
+            (np.array([position]), points[None])
         )
+        return other
+
+    def _hand_over(self) -> None:
+        dataset, columns, text = self._dataset, self._columns, self._reader._text
+        positions = np.flatnonzero(self._is_instance)
+        category = self._category[positions]
+        keypoints = {}
+        for index, its in enumerate(dataset.categories):
+            parts = columns.points.pop(its.id, [])
+            if not parts:
+                continue
+            at = np.concatenate([part[0] for part in parts])
+            points = np.concatenate([part[1] for part in parts])
+            parts.clear()
+            keep = self._is_instance[at] & (self._category[at] == index)
+            if not keep.all() or (at[1:] <= at[:-1]).any():
+                # One that was looked at singly stands behind the others, and counts.
+                order = np.argsort(at, kind="stable")
+                order = order[np.append(at[order][1:] != at[order][:-1], True)]
+                points = points[order[keep[order]]]
+            keypoints[index] = points
+        tracks = np.full(len(self._is_instance), None, object)
+        for position, track in columns.tracks.items():
+            tracks[position] = track
+        ids = columns.id[positions]
+        dataset._table.extend(
+            uids=[f"coco:{number}" for number in ids.tolist()],
+            image=self._image[positions],
+            category=category,
+            keypoints=keypoints,
+            text=text,
+            position=positions,
+            id=ids,
+            bbox=columns.bbox[positions],
+            area=columns.area[positions],
+            score=columns.score[positions],
+            iscrowd=columns.iscrowd[positions],
+            track_id=tracks[positions],
+            source="imported",
+        )
+        others = np.flatnonzero(~self._is_instance)
+        dataset.layout.annotations = RecordsAt(text, "annotations", others)
+
+
+def _mapped(keys: NDArray[np.int64], pairs: Sequence[tuple[int, int]]) -> NDArray[np.int32]:
+    """Values of `keys` by (key, value) pairs, -1 for one that is not among them."""
+    if not pairs:
+        return np.full(len(keys), -1, np.int32)
+    known = np.array(pairs, np.int64)
+    known = known[np.argsort(known[:, 0])]
+    at = np.minimum(np.searchsorted(known[:, 0], keys), len(known) - 1)
+    return np.where(known[at, 0] == keys, known[at, 1], -1).astype(np.int32)
+
+
+def _is_plain(record: _ImageFields) -> bool:
+    """Whether an image's record is as most are; others are looked at more closely."""
+    number, width, height = record.id, record.width, record.height
+    return (
+        isinstance(number, int)
+        and isinstance(width, int)
+        and isinstance(height, int)
+        and _MIN_INT64 <= number <= _MAX_INT64
+        and width > 0
+        and height > 0
+        and bool(record.file_name)
+    )
+
+
+def _is_rising(values: NDArray[np.int64]) -> bool:
+    return bool(np.all(values[1:] > values[:-1]))
 
 
 def _checked_id(record: Any, *, text_is_fine: bool = False) -> Any:
@@ -488,201 +791,77 @@ def _numbers(record: dict[str, Any], key: str, n: int, problems: list[str]) -> l
     return checked
 
 
-def _points(category: Category, flat: Any, problems: list[str]) -> tuple[Point, ...]:
-    """Points of an annotation; what is wrong is added to `problems`."""
-    n = category.n_keypoints
-    nothing: tuple[Point, ...] = (None,) * n
-    if flat is None:
-        return nothing
-    if not isinstance(flat, list):
-        problems.append(f"'keypoints' is {type(flat).__name__}, expected a list of {3 * n} numbers")
-        return nothing
-    if len(flat) != 3 * n:
-        problems.append(
-            f"'keypoints' has {len(flat)} numbers, expected {3 * n} ({n} keypoints x 3) for "
-            f"category {category.name!r}"
-        )
-        return nothing
-    points: list[Point] = []
-    for k, name in enumerate(category.keypoints):
-        given = flat[3 * k : 3 * k + 3]
-        x, y, v = map(as_float, given)
-        is_far = max(abs(x or 0), abs(y or 0)) > MAX_COORDINATE
-        if x is None or y is None or is_far or v not in (0, 1, 2):
+def _points(
+    category: Category, fields: PointFields, record: dict[str, Any], problems: list[str]
+) -> NDArray[np.float64]:
+    """Points of an annotation, (n_keypoints, 3); what is wrong is added to `problems`."""
+    points = np.zeros((category.n_keypoints, 3))
+    start = 0
+    for field, n in fields:
+        flat, first = record.get(field), start
+        start += n
+        if flat is None:
+            continue
+        if not isinstance(flat, list):
             problems.append(
-                f"keypoint {name!r} is {given!r}, expected two numbers (at most "
-                f"{MAX_COORDINATE:g}) and a visibility of 0, 1 or 2"
+                f"{field!r} is {type(flat).__name__}, expected a list of {3 * n} numbers"
             )
-            points.append(None)
-        else:
-            points.append((x, y, int(v)) if v or x or y else None)
-    return tuple(points)
-
-
-# --- writing ------------------------------------------------------------------------------------
-
-
-def _chunks(dataset: Dataset, notes: list[str]) -> Iterator[bytes]:
-    """Return the parts of the file, in order."""
-    layout = dataset.layout
-    wrong = [repr(key) for key in dataset.extra if not isinstance(key, str)]
-    if wrong:
-        raise TypeError(f"dataset.extra: expected text as keys, got {', '.join(wrong)}")
-    keys = list(layout.keys or _TOP_KEYS)
-    needed = [*dataset.extra, "images", "categories"]
-    if len(dataset.instances) or layout.annotations:
-        needed.append("annotations")
-    for key, value in (("info", dataset.info), ("licenses", dataset.licenses)):
-        if value is not None:
-            needed.append(key)
-    keys += [key for key in needed if key not in keys]
-    written = [key for key in keys if key in _TOP_KEYS or key in dataset.extra]
-    yield b"{"
-    for i, key in enumerate(written):
-        yield b"%s%s: " % (b",\n" if i else b"\n", _dumps(key))
-        if key == "images":
-            yield from _lines(_interleaved(_image_records(dataset, notes), layout.images))
-        elif key == "categories":
-            yield from _lines(_interleaved(_category_records(dataset), layout.categories))
-        elif key == "annotations":
-            yield from _lines(_annotation_records(dataset))
-        elif key == "info":
-            yield _dumps({} if dataset.info is None else dataset.info)
-        elif key == "licenses":
-            yield _dumps([] if dataset.licenses is None else dataset.licenses)
-        else:
-            yield _dumps(dataset.extra[key])
-    yield b"\n}\n"
-
-
-def _lines(records: Iterator[Any]) -> Iterator[bytes]:
-    yield b"["
-    is_first = True
-    for record in records:
-        yield b"\n" if is_first else b",\n"
-        yield _dumps(record)
-        is_first = False
-    yield b"]" if is_first else b"\n]"
-
-
-def _dumps(value: Any) -> bytes:
-    # Floats are written as their shortest text that reads back equal; NaN is refused.
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except UnicodeEncodeError:  # half of a surrogate pair has no UTF-8, but it has an escape
-        return json.dumps(value, ensure_ascii=True, allow_nan=False).encode("ascii")
-
-
-def _interleaved(own: Iterator[Any], others: Mapping[int, Any]) -> Iterator[Any]:
-    """Yield our records, and the others at the positions they had."""
-    position = 0
-    for record in own:
-        while position in others:
-            yield others[position]
-            position += 1
-        yield record
-        position += 1
-    for rest in sorted(p for p in others if p >= position):
-        yield others[rest]
-
-
-def _image_records(dataset: Dataset, notes: list[str]) -> Iterator[Any]:
-    unknown = []
-    for image in dataset.images:
-        fields = dataset._images[image.index].fields
-        if fields is not None:
-            yield fields
             continue
-        record: dict[str, Any] = {"id": image.id, "file_name": image.file_name}
-        try:
-            record["width"], record["height"] = image.size
-        except ImageError as error:
-            # The labels are worth more than the size: they are written without it.
-            unknown.append(
-                f"image {image.file_name!r} is written without width and height: {error}"
+        if len(flat) != 3 * n:
+            problems.append(
+                f"{field!r} has {len(flat)} numbers, expected {3 * n} ({n} keypoints x 3) for "
+                f"category {category.name!r}"
             )
-        yield record
-    notes.extend(unknown)
-
-
-def _category_records(dataset: Dataset) -> Iterator[Any]:
-    for category in dataset.categories:
-        fields = dataset.layout.category_fields.get(category.id)
-        if fields is not None:
-            yield fields
             continue
-        record: dict[str, Any] = {"id": category.id, "name": category.name}
-        if category.supercategory is not None:
-            record["supercategory"] = category.supercategory
-        metadata = category.schema.to_metadata()
-        metadata.setdefault("skeleton", [])  # pycocotools draws only what has one
-        for key, value in (*metadata.items(), *category.extra.items()):
-            record.setdefault(key, value)
-        yield record
+        for k in range(n):
+            given = flat[3 * k : 3 * k + 3]
+            x, y, v = map(as_float, given)
+            is_far = max(abs(x or 0), abs(y or 0)) > MAX_COORDINATE
+            if x is None or y is None or is_far or v is None or not 0 <= v <= 2:
+                problems.append(
+                    f"keypoint {category.keypoints[first + k]!r} is {given!r}, expected two "
+                    f"numbers (at most {MAX_COORDINATE:g}) and a visibility of 0, 1 or 2"
+                )
+            else:
+                points[first + k] = (x, y, v)
+    return points
 
 
-def _annotation_records(dataset: Dataset) -> Iterator[Any]:
-    others = sorted(dataset.layout.annotations.items(), reverse=True)
-    for instance in dataset.instances:
-        record = dataset._table.record(instance.uid)
-        while others and others[-1][0] < record.row:
-            yield others.pop()[1]
-        yield _annotation_record(dataset, record)
-    while others:
-        yield others.pop()[1]
+def _whole_body(category: Category, part: str) -> tuple[Category, PointFields]:
+    """The category with COCO-WholeBody's other points, or one part of them, and their fields."""
+    whole = schemas.get("coco_wholebody133")
+    if part == "whole":
+        chosen = list(_PARTS)
+        schema = whole
+        if category.keypoints != whole.keypoints[:17]:
+            schema = Schema(
+                whole.name,
+                keypoints=[*category.keypoints, *whole.keypoints[17:]],
+                skeleton=whole.skeleton,
+            )
+    else:
+        chosen = [part]
+        schema = _part_of(whole, part)
+    fields = tuple((_PARTS[name][0], _PARTS[name][2]) for name in chosen)
+    return Category(
+        category.id, schema, category.name, category.supercategory, category.extra
+    ), fields
 
 
-def _annotation_record(dataset: Dataset, record: InstanceRecord) -> dict[str, Any]:
-    instance = dataset.instance(record.uid)
-    n_labeled = instance.n_labeled
-    flat = [number for point in record.keypoints for number in (point or (0, 0, 0))]
-    fields = record.fields
-    if fields is None:
-        bbox, area = instance.bbox, instance.area
-        written: dict[str, Any] = {
-            "id": record.id,
-            "image_id": instance.image.id,
-            "category_id": instance.category.id,
-            "keypoints": flat,
-            "num_keypoints": n_labeled,
-            # Evaluation requires both (pycocotools raises KeyError without them).
-            "bbox": [0, 0, 0, 0] if bbox is None else list(bbox),
-            "area": 0 if area is None else area,
-            "iscrowd": record.iscrowd,
-        }
-        for key, value in (("track_id", record.track_id), ("score", record.score)):
-            if value is not None:
-                written[key] = value
-        return written
-    written = dict(fields)
-    before = fields.get("keypoints")
-    is_edited = any(flat) if before is None else before != flat
-    if is_edited:
-        # Point by point: those that were not edited keep the digits of the file.
-        kept = before or [None] * len(flat)
-        written["keypoints"] = [
-            old
-            for k in range(0, len(flat), 3)
-            for old in (kept[k : k + 3] if kept[k : k + 3] == flat[k : k + 3] else flat[k : k + 3])
-        ]
-        if "num_keypoints" in fields or before is None:
-            written["num_keypoints"] = n_labeled
-    for key, now in (("bbox", instance.bbox), ("area", instance.area)):
-        old = fields.get(key)
-        value = list(now) if isinstance(now, tuple) else now
-        is_missing = old is None and (is_edited or (key == "bbox" and record.bbox is not None))
-        if value is not None and (is_missing or (old is not None and old != value)):
-            written[key] = value
-        elif value is None and old is not None and any(old if key == "bbox" else [old]):
-            written[key] = [0, 0, 0, 0] if key == "bbox" else 0
-    return written
-
-
-def _unheld(dataset: Dataset) -> Iterator[str]:
-    """What COCO has no field for, counted."""
-    n_unfinished = sum(not instance.is_finished for instance in dataset.instances)
-    n_done = sum(image.status == "done" for image in dataset.images)
-    if n_unfinished:
-        yield f"COCO has no field for 'not finished', which {n_unfinished} instances are"
-    if n_done:
-        yield f"COCO has no field for 'done', which {n_done} images are"
+def _part_of(whole: Schema, part: str) -> Schema:
+    """The keypoints of one part, with the edges, flip pairs and sigmas that lie in it."""
+    _, start, n = _PARTS[part]
+    names = whole.keypoints[start : start + n]
+    return Schema(
+        f"{whole.name}_{part}",
+        keypoints=names,
+        skeleton=[
+            (a - start, b - start)
+            for a, b in whole.skeleton
+            if start < a <= start + n and start < b <= start + n
+        ],
+        flip_pairs=[pair for pair in whole.flip_pairs if set(pair) <= set(names)],
+        sigmas=None if whole.sigmas is None else whole.sigmas[start : start + n],
+        sigma_source=whole.sigma_source,
+        colors=whole.colors[start : start + n],
+    )

@@ -18,7 +18,7 @@ from kpwidget.schema import Schema
 __all__ = ["get", "names"]
 
 # In the order they are offered. The file of each is <name>.json.
-_NAMES = ("coco17", "four_point")
+_NAMES = ("coco17", "coco_wholebody133", "four_point")
 
 
 def names() -> list[str]:

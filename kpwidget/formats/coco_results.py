@@ -1,0 +1,306 @@
+"""COCO results: predictions with scores, `read_coco_results` and `write_coco_results`.
+
+A results file is a bare JSON list. Each entry names an image and a category by id and has
+``keypoints`` whose third number is the confidence of the point; images, categories and ids are
+those of the ground truth, which therefore has to be given.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from kpwidget.dataset import Dataset
+from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
+from kpwidget.formats import Loss, WriteReport, read, write_file
+from kpwidget.schema import FormatError, _decode, _parse_json
+
+__all__ = [
+    "coco_results_losses",
+    "is_coco_results",
+    "read_coco_results",
+    "write_coco_results",
+]
+
+_LOOK: Final = 1 << 16
+
+
+def is_coco_results(path: Path) -> bool:
+    """Whether a file is a JSON list whose first entries have an image id and a score.
+
+    Parameters
+    ----------
+    path : Path
+    """
+    with open(path, "rb") as file:
+        head = file.read(_LOOK).lstrip()
+    return head[:1] == b"[" and b'"image_id"' in head and b'"score"' in head
+
+
+def read_coco_results(
+    path: str | os.PathLike[str],
+    images: Any = None,
+    *,
+    on_error: Literal["raise", "skip"] = "raise",
+    allow_outside: bool = False,
+    ground_truth: Dataset | str | os.PathLike[str] | None = None,
+    model: str | None = None,
+) -> Dataset:
+    """Dataset of the predictions in a COCO results file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The JSON file.
+    images : folder, list of folders, glob, list of paths, or mapping, optional
+        Where the images are, if `ground_truth` is a file; see `kpwidget.read`.
+    on_error : {'raise', 'skip'}
+        See `kpwidget.read`.
+    allow_outside : bool, default False
+        See `kpwidget.read`.
+    ground_truth : Dataset or path
+        The dataset that was predicted on, or its COCO file: the images and categories are those.
+    model : str, optional
+        What made the predictions: `Instance.source` is ``'model:<name>'``. The file's name by
+        default.
+
+    Returns
+    -------
+    Dataset
+        One instance per entry, with its score. Every keypoint of a prediction is visible; one with
+        score 0 at (0, 0) is unlabeled. The scores of the points and other fields are in
+        `Instance.extra`, as ``keypoint_scores`` (n_keypoints,).
+
+    Raises
+    ------
+    ValueError
+        Without `ground_truth`.
+    FormatError
+        If the file is not a list of results, or entries are bad, naming every one.
+    """
+    where = os.fspath(path)
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}")
+    if ground_truth is None:
+        raise ValueError(
+            f"{where}: a COCO results file (predictions) has no images or categories of its own: "
+            "pass ground_truth=, the dataset that was predicted on or its COCO file"
+        )
+    if not isinstance(ground_truth, Dataset):
+        ground_truth = read(ground_truth, images, format="coco", allow_outside=allow_outside)
+    content = _parse_json(_decode(Path(path).read_bytes(), where), where)
+    if not isinstance(content, list):
+        raise FormatError.from_problems(
+            where,
+            [f"not a COCO results file: expected a list, got {type(content).__name__}"],
+        )
+    dataset = ground_truth._without_instances()
+    source = f"model:{model if model is not None else Path(path).stem}"
+    problems: list[str] = []
+    columns: dict[str, list[Any]] = {
+        key: [] for key in ("image", "category", "score", "bbox", "area", "extra", "id")
+    }
+    points: dict[int, list[np.ndarray[Any, Any]]] = {}
+    for position, entry in enumerate(content):
+        found = _entry(dataset, entry)
+        if isinstance(found, list):
+            problems += [f"entry number {position + 1}: {problem}" for problem in found]
+            continue
+        for key, value in found.items():
+            if key == "keypoints":
+                points.setdefault(found["category"], []).append(value)
+            else:
+                columns[key].append(value)
+    if problems and on_error == "raise":
+        n = len(problems)
+        raise FormatError.from_problems(
+            where, [*problems, f"{n} problem{'s' * (n > 1)}; on_error='skip' leaves them out"]
+        )
+    if problems:
+        dataset.skipped = tuple(problems)
+        warnings.warn(
+            f"{where}: {len(problems)} bad entries left out (all in ds.skipped): "
+            + "; ".join(problems[:5]),
+            stacklevel=3,
+        )
+    n_entries = len(columns["image"])
+    extra = np.empty(n_entries, object)
+    extra[:] = columns["extra"]
+    dataset._table.extend(
+        uids=[f"result:{i + 1}" for i in range(n_entries)],
+        image=np.array(columns["image"], np.int32),
+        category=np.array(columns["category"], np.int32),
+        keypoints={index: np.stack(parts) for index, parts in points.items()},
+        score=np.array(columns["score"], np.float64),
+        bbox=np.array(columns["bbox"], np.float64).reshape(-1, 4),
+        area=np.array(columns["area"], np.float64),
+        extra=extra,
+        source=source,
+    )
+    return dataset
+
+
+def _entry(dataset: Dataset, entry: Any) -> dict[str, Any] | list[str]:
+    """Values of one entry, or what is wrong with it."""
+    if not isinstance(entry, Mapping):
+        return [f"expected an object, got {type(entry).__name__}"]
+    problems = []
+    image_id, category_id = entry.get("image_id"), entry.get("category_id")
+    known = isinstance(image_id, str) or as_int(image_id) is not None
+    image = dataset._index_of_image_id.get(image_id) if known else None  # type: ignore[arg-type]
+    if image is None:
+        problems.append(f"'image_id' is {image_id!r}, the ground truth has no such image")
+    number = as_int(category_id)
+    category = None if number is None else dataset._category_of_id.get(number)
+    if category is None:
+        problems.append(
+            f"'category_id' is {category_id!r}, the ground truth has no category with keypoints "
+            "of this id"
+        )
+    score = as_float(entry.get("score"))
+    if score is None or not math.isfinite(score):
+        problems.append(f"'score' is {entry.get('score')!r}, expected a number")
+    bbox = entry.get("bbox")
+    box = [math.nan] * 4
+    if bbox is not None:
+        numbers = [as_float(value) for value in bbox] if isinstance(bbox, list) else []
+        if len(numbers) != 4 or None in numbers:
+            problems.append(f"'bbox' is {bbox!r}, expected 4 numbers")
+        else:
+            box = [number for number in numbers if number is not None]
+    if category is None:
+        return problems
+    n = dataset.categories[category].n_keypoints
+    flat = entry.get("keypoints")
+    values = [as_float(value) for value in flat] if isinstance(flat, list) else []
+    usable = [v for v in values if v is not None and abs(v) <= MAX_COORDINATE]
+    if len(values) != 3 * n or len(usable) != 3 * n:
+        problems.append(
+            f"'keypoints' has {len(usable)} usable numbers, expected {3 * n} ({n} keypoints x 3) "
+            f"for category {dataset.categories[category].name!r}"
+        )
+    if problems:
+        return problems
+    points = np.array(usable).reshape(n, 3)
+    scores = points[:, 2].copy()
+    points[:, 2] = np.where((scores != 0) | (points[:, 0] != 0) | (points[:, 1] != 0), 2, 0)
+    known_keys = ("image_id", "category_id", "keypoints", "score", "bbox", "area", "id")
+    extra = {key: value for key, value in entry.items() if key not in known_keys}
+    area = as_float(entry.get("area"))
+    return {
+        "image": image,
+        "category": category,
+        "score": score,
+        "bbox": box,
+        "area": math.nan if area is None else area,
+        "extra": {"keypoint_scores": scores.tolist(), **extra},
+        "keypoints": points,
+    }
+
+
+def coco_results_losses(dataset: Dataset) -> list[Loss]:
+    """What a COCO results file could not hold.
+
+    Parameters
+    ----------
+    dataset : Dataset
+
+    Returns
+    -------
+    list of Loss
+    """
+    table = dataset._table
+    rows = table.live_rows()
+    losses = []
+    n_occluded = n_placeless = 0
+    for index in range(len(dataset.categories)):
+        flags = table.keypoints_of(index, rows)[..., 2]
+        n_occluded += int(np.count_nonzero(flags == 1))
+        n_placeless += int(np.count_nonzero(flags == 0))
+    if n_occluded:
+        losses.append(
+            Loss(
+                "visibility",
+                n_occluded,
+                f"{n_occluded} keypoints with visibility 1 would become plain predictions",
+            )
+        )
+    if n_placeless:
+        losses.append(
+            Loss(
+                "visibility",
+                n_placeless,
+                f"{n_placeless} unlabeled keypoints would become predictions at (0, 0) with "
+                "score 0",
+            )
+        )
+    n_scoreless = int(np.count_nonzero(np.isnan(table.column("score", rows))))
+    if n_scoreless:
+        losses.append(
+            Loss("score", n_scoreless, f"{n_scoreless} instances without a score would get 1")
+        )
+    n_tracks = sum(track is not None for track in table.column("track_id", rows))
+    if n_tracks:
+        losses.append(Loss("track_id", n_tracks, f"the track_id of {n_tracks} instances"))
+    n_empty = len(dataset.images) - len(set(table.column("image", rows).tolist()))
+    if n_empty:
+        losses.append(Loss("images", n_empty, f"{n_empty} images without predictions"))
+    return losses
+
+
+def write_coco_results(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
+    """Write the instances of a dataset as COCO results.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path : str or os.PathLike
+        The JSON file, replaced in one go.
+
+    Returns
+    -------
+    WriteReport
+
+    Notes
+    -----
+    The third number of a point is its ``keypoint_scores`` of `Instance.extra` where there are as
+    many as keypoints, else 1 for a labeled point; 0 for an unlabeled one. Image and category ids
+    are those of the dataset. No bbox is written: pycocotools derives one from all points.
+    """
+    with dataset.lock:
+        table = dataset._table
+        entries = []
+        for row in table.live_rows():
+            category = table.category(row)
+            points = table.raw_keypoints_of(category, [row])[0]
+            extra = dict(table.value(row, "extra") or {})
+            scores = extra.pop("keypoint_scores", None)
+            if not (isinstance(scores, list) and len(scores) == len(points)):
+                scores = [1] * len(points)
+            flat = [
+                number
+                for (x, y, v), score in zip(points.tolist(), scores, strict=True)
+                for number in ((x, y, score) if v else (0, 0, 0))
+            ]
+            score = table.value(row, "score")
+            entries.append(
+                {
+                    "image_id": dataset._images[table.value(row, "image")].id,
+                    "category_id": dataset.categories[category].id,
+                    "keypoints": flat,
+                    "score": 1 if score is None else score,
+                    **extra,
+                }
+            )
+        n_images = len({entry["image_id"] for entry in entries})
+    lines = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in entries]
+    text = "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
+    write_file(path, [text.encode("utf-8")])
+    return WriteReport(Path(path), "coco-results", n_images, len(entries))

@@ -1,0 +1,439 @@
+"""JSON as text: where the records of a file lie, and values replaced without touching the rest.
+
+A labels file may be hundreds of megabytes, most of it polygons that nobody here looks at. So it is
+not parsed into objects: one pass over the bytes finds the brackets and quotes, and from them the
+records of the lists at the top. What is strict about JSON (a key given twice) is checked on the
+way; numbers and grammar are checked by whoever decodes the records.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kpwidget.dataset.text import FileText, RecordKind
+from kpwidget.schema import FormatError, _decode, _parse_json
+
+__all__ = ["Style", "dumps", "members", "scan", "spliced", "style_of", "with_numbers"]
+
+_CHUNK: Final = 1 << 18  # bytes looked at in one go: they and their masks stay in the cache
+_QUOTE, _BACKSLASH, _COLON = b'"\\:'
+_BRACKETS: Final = b"{}[]"
+_SPACES: Final = b" \t\n\r"
+_GAP: Final = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+#: Masks that keep the first n bytes of eight, for n = 0..8.
+_LOW_BYTES: Final = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
+_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+#: Above this size a file that is not JSON is not parsed again for a better message.
+_SMALL: Final = 64_000_000
+
+
+def scan(
+    data: bytes, where: str, kinds: Sequence[RecordKind]
+) -> tuple[FileText, dict[RecordKind, NDArray[np.int64]]]:
+    """Find the records of the lists at the top level of a JSON object.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    where : str
+        Its name, for messages.
+    kinds : sequence of str
+        Keys of the lists looked for.
+
+    Returns
+    -------
+    FileText
+        With the spans of the records of every list that is there.
+    dict of str to ndarray
+        Positions of the records that seem to have a key twice. Some may not: look at them.
+
+    Raises
+    ------
+    FormatError
+        If it is not JSON. The grammar inside of records is not checked.
+    """
+    if not data.isascii() or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        _decode(data, where)
+    tokens, codes = _tokens(data)
+    is_quote = codes == _QUOTE
+    if np.count_nonzero(is_quote) % 2:
+        raise _not_json(data, where)
+    # Brackets inside of strings are none.
+    is_inside = (np.cumsum(is_quote, dtype=np.int32) & 1).astype(bool)
+    is_bracket = ~is_quote & ~is_inside
+    brackets, shapes = tokens[is_bracket], codes[is_bracket]
+    is_open = (shapes == ord("{")) | (shapes == ord("["))
+    depth = np.cumsum(np.where(is_open, np.int8(1), np.int8(-1)), dtype=np.int32)
+    if not len(brackets):  # a bare value, or no JSON
+        _parse_json(_decode(data, where), where)
+        return FileText(data, {}, data.decode("utf-8"), {}), {}
+    if depth[-1] or (depth < 0).any() or np.any(depth[:-1] == 0):
+        raise _not_json(data, where)
+    quotes = tokens[is_quote]
+    strings, ends = quotes[0::2], quotes[1::2]
+
+    spans: dict[RecordKind, NDArray[np.int64]] = {}
+    bounds: dict[RecordKind, tuple[int, int]] = {}
+    if shapes[0] == ord("{"):
+        # Lists one level down begin where the depth becomes 2 and end where it is 1 again.
+        level = np.flatnonzero((depth == 2) & is_open & (shapes == ord("[")))
+        closing = np.flatnonzero((depth == 1) & ~is_open)
+        for i in level.tolist():
+            start = int(brackets[i])
+            key = _key_before(data, start, strings, ends)
+            kind = next((kind for kind in kinds if kind == key), None)
+            if kind is None or kind in bounds:  # given twice: the outer text below says so
+                continue
+            last = int(closing[np.searchsorted(closing, i)])
+            bounds[kind] = (start, int(brackets[last]) + 1)
+            inner = slice(i + 1, last)
+            is_record = shapes[inner] == ord("{")
+            starts = brackets[inner][is_record & (depth[inner] == 3)]
+            stops = brackets[inner][(shapes[inner] == ord("}")) & (depth[inner] == 2)]
+            spans[kind] = _checked_spans(data, bounds[kind], starts, stops, where)
+    outer = _outer(data, bounds)
+    # Strict: this is where a key given twice at the top shows.
+    _parse_json(outer, where)
+    text = FileText(data, spans, outer, bounds)
+    return text, _with_repeated_keys(data, spans, strings, ends)
+
+
+def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Places of the quotes (without escaped ones) and brackets, and which they are."""
+    bytes_ = np.frombuffer(data, np.uint8)
+    has_escapes = b"\\" in data
+    found = []
+    for start in range(0, len(data), _CHUNK):
+        chunk = bytes_[start : start + _CHUNK]
+        mask = chunk == _QUOTE
+        for code in _BRACKETS:
+            mask |= chunk == code
+        if has_escapes:
+            mask |= chunk == _BACKSLASH
+        found.append(np.flatnonzero(mask) + start)
+    tokens = np.concatenate(found) if found else np.empty(0, np.int64)
+    codes = bytes_[tokens]
+    if has_escapes:
+        is_backslash = codes == _BACKSLASH
+        at = tokens[is_backslash]
+        # In a run each second backslash is itself escaped; an odd run escapes what follows.
+        is_first = np.r_[True, np.diff(at) != 1]
+        firsts = np.flatnonzero(is_first)
+        lengths = np.diff(np.r_[firsts, len(at)])
+        escaped = (at[firsts] + lengths)[lengths % 2 == 1]
+        keep = ~is_backslash & ~np.isin(tokens, escaped, assume_unique=True)
+        tokens, codes = tokens[keep], codes[keep]
+    return tokens, codes
+
+
+def _not_json(data: bytes, where: str) -> FormatError:
+    """Return the error of a file that is not JSON, saying where."""
+    if len(data) <= _SMALL:
+        try:
+            _parse_json(_decode(data, where), where)
+        except FormatError as error:
+            return error
+    try:
+        msgspec.json.Decoder(msgspec.Raw).decode(data)
+    except msgspec.DecodeError as error:
+        return FormatError.from_problems(where, [f"not JSON: {error}"])
+    return FormatError.from_problems(where, ["not JSON: its brackets do not match"])
+
+
+def _key_before(
+    data: bytes, start: int, strings: NDArray[np.int64], ends: NDArray[np.int64]
+) -> str | None:
+    """Key of the value that begins at `start`, None if it has none."""
+    i = int(np.searchsorted(strings, start)) - 1
+    if i < 0 or data[int(ends[i]) + 1 : start].strip(_SPACES) != b":":
+        return None
+    try:
+        key = json.loads(data[int(strings[i]) : int(ends[i]) + 1])
+    except ValueError:  # a control character inside a string; the strict parse says so
+        return None
+    return str(key)
+
+
+def _checked_spans(
+    data: bytes,
+    bounds: tuple[int, int],
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    where: str,
+) -> NDArray[np.int64]:
+    """Begin and end of each item of a list, after a look at what stands between them."""
+    first, last = bounds[0] + 1, bounds[1] - 1
+    if len(starts) == len(stops):
+        begins = [*starts.tolist(), last]
+        ends = [first, *(stops + 1).tolist()]
+        gaps = {data[end:begin] for end, begin in zip(ends[1:-1], begins[1:-1], strict=True)}
+        rims = {data[ends[0] : begins[0]], data[ends[-1] : begins[-1]]}
+        if all(map(_GAP.fullmatch, gaps)) and not any(rim.strip(_SPACES) for rim in rims):
+            return np.stack([starts, stops + 1], axis=1)
+    # Items that are no objects stand between the records, or it is not JSON.
+    try:
+        items = msgspec.json.Decoder(list[msgspec.Raw]).decode(data[bounds[0] : bounds[1]])
+    except msgspec.DecodeError:
+        raise _not_json(data, where) from None
+    spans, at = [], first
+    for item in items:
+        raw = bytes(item)
+        at = data.index(raw, at)  # only spaces and commas stand before it
+        spans.append((at, at + len(raw)))
+        at += len(raw)
+    return np.array(spans, np.int64).reshape(-1, 2)
+
+
+def _outer(data: bytes, bounds: Mapping[RecordKind, tuple[int, int]]) -> str:
+    """Return the text of the file with its lists of records empty."""
+    parts, at = [], 0
+    for start, end in sorted(bounds.values()):
+        parts += [data[at:start], b"[]"]
+        at = end
+    return b"".join([*parts, data[at:]]).decode("utf-8")
+
+
+def _with_repeated_keys(
+    data: bytes,
+    spans: Mapping[RecordKind, NDArray[np.int64]],
+    strings: NDArray[np.int64],
+    ends: NDArray[np.int64],
+) -> dict[RecordKind, NDArray[np.int64]]:
+    """Return the records in which a key may be given twice, none of those that have one left out.
+
+    Keys are told apart by their length and their first and last eight bytes, whatever the depth.
+    """
+    bytes_ = np.frombuffer(data, np.uint8)
+    # Every eight bytes in a row as one number, padded so that there are some.
+    padded = data if len(data) >= 1024 else data + bytes(8)
+    words = np.ndarray(len(padded) - 7, "<u8", padded, strides=(1,))
+    escapes = np.flatnonzero(bytes_ == _BACKSLASH) if b"\\" in data else np.empty(0, np.int64)
+    found: dict[RecordKind, NDArray[np.int64]] = {}
+    for kind, records in spans.items():
+        if not len(records):
+            found[kind] = np.empty(0, np.int64)
+            continue
+        low, high = np.searchsorted(strings, (records[0, 0], records[-1, 1]))
+        begin, end = strings[low:high], ends[low:high]
+        after = bytes_[np.minimum(end + 1, len(bytes_) - 1)]
+        # A colon, or a space before what may be one.
+        is_key = (after == _COLON) | (after == 32) | ((after >= 9) & (after <= 13))
+        begin, end = begin[is_key] + 1, end[is_key]
+        owner = np.searchsorted(records[:, 0], begin, "right") - 1
+        length = end - begin
+        name = length.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        kept = _LOW_BYTES[np.minimum(length, 8)]
+        for at, factor in ((begin, 0xBF58476D1CE4E5B9), (end - 8, 0x94D049BB133111EB)):
+            # A string that is shorter than eight bytes is all in the first of the two.
+            if at is not begin:
+                kept = np.where(length > 8, _LOW_BYTES[8], 0).astype(np.uint64)
+            name = (name ^ (words[np.clip(at, 0, len(words) - 1)] & kept)) * np.uint64(factor)
+        mixed = name + owner.astype(np.uint64) * np.uint64(0xFF51AFD7ED558CCD)
+        ordered = np.sort(mixed)
+        repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+        doubtful = np.unique(owner[np.isin(mixed, repeated)]) if len(repeated) else np.empty(0)
+        # Escapes can spell one key in two ways.
+        low, high = np.searchsorted(escapes, (records[0, 0], records[-1, 1]))
+        escaped = np.searchsorted(records[:, 0], escapes[low:high], "right") - 1
+        found[kind] = np.union1d(doubtful, escaped).astype(np.int64)
+    return found
+
+
+# --- values inside of a record --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Member:
+    """One key and value of an object, with the places of both in its text.
+
+    Attributes
+    ----------
+    key : str
+    start, value_start, end : int
+        Where the key begins, where its value begins, and where that ends.
+    """
+
+    key: str
+    start: int
+    value_start: int
+    end: int
+
+
+def members(text: str) -> list[Member]:
+    """Members of the JSON object that `text` is, in their order.
+
+    Parameters
+    ----------
+    text : str
+        Well-formed JSON, perhaps with space around it.
+    """
+    decode = json.JSONDecoder().raw_decode
+    found = []
+    at = _space(text, _space(text, 0) + 1)  # behind the {
+    while text[at] != "}":
+        key, end_of_key = decode(text, at)
+        value_start = _space(text, _space(text, end_of_key) + 1)  # behind the colon
+        _, end = decode(text, value_start)
+        found.append(Member(key, at, value_start, end))
+        at = _space(text, end)
+        if text[at] == ",":
+            at = _space(text, at + 1)
+    return found
+
+
+def _space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def spliced(text: str, changes: Mapping[str, str]) -> str:
+    """Text of an object with some values replaced or added, all else as it was.
+
+    Parameters
+    ----------
+    text : str
+        A JSON object.
+    changes : mapping of str to str
+        New values by their keys, as JSON text. A key that is not there is added at the end.
+    """
+    there = members(text)
+    parts, at = [], 0
+    for member in there:
+        if member.key in changes:
+            parts += [text[at : member.value_start], changes[member.key]]
+            at = member.end
+    known = {member.key for member in there}
+    added = {key: value for key, value in changes.items() if key not in known}
+    if added:
+        if len(there) > 1:
+            between = text[there[0].end : there[1].start]
+            colon = text[there[0].start : there[0].value_start]
+            colon = colon[colon.rindex(":") :]
+            before = between
+        else:
+            before, between, colon = ", " if there else "", ", ", ": "
+        end = there[-1].end if there else _space(text, 0) + 1
+        parts.append(text[at:end])
+        for i, (key, value) in enumerate(added.items()):
+            parts.append(f"{between if i else before}{json.dumps(key)}{colon}{value}")
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def with_numbers(text: str, numbers: Sequence[float]) -> str:
+    """Text of a list of numbers with those replaced that differ, the others digit for digit.
+
+    Parameters
+    ----------
+    text : str
+        A JSON list of as many numbers.
+    numbers : sequence of float
+    """
+    parts, at = [], 0
+    for match, number in zip(_NUMBER.finditer(text), numbers, strict=True):
+        if float(match.group()) != number:
+            parts += [text[at : match.start()], number_text(number)]
+            at = match.end()
+    return "".join([*parts, text[at:]])
+
+
+def number_text(number: float) -> str:
+    """JSON text of a number, the shortest that reads back equal."""
+    return json.dumps(number, allow_nan=False)
+
+
+# --- how a file is laid out -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the JSON of a file is laid out.
+
+    Attributes
+    ----------
+    indent : int, str or None
+        As of `json.dumps`.
+    separators : tuple of str
+    depth : int
+        How many levels of indentation a record stands at.
+    is_ascii : bool
+        Whether other characters are escaped.
+    """
+
+    indent: int | str | None = None
+    separators: tuple[str, str] = (", ", ": ")
+    depth: int = 0
+    is_ascii: bool = False
+
+
+def dumps(value: Any, style: Style | None = None) -> str:
+    """JSON text of a value; NaN and Infinity raise ValueError."""
+    style = style or Style()
+    text = json.dumps(
+        value,
+        ensure_ascii=style.is_ascii,
+        allow_nan=False,
+        indent=style.indent,
+        separators=style.separators,
+    )
+    if style.indent is not None:
+        unit = " " * style.indent if isinstance(style.indent, int) else style.indent
+        # No string of JSON has a line end in it, so every one is of the layout.
+        text = text.replace("\n", "\n" + unit * style.depth)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # half of a surrogate pair has no UTF-8, but it has an escape
+        return dumps(value, Style(style.indent, style.separators, style.depth, is_ascii=True))
+    return text
+
+
+def style_of(text: FileText) -> Style:
+    """Layout that gives the records of a file again, or the default one if none does."""
+    samples = [
+        text.raw(kind, position).decode("utf-8")
+        for kind in ("annotations", "images", "categories")
+        for position in range(min(2, len(text.spans.get(kind, ()))))
+    ]
+    for sample in samples:
+        for style in _styles(sample):
+            if dumps(json.loads(sample), style) == sample:
+                return style
+    for sample in samples:  # number formats may keep every style from fitting
+        for style in _styles(sample):
+            if _laid_out(sample, style):
+                return style
+    return Style()
+
+
+def _styles(sample: str) -> Iterator[Style]:
+    is_ascii = sample.isascii() and "\\u" in sample
+    if "\n" not in sample:
+        for item in (", ", ","):
+            for colon in (": ", ":"):
+                yield Style(None, (item, colon), 0, is_ascii)
+        return
+    last = sample.rsplit("\n", 1)[1]
+    outside = last[: len(last) - len(last.lstrip(" \t"))]
+    second = sample.split("\n", 2)[1]
+    inside = second[: len(second) - len(second.lstrip(" \t"))]
+    unit = inside[len(outside) :]
+    if unit and inside.startswith(outside):
+        depth = len(outside) // len(unit)
+        for colon in (": ", ":"):
+            yield Style(unit, (",", colon), depth, is_ascii)
+
+
+def _laid_out(sample: str, style: Style) -> bool:
+    """Whether the text has this layout, its numbers and strings not looked at."""
+    pattern = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*')
+    return pattern.sub("0", dumps(json.loads(sample), style)) == pattern.sub("0", sample)
