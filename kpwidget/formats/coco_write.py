@@ -348,10 +348,10 @@ class _Writer:
             old = fields.get(key)
             is_missing = old is None and (is_edited or (key == "bbox" and given_bbox is not None))
             if size is not None and (is_missing or (old is not None and old != size)):
-                is_list = isinstance(size, list) and isinstance(old, list) and len(old) == 4
-                changes[key] = (
-                    with_numbers(given[key], size) if is_list else dumps(size, self._style)
-                )
+                if isinstance(size, list) and isinstance(old, list) and len(old) == 4:
+                    changes[key] = with_numbers(given[key], size)
+                else:
+                    changes[key] = dumps(size, self._style)
             elif size is None and old is not None and any(old if key == "bbox" else [old]):
                 changes[key] = dumps([0, 0, 0, 0] if key == "bbox" else 0, self._style)
         return spliced(raw, changes).encode() if changes else raw.encode()

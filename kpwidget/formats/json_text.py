@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from kpwidget.schema import FormatError, _decode, _parse_json
 __all__ = ["Style", "dumps", "members", "scan", "spliced", "style_of", "with_numbers"]
 
 _CHUNK: Final = 1 << 18  # bytes looked at in one go: they and their masks stay in the cache
+_BLOCK: Final = 1 << 25  # bytes given to a thread
 _QUOTE, _BACKSLASH, _COLON = b'"\\:'
 _BRACKETS: Final = b"{}[]"
 _SPACES: Final = b" \t\n\r"
@@ -112,16 +114,25 @@ def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Places of the quotes (without escaped ones) and brackets, and which they are."""
     bytes_ = np.frombuffer(data, np.uint8)
     has_escapes = b"\\" in data
-    found = []
-    for start in range(0, len(data), _CHUNK):
-        chunk = bytes_[start : start + _CHUNK]
-        mask = chunk == _QUOTE
-        for code in _BRACKETS:
-            mask |= chunk == code
-        if has_escapes:
-            mask |= chunk == _BACKSLASH
-        found.append(np.flatnonzero(mask) + start)
-    tokens = np.concatenate(found) if found else np.empty(0, np.int64)
+
+    def found(start: int) -> NDArray[np.int64]:
+        parts = []
+        for at in range(start, min(start + _BLOCK, len(data)), _CHUNK):
+            chunk = bytes_[at : at + _CHUNK]
+            mask = chunk == _QUOTE
+            for code in _BRACKETS:
+                mask |= chunk == code
+            if has_escapes:
+                mask |= chunk == _BACKSLASH
+            parts.append(np.flatnonzero(mask) + at)
+        return np.concatenate(parts)
+
+    blocks = range(0, len(data), _BLOCK)
+    if len(blocks) > 1:  # numpy lets the other thread run meanwhile
+        with ThreadPoolExecutor(2) as pool:
+            tokens = np.concatenate(list(pool.map(found, blocks)))
+    else:
+        tokens = found(0) if data else np.empty(0, np.int64)
     codes = bytes_[tokens]
     if has_escapes:
         is_backslash = codes == _BACKSLASH
@@ -229,7 +240,9 @@ def _with_repeated_keys(
         # A colon, or a space before what may be one.
         is_key = (after == _COLON) | (after == 32) | ((after >= 9) & (after <= 13))
         begin, end = begin[is_key] + 1, end[is_key]
-        owner = np.searchsorted(records[:, 0], begin, "right") - 1
+        # How many keys each record has, and with that to which record each key belongs.
+        firsts = np.searchsorted(begin, np.append(records[:, 0], records[-1, 1]))
+        counts = np.diff(firsts)
         length = end - begin
         name = length.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         kept = _LOW_BYTES[np.minimum(length, 8)]
@@ -238,15 +251,31 @@ def _with_repeated_keys(
             if at is not begin:
                 kept = np.where(length > 8, _LOW_BYTES[8], 0).astype(np.uint64)
             name = (name ^ (words[np.clip(at, 0, len(words) - 1)] & kept)) * np.uint64(factor)
-        mixed = name + owner.astype(np.uint64) * np.uint64(0xFF51AFD7ED558CCD)
-        ordered = np.sort(mixed)
-        repeated = ordered[1:][ordered[1:] == ordered[:-1]]
-        doubtful = np.unique(owner[np.isin(mixed, repeated)]) if len(repeated) else np.empty(0)
+        doubtful = _with_repeated_names(name, firsts[:-1], counts)
         # Escapes can spell one key in two ways.
         low, high = np.searchsorted(escapes, (records[0, 0], records[-1, 1]))
         escaped = np.searchsorted(records[:, 0], escapes[low:high], "right") - 1
         found[kind] = np.union1d(doubtful, escaped).astype(np.int64)
     return found
+
+
+def _with_repeated_names(
+    names: NDArray[np.uint64], firsts: NDArray[np.int64], counts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Records that have a name twice; record i has ``names[firsts[i] : firsts[i] + counts[i]]``."""
+    found = []
+    for count in np.flatnonzero(np.bincount(counts)).tolist():
+        records = np.flatnonzero(counts == count)
+        rows = names[firsts[records][:, None] + np.arange(count)]
+        # Most have the keys of the first one, in the same order.
+        is_other = (rows != rows[0]).any(axis=1)
+        is_other[0] = True
+        ordered = np.sort(rows[is_other], axis=1)
+        is_repeated = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+        if is_repeated[0]:  # and so do all that are like it
+            found.append(records[~is_other])
+        found.append(records[is_other][is_repeated])
+    return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
 # --- values inside of a record --------------------------------------------------------------------
