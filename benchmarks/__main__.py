@@ -6,9 +6,11 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from . import accuracy, echo, edits, imports, pictures, redraw, traffic
+from . import accuracy, echo, edits, files, imports, pictures, redraw, traffic
 from .rig import Rig
+from .synthetic import default_folder
 from .table import Row, render
 
 MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
@@ -20,6 +22,10 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "memory": pictures.measure_memory,
     "redraw": redraw.measure_redraw,
     "accuracy": accuracy.measure_accuracy,
+    "read-train": files.measure_read_train,
+    "read-val": files.measure_read_val,
+    "save-train": files.measure_save_train,
+    "yolo": files.measure_yolo,
     "edits": edits.measure_edits,
     "import": imports.measure_imports,
 }
@@ -35,10 +41,16 @@ def main() -> int:
         metavar="NAME",
         help=f"one of {', '.join(MEASURES)}; may be given more than once",
     )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=default_folder(),
+        help="where the large made files are kept from run to run (default: %(default)s)",
+    )
     options = parser.parse_args()
     rows: list[Row] = []
     failed: list[str] = []
-    with Rig(options.quick) as rig:
+    with Rig(options.quick, options.folder) as rig:
         for name in options.only or MEASURES:
             start = time.monotonic()
             try:

@@ -11,11 +11,12 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import websocket
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests.browser.browser import find_browser, launch_arguments
 from tests.browser.notebook import Notebook
@@ -129,29 +130,48 @@ class Target:
 
 
 class Rig:
-    """What a run needs; closed as a context manager.
+    """What a run needs; closed as a context manager. Server and browser start when first used.
 
     Parameters
     ----------
     is_quick : bool
         Few samples.
+    made : Path
+        Folder in which made labels files are kept from run to run.
     """
 
-    def __init__(self, is_quick: bool) -> None:
+    def __init__(self, is_quick: bool, made: Path) -> None:
         self.is_quick = is_quick
+        self.made = made
         self.rng = random.Random(1)
         self._stack = ExitStack()
 
     def __enter__(self) -> Rig:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
-        self.server = JupyterServer(self.folder / "jupyter")
-        (self.folder / "jupyter").mkdir()
-        self.server.start()
-        self._stack.callback(self.server.stop)
-        self._playwright = self._stack.enter_context(sync_playwright())
-        self.port = _free_port()
-        self.browser = self.launch(self.port)
         return self
+
+    @cached_property
+    def server(self) -> JupyterServer:
+        """The Jupyter server."""
+        server = JupyterServer(self.folder / "jupyter")
+        (self.folder / "jupyter").mkdir()
+        server.start()
+        self._stack.callback(server.stop)
+        return server
+
+    @cached_property
+    def port(self) -> int:
+        """Remote debugging port of the browser."""
+        return _free_port()
+
+    @cached_property
+    def browser(self) -> Browser:
+        """The browser."""
+        return self.launch(self.port)
+
+    @cached_property
+    def _playwright(self) -> Playwright:
+        return self._stack.enter_context(sync_playwright())
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()

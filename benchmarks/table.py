@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,8 @@ class Row:
         Medians (or the one number there is), in `unit`.
     unit : str
     ratio, bound : float or None
-        `ours` against `floor`, and its worse 95 % bound; without a floor `bound` is that of `ours`.
+        `ours` against `floor`, or against `peer` where `limit` says so, and its worse 95 % bound;
+        without a ratio `bound` is that of `ours`.
     limit : str
         What must be reached, as the table says it; empty for a number that is only told.
     is_reached : bool or None
@@ -124,6 +125,30 @@ def compare(
         is_reached=bound >= limit if higher_is_better else bound <= limit,
         note="; ".join(filter(None, [f"{len(ours)} + {len(floor)}", note])),
     )
+
+
+def against_peer(
+    name: str,
+    unit: str,
+    ours: Sequence[float],
+    peer: Sequence[float],
+    limit: float,
+    *,
+    missing: str = "",
+    note: str = "",
+) -> Row:
+    """Row of interleaved samples against a peer, with the bound of `compare`.
+
+    `missing` says instead of samples that the peer is not installed: then nothing is compared, and
+    the limit is neither reached nor missed.
+    """
+    limit_text = f"<= {limit:g}x peer"
+    if missing:
+        median = float(np.median(ours))
+        note = "; ".join(filter(None, [f"{len(ours)}", note]))
+        return Row(name, median, unit, peer_text=missing, limit=limit_text, note=note)
+    row = compare(name, unit, ours, peer, limit, note=note)
+    return replace(row, floor=None, peer=row.floor, limit=limit_text)
 
 
 def bounded(
