@@ -33,7 +33,7 @@ _MAX_SPRINGS = 400
 
 
 def bbox_from_keypoints(
-    keypoints: ArrayLike, width: float | None = None, height: float | None = None
+    keypoints: ArrayLike, width: ArrayLike | None = None, height: ArrayLike | None = None
 ) -> NDArray[np.float64]:
     """Smallest box around the labeled keypoints of each instance.
 
@@ -42,8 +42,8 @@ def bbox_from_keypoints(
     keypoints : array_like of shape (..., n_keypoints, 3)
         (x, y, visibility), x and y in image pixels. A keypoint counts if its visibility is above
         0 and both coordinates are finite.
-    width, height : float, optional
-        Size of the image in pixels; the box is clipped to it.
+    width, height : float or array_like of shape (...), optional
+        Size of the image in pixels; the box is clipped to it. Infinite where it is not known.
 
     Returns
     -------
@@ -63,9 +63,8 @@ def bbox_from_keypoints(
     is_labeled = (points[..., 2] > 0) & np.isfinite(xy).all(axis=-1)
     low = np.where(is_labeled[..., None], xy, np.inf).min(axis=-2, initial=np.inf)
     high = np.where(is_labeled[..., None], xy, -np.inf).max(axis=-2, initial=-np.inf)
-    limit = np.array(
-        [np.inf if width is None else width, np.inf if height is None else height], dtype=np.float64
-    )
+    sides = (np.inf if side is None else side for side in (width, height))
+    limit = np.stack(np.broadcast_arrays(*sides), axis=-1).astype(np.float64)
     lowest = np.where(np.isfinite(limit), 0.0, -np.inf)
     has_any = np.asarray(is_labeled.any(axis=-1))[..., None]
     low = np.where(has_any, np.clip(low, lowest, limit), np.nan)

@@ -41,13 +41,13 @@ class PrimitiveChange:
 
     Attributes
     ----------
-    what : {'instance', 'keypoint', 'bbox', 'finished', 'status'}
+    what : {'instance', 'keypoint', 'bbox', 'finished', 'status', 'category'}
         Which value. ``'instance'`` is the existence of an instance: `before` is None when it was
-        added, `after` is None when it was removed.
+        added, `after` is None when it was removed. ``'category'`` is a category, named anew.
     uid : str or None
-        The instance; None when the value belongs to the image.
+        The instance; None when the value belongs to the image or is a category.
     image : int
-        Index of the image.
+        Index of the image; below 0 for a category, the first being -1.
     before, after : object
         The values. A keypoint is ``None`` (unlabeled) or ``(x, y, visibility)`` in image pixels;
         ``(x, y, 0)`` is an unlabeled point to which a file gave a location. A bbox is
@@ -56,7 +56,7 @@ class PrimitiveChange:
         0-based index of the keypoint for ``'keypoint'``, else None.
     """
 
-    what: Literal["instance", "keypoint", "bbox", "finished", "status"]
+    what: Literal["instance", "keypoint", "bbox", "finished", "status", "category"]
     uid: str | None
     image: int
     before: Any
@@ -65,7 +65,7 @@ class PrimitiveChange:
 
     @property
     def owner(self) -> str | int:
-        """The uid of the instance, or the image index: what the value belongs to."""
+        """The uid of the instance, or `image`: what the value belongs to."""
         return self.image if self.uid is None else self.uid
 
     @property
@@ -308,8 +308,8 @@ class History:
             before = self._tops(owner, scope)
             self._push(owner, targets, step.id)
             step._scopes[owner] = _Scope(scope, before, self._tops(owner, scope))
-        if step.image is None and step._changes:
-            step.image = step._changes[0].image
+        if step.image is None:
+            step.image = next((c.image for c in step._changes if c.image >= 0), None)
         for undone in self._undone_of.pop(step.origin, ()):
             del self._undone[undone.id]
         self._in_force[step.id] = step
@@ -479,7 +479,7 @@ class History:
 
 
 def _change(kind: Literal["edit", "undo", "redo"], step: Step) -> Change:
-    images = {change.image for change in step._changes}
+    images = {change.image for change in step._changes if change.image >= 0}
     if not images and step.image is not None:
         images = {step.image}
     uids = {change.uid for change in step._changes if change.uid is not None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 from kpwidget.dataset import Dataset, ImageState
 from kpwidget.dataset.combine import split_images
+from kpwidget.formats import read, write
 from kpwidget.schema import Schema
 
 SCHEMA = Schema("bolt", ["head", "tip"], [(1, 2)])
@@ -173,3 +176,355 @@ def test_groups_by_name_and_what_is_wrong_with_groups() -> None:
         split_images(dataset, {"a": 1}, group=lambda image: [])  # type: ignore[arg-type,return-value]
     with pytest.raises(ValueError, match="group 1 has '000.png' in 'a' and '002.png' in 'b'$"):
         split_images(dataset, {"a": [0, 1, 3], "b": [2]}, group=groups)
+
+
+def test_split_datasets_are_detached_and_keep_their_records(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    # Odd spacing and an unknown field in each record, to be found again byte for byte.
+    images = [f'{{"id": {i}, "file_name": "{i}.png","width":100,"height":80, "w": [1.50]}}'
+              for i in (1, 2, 3, 4)]  # fmt: skip
+    instances = [
+        f'{{"id":{i}0,"image_id":{i},"category_id":1, "keypoints": [{i}.50,2,2, 0,0,0],"n":1e1}}'
+        for i in (1, 2, 3, 4)
+    ]
+    path.write_text(
+        f'{{"images": [{", ".join(images)}], "annotations": [{", ".join(instances)}],\n'
+        '"categories": [{"id": 1, "name": "bolt", "keypoints": ["head", "tip"]}], "mine": 7}'
+    )
+    dataset = read(path)
+    parts = dataset.split({"a": [1, 2], "b": "rest"})
+    assert [[i.file_name for i in part.images] for part in parts.values()] == [
+        ["2.png", "3.png"], ["1.png", "4.png"],
+    ]  # fmt: skip
+    assert [[i.id for i in part.instances] for part in parts.values()] == [[20, 30], [10, 40]]
+    assert (parts["a"].path, parts["a"].extra) == (None, {"mine": 7})
+    write(parts["b"], tmp_path / "b.json")
+    written = (tmp_path / "b.json").read_text()
+    for i in (0, 3):
+        assert images[i] in written
+        assert instances[i] in written
+    assert '"file_name": "2.png"' not in written
+    parts["b"].instances[0].set_keypoint("tip", 5, 6)
+    assert dataset.instances[0].n_labeled == 1
+    # Edits made before are in the parts, and in their files.
+    dataset.instances[3].set_keypoint("head", 7.25, 8)
+    again = dataset.split({"a": [0, 1, 2], "b": [3]})
+    write(again["b"], tmp_path / "c.json")
+    (record,) = json.loads((tmp_path / "c.json").read_text())["annotations"]
+    assert record["keypoints"] == [7.25, 8, 2, 0, 0, 0]
+    assert record["n"] == 10
+
+
+# --- merge --------------------------------------------------------------------------------------
+
+
+def coco(tmp_path: Path, name: str, content: dict[str, Any]) -> Dataset:
+    path = tmp_path / name
+    path.write_text(json.dumps(content))
+    return read(path)
+
+
+def image(number: int, name: str, **more: Any) -> dict[str, Any]:
+    return {"id": number, "file_name": name, "width": 100, "height": 80, **more}
+
+
+def bolt(number: int, image_id: int, *keypoints: float, **more: Any) -> dict[str, Any]:
+    return {"id": number, "image_id": image_id, "category_id": 1, "keypoints": list(keypoints),
+            "num_keypoints": 2, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 0, **more}  # fmt: skip
+
+
+BOLT = {"id": 1, "name": "bolt", "keypoints": ["head", "tip"], "skeleton": [[1, 2]]}
+
+
+def two_files(tmp_path: Path) -> tuple[Dataset, Dataset]:
+    """Ours has a and b; theirs has b under another id, and c with an id that is b's here."""
+    ours = coco(tmp_path, "ours.json", {
+        "images": [image(1, "a.png"), image(2, "b.png")],
+        "annotations": [bolt(1, 1, 1, 2, 2, 3, 4, 1), bolt(2, 2, 5, 6, 2, 7, 8, 2)],
+        "categories": [BOLT],
+    })  # fmt: skip
+    theirs = coco(tmp_path, "theirs.json", {
+        "images": [image(7, "b.png"), image(2, "c.png", license=3), image(9, "d.png")],
+        "annotations": [
+            bolt(5, 7, 5, 6, 2, 7, 8, 2, bbox=[0, 0, 1, 1]),  # has the keypoints of our 2
+            bolt(1, 2, 9, 9, 2, 8, 8, 2, note="kept"),  # id taken here
+            bolt(2, 7, 5, 6, 1, 7, 8, 2, score=0.5),  # our 2, one visibility changed, and a score
+            bolt(50, 9, 1, 1, 2, 2, 2, 2),
+        ],
+        "categories": [BOLT, {"id": 1000, "name": "nut", "keypoints": ["hole"]}],
+    })  # fmt: skip
+    return ours, theirs
+
+
+def test_merge_counts_what_it_matched_added_and_left_out(tmp_path: Path) -> None:
+    ours, theirs = two_files(tmp_path)
+    report = ours.merge(theirs)
+    assert str(report).splitlines() == [
+        "images: 1 matched, 2 added",
+        "categories: 1 matched, 1 added",
+        "instances: 2 added",
+        "1 duplicate, not added:",
+        "  'coco:2' here, 'coco:5' there",
+        "1 conflict, same uid and other values:",
+        "  'coco:2' in image 'b.png': keypoints, score differ; kept as here",
+        "new ids, since theirs were taken here: 1 image, 1 annotation",
+    ]
+    assert report.to_dict()["image_ids"] == [[2, 10]], "above 9, the largest of both"
+    assert [image.file_name for image in ours.images] == ["a.png", "b.png", "c.png", "d.png"]
+    assert [image.id for image in ours.images] == [1, 2, 10, 9]
+    assert ours.images["c.png"].extra == {"license": 3}
+    assert [c.name for c in ours.categories] == ["bolt", "nut"]
+    assert ours.keypoints("bolt")[:, 0].tolist() == [[1, 2, 2], [5, 6, 2], [9, 9, 2], [1, 1, 2]]
+    new, same = ours.instances[2:]
+    assert (new.image.file_name, new.id, new.extra) == ("c.png", None, {"note": "kept"})
+    assert report.uids == {"coco:1": new.uid}
+    assert not new.uid.startswith("coco:")
+    assert (same.uid, same.id, same.image.file_name) == ("coco:50", 50, "d.png")
+    assert len(theirs.instances) == 4
+
+
+def test_merged_file_has_the_records_of_both(tmp_path: Path) -> None:
+    ours, theirs = two_files(tmp_path)
+    ours.merge(theirs)
+    ours.save(tmp_path / "both.json")
+    content = json.loads((tmp_path / "both.json").read_text())
+    before = json.loads((tmp_path / "ours.json").read_text())
+    assert content["annotations"][:2] == before["annotations"]
+    assert content["images"][2:] == [image(10, "c.png", license=3), image(9, "d.png")]
+    assert content["annotations"][2:] == [
+        bolt(51, 10, 9, 9, 2, 8, 8, 2, note="kept"),  # the next id above 50
+        bolt(50, 9, 1, 1, 2, 2, 2, 2),
+    ]
+    assert content["categories"][1]["name"] == "nut"
+    assert read(tmp_path / "both.json").differences(ours) == []
+
+
+def test_undo_takes_back_the_instances_of_a_merge(tmp_path: Path) -> None:
+    ours, theirs = two_files(tmp_path)
+    seen = []
+    ours.on_change(lambda change: seen.append((change.kind, len(change.instances))))
+    ours.merge(theirs)
+    step = ours.undo()
+    assert step is not None
+    assert step.label == "merge 2 instances"
+    assert ([i.id for i in ours.instances], len(ours)) == ([1, 2], 4)
+    ours.redo()
+    assert [i.id for i in ours.instances] == [1, 2, None, 50]
+    assert seen == [("edit", 2), ("undo", 2), ("redo", 2)]
+
+
+def test_merge_can_keep_both_sides(tmp_path: Path) -> None:
+    ours, theirs = two_files(tmp_path)
+    report = ours.merge(theirs, on_duplicate="add", on_conflict="both")
+    assert (report.n_instances_added, len(ours.instances)) == (4, 6)
+    (conflict,) = report.conflicts
+    assert conflict.added_as == report.uids["coco:2"]
+    added = ours.instance(conflict.added_as)
+    assert (added.keypoints[0, 2], added.score, added.id) == (1, 0.5, None)
+    assert ours.instance("coco:2").keypoints[0, 2] == 2
+    assert "1 duplicate, added all the same:" in str(report)
+    assert f"theirs added as {conflict.added_as!r}" in str(report)
+
+
+def test_merge_with_what_was_split_off_gives_the_whole_again(tmp_path: Path) -> None:
+    path = tmp_path / "all.json"
+    content = {
+        "images": [image(i, f"{i}.png") for i in (1, 2, 3, 4)],
+        "annotations": [bolt(i, i % 4 + 1, i, i, 2, 1, 1, 1) for i in range(1, 9)],
+        "categories": [BOLT],
+    }
+    path.write_text(json.dumps(content))
+    parts = read(path).split({"a": [0, 3], "b": [1, 2]})
+    report = parts["a"].merge(parts["b"])
+    assert (report.n_images_added, report.n_instances_added, report.uids) == (2, 4, {})
+    write(parts["a"], tmp_path / "whole.json")
+    whole = json.loads((tmp_path / "whole.json").read_text())
+    for key in ("images", "annotations"):
+        assert sorted(whole[key], key=lambda record: record["id"]) == content[key]
+    again = read(path)
+    before = again.merge(read(path))
+    assert (before.n_instances_added, len(before.duplicates), before.conflicts) == (0, 8, ())
+
+
+def test_instances_without_keypoints_are_the_same_by_their_bbox(tmp_path: Path) -> None:
+    nothing = [0] * 6
+    ours, theirs = (
+        coco(tmp_path, f"{first}.json", {
+            "images": [image(1, "a.png")],
+            "annotations": [
+                bolt(first, 1, *nothing, bbox=[1, 1, 5, 5]),
+                bolt(first + 1, 1, *nothing, bbox=[first, 2, 5, 5]),
+            ],
+            "categories": [BOLT],
+        })
+        for first in (10, 20)
+    )  # fmt: skip
+    report = ours.merge(theirs)
+    assert report.duplicates == (("coco:10", "coco:20"),)
+    assert [i.bbox for i in ours.instances] == [(1, 1, 5, 5), (10, 2, 5, 5), (20, 2, 5, 5)]
+
+
+@pytest.mark.parametrize(
+    ("category", "message"),
+    [
+        pytest.param(
+            {**BOLT, "keypoints": ["tip", "head"]},
+            "category 'bolt' has the same keypoints in another order: here head, tip, there tip, "
+            "head; put those of one of them in order first",
+            id="order",
+        ),
+        pytest.param(
+            {**BOLT, "keypoints": ["head", "washer", "nut"]},
+            r"category 'bolt' has 2 keypoints here and 3 there \('tip' only here; 'washer', 'nut' "
+            r"only there\); pass rename=\{'bolt': 'another name'\} to keep both",
+            id="other keypoints",
+        ),
+    ],
+)
+def test_categories_that_do_not_fit_are_refused(
+    tmp_path: Path, category: dict[str, Any], message: str
+) -> None:
+    ours, _ = two_files(tmp_path)
+    theirs = coco(tmp_path, "x.json", {
+        "images": [image(1, "b.png", width=200), image(2, "new.png")],
+        "annotations": [], "categories": [category],
+    })  # fmt: skip
+    before = ours.select().copy()
+    with pytest.raises(ValueError, match=f"^cannot merge: {message}") as caught:
+        ours.merge(theirs)
+    assert "'b.png' is 100 x 80 px here and 200 x 80 px there" in str(caught.value)
+    assert str(caught.value).endswith("Nothing was changed")
+    assert ours.differences(before) == []
+
+
+def test_merge_renames_categories_and_keeps_ids_apart(tmp_path: Path) -> None:
+    ours, _ = two_files(tmp_path)
+    washer = {"id": 1, "name": "bolt", "keypoints": ["inner"], "color": "red"}
+    theirs = coco(tmp_path, "x.json", {
+        "images": [image(1, "a.png")],
+        "annotations": [{"id": 7, "image_id": 1, "category_id": 1, "keypoints": [1, 1, 2]}],
+        "categories": [washer],
+    })  # fmt: skip
+    report = ours.merge(theirs, rename={"bolt": "washer"})
+    assert report.category_ids == {1: 2}
+    assert [(c.id, c.name, c.keypoints) for c in ours.categories] == [
+        (1, "bolt", ("head", "tip")), (2, "washer", ("inner",)),
+    ]  # fmt: skip
+    assert ours.instances[-1].category.name == "washer"
+    write(ours, tmp_path / "y.json")
+    content = json.loads((tmp_path / "y.json").read_text())
+    added = content["categories"][1]
+    assert (added["id"], added["name"], added["color"]) == (2, "washer", "red")
+    assert content["annotations"][2]["category_id"] == 2
+    with pytest.raises(ValueError, match="rename= names 'nut', and the other .* categories 'bolt'"):
+        ours.merge(theirs, rename={"nut": "x"})
+
+
+def test_images_are_matched_by_content_on_request(tmp_path: Path) -> None:
+    data = {"one": b"\x89PNG 1", "two": b"\x89PNG 2", "same": b"\x89PNG 1"}
+    ours, theirs = Dataset(SCHEMA), Dataset(SCHEMA)
+    ours._add_image(ImageState(1, "one", data["one"], recorded_size=(9, 9)))
+    for i, name in enumerate(("same", "two")):
+        theirs._add_image(ImageState(i + 1, name, data[name], recorded_size=(9, 9)))
+        theirs.add_instance(name, keypoints=[(1, 1), (2, 2)], uid=name)
+    by_name = ours.select().copy()
+    assert by_name.merge(theirs).n_images_added == 2
+    report = ours.merge(theirs, match="hash")
+    assert (report.n_images_matched, report.n_images_added) == (1, 1)
+    assert ours.instance("same").image.file_name == "one"
+    assert ours.instance("two").image.file_name == "two"
+
+
+def test_an_exception_takes_back_all_of_a_merge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = two_files(tmp_path)
+    before = ours.select().copy()
+    real = ours._history.do
+    calls: list[Any] = []
+
+    def fail(change: Any) -> None:
+        calls.append(change)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        real(change)
+
+    monkeypatch.setattr(ours._history, "do", fail)
+    with pytest.raises(KeyboardInterrupt):
+        ours.merge(theirs)
+    monkeypatch.undo()
+    assert len(calls) == 2
+    assert ours.differences(before) == []
+    assert ours.undo_top() is None
+    assert ours.merge(theirs).n_instances_added == 2, "it can be done again"
+    assert ours.validate() == []
+    # What a callback raises comes after: the merge stands.
+    ours.undo()
+
+    def complain(change: Any) -> None:
+        raise RuntimeError("callback")
+
+    ours.on_change(complain)
+    with pytest.raises(RuntimeError, match="callback"):
+        ours.redo()
+    assert len(ours.instances) == 4
+
+
+def test_what_merge_does_not_take_is_said(tmp_path: Path) -> None:
+    ours, _ = two_files(tmp_path)
+    theirs = coco(tmp_path, "x.json", {
+        "info": {"year": 2026}, "images": [image(1, "a.png")],
+        "annotations": [{"id": 3, "image_id": 1, "category_id": 90, "bbox": [0, 0, 1, 1]}],
+        "categories": [{**BOLT, "skeleton": []}, {"id": 90, "name": "screw"}],
+    })  # fmt: skip
+    assert ours.merge(theirs).notes == (
+        "category 'bolt': the skeletons differ, ours is kept",
+        "not taken over: 1 annotations that are no instances, 1 categories without keypoints",
+        "'info' of the other dataset differs and is not taken over",
+    )
+    with pytest.raises(ValueError, match="cannot be merged with itself"):
+        ours.merge(ours)
+    with pytest.raises(ValueError, match="match is 'name' or 'hash', not 'content'"):
+        ours.merge(theirs, match="content")  # type: ignore[arg-type]
+
+
+# --- rename_category ----------------------------------------------------------------------------
+
+
+def test_renaming_a_category_changes_its_name_alone_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    text = (
+        '{"images": [{"id":1,"file_name":"a.png","width":9,"height":9}], "annotations":\n'
+        '[{"id":1,"image_id":1,"category_id":4,"keypoints":[1.0,1,2]}],\n'
+        '"categories":[{"keypoints":["k"],"name" : "old","x":[1.50],"id":4}]}'
+    )
+    path.write_text(text)
+    dataset = read(path)
+    changes = []
+    dataset.on_change(changes.append)
+    assert dataset.rename_category("old", "new").name == "new"
+    assert (dataset.instances[0].category.name, dataset.is_saved) == ("new", False)
+    assert (changes[0].images, changes[0].instances) == (frozenset(), frozenset())
+    dataset.save()
+    assert path.read_text() == text.replace('"old"', '"new"')
+    step = dataset.undo()
+    assert step is not None
+    assert (step.label, step.image, dataset.category("old").id) == (
+        "rename category to new", None, 4,
+    )  # fmt: skip
+    dataset.save()
+    assert path.read_text() == text
+    dataset.redo()
+    assert dataset.categories[0].name == "new"
+
+
+def test_a_name_that_is_taken_or_empty_is_refused(tiny_dataset: Dataset) -> None:
+    with pytest.raises(ValueError, match="the category with the id 7 has the name 'bolt'"):
+        tiny_dataset.rename_category("animal", "bolt")
+    with pytest.raises(ValueError, match="non-empty str, not ''"):
+        tiny_dataset.rename_category("animal", "")
+    with pytest.raises(KeyError, match="no category has the name 'nut'"):
+        tiny_dataset.rename_category("nut", "x")
+    top = tiny_dataset.undo_top()
+    tiny_dataset.rename_category("animal", "animal")
+    assert tiny_dataset.undo_top() is top, "nothing was done"

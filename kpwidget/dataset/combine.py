@@ -1,21 +1,37 @@
-"""Datasets taken apart: which images go into which part."""
+"""Datasets taken apart and put together: `split`, `merge`, `rename_category`."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+import secrets
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from kpwidget.dataset.values import as_float
-from kpwidget.dataset.views import ImageInfo
+from kpwidget.dataset.table import NO_ID, InstanceRecord, InstanceTable
+from kpwidget.dataset.values import as_float, as_int
+from kpwidget.dataset.views import ImageInfo, _count
+from kpwidget.history import PrimitiveChange
+from kpwidget.schema import Category
 
 if TYPE_CHECKING:
-    from kpwidget.dataset.core import Dataset
+    from kpwidget.dataset.core import Dataset, ImageState, PointFields
 
-__all__ = ["REST", "Group", "Parts", "split_images"]
+__all__ = [
+    "REST",
+    "Group",
+    "MergeConflict",
+    "MergeReport",
+    "Parts",
+    "merge",
+    "split",
+    "split_images",
+]
 
 Parts = Mapping[str, float | str | Iterable[int | str | ImageInfo]]
 """Name of each part -> its ratio; or its images, or 'rest'."""
@@ -96,6 +112,19 @@ def split_images(
             if groups is not None:
                 _refuse_torn(dataset, chosen, groups)
     return {name: sorted(chosen[name]) for name in parts}
+
+
+def split(dataset: Dataset, parts: Parts, seed: int = 0, group: Group = None) -> dict[str, Dataset]:
+    """Detached datasets of parts of the images; see `Dataset.split`."""
+    with dataset.lock:
+        chosen = split_images(dataset, parts, seed, group)
+        rows_of_image = dataset._table.rows_of_image
+        return {
+            name: dataset._copy(
+                images, sorted(row for i in images for row in rows_of_image[i]), keep_others=True
+            )
+            for name, images in chosen.items()
+        }
 
 
 def _checked_ratios(parts: Parts) -> dict[str, float]:
@@ -279,10 +308,552 @@ def _in_part(dataset: Dataset, name: str, index: int) -> str:
     return f"{dataset._images[index].file_name!r} in {name!r}"
 
 
+# --- merge --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MergeConflict:
+    """One instance that both datasets have, with other values.
+
+    Attributes
+    ----------
+    ours, theirs : str
+        The uids: here, and in the dataset that came in. They are the same.
+    image : str
+        File name of the image here.
+    fields : tuple of str
+        What differs: 'keypoints', 'bbox', 'area', ...
+    added_as : str or None
+        The uid under which theirs was added, if it was.
+    """
+
+    ours: str
+    theirs: str
+    image: str
+    fields: tuple[str, ...]
+    added_as: str | None = None
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What `Dataset.merge` did.
+
+    Attributes
+    ----------
+    n_images_matched, n_images_added : int
+        Images of the other dataset that were here already, and those that were not.
+    n_categories_matched, n_categories_added : int
+    n_instances_added : int
+    duplicates : tuple of (str, str)
+        The uid here and the uid there of instances that both have with the same values.
+    duplicates_added : bool
+        Whether duplicates were added all the same.
+    conflicts : tuple of MergeConflict
+        Instances that both have, with other values.
+    image_ids, annotation_ids, category_ids : mapping
+        Ids that were taken here: the id there -> the new id, None for annotations, which are given
+        theirs at the next save.
+    uids : mapping of str to str
+        Uids that were taken here: the uid there -> the new one.
+    notes : tuple of str
+        What else is worth knowing, each in words.
+    """
+
+    n_images_matched: int
+    n_images_added: int
+    n_categories_matched: int
+    n_categories_added: int
+    n_instances_added: int
+    duplicates: tuple[tuple[str, str], ...] = ()
+    duplicates_added: bool = False
+    conflicts: tuple[MergeConflict, ...] = ()
+    image_ids: Mapping[int | str, int] = field(default_factory=dict)
+    annotation_ids: Mapping[int, None] = field(default_factory=dict)
+    category_ids: Mapping[int, int] = field(default_factory=dict)
+    uids: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return the counts in words, then the conflicts and notes."""
+        lines = [
+            f"images: {self.n_images_matched} matched, {self.n_images_added} added",
+            f"categories: {self.n_categories_matched} matched, {self.n_categories_added} added",
+            f"instances: {self.n_instances_added} added",
+        ]
+        if self.duplicates:
+            what = "added all the same" if self.duplicates_added else "not added"
+            lines.append(f"{_count(len(self.duplicates), 'duplicate')}, {what}:")
+            lines += _shown([f"{o!r} here, {t!r} there" for o, t in self.duplicates])
+        if self.conflicts:
+            lines.append(f"{_count(len(self.conflicts), 'conflict')}, same uid and other values:")
+            lines += _shown(
+                [
+                    f"{c.ours!r} in image {c.image!r}: {', '.join(c.fields)} differ; "
+                    + ("kept as here" if c.added_as is None else f"theirs added as {c.added_as!r}")
+                    for c in self.conflicts
+                ]
+            )
+        changed = [
+            _count(len(ids), noun)
+            for noun, ids in (
+                ("image", self.image_ids),
+                ("category", self.category_ids),
+                ("annotation", self.annotation_ids),
+            )
+            if ids
+        ]
+        if changed:
+            lines.append(f"new ids, since theirs were taken here: {', '.join(changed)}")
+        return "\n".join([*lines, *self.notes])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the same as numbers, text, lists and dicts, for JSON."""
+        return {
+            "images": {"matched": self.n_images_matched, "added": self.n_images_added},
+            "categories": {
+                "matched": self.n_categories_matched,
+                "added": self.n_categories_added,
+            },
+            "instances": {"added": self.n_instances_added},
+            "duplicates": [{"ours": o, "theirs": t} for o, t in self.duplicates],
+            "duplicates_added": self.duplicates_added,
+            "conflicts": [
+                {
+                    "ours": c.ours,
+                    "theirs": c.theirs,
+                    "image": c.image,
+                    "fields": list(c.fields),
+                    "added_as": c.added_as,
+                }
+                for c in self.conflicts
+            ],
+            "image_ids": [[old, new] for old, new in self.image_ids.items()],
+            "category_ids": [[old, new] for old, new in self.category_ids.items()],
+            "annotation_ids": list(self.annotation_ids),
+            "uids": dict(self.uids),
+            "notes": list(self.notes),
+        }
+
+
+def merge(
+    dataset: Dataset,
+    other: Dataset,
+    *,
+    match: Literal["name", "hash"] = "name",
+    rename: Mapping[str, str] | None = None,
+    on_duplicate: Literal["report", "add"] = "report",
+    on_conflict: Literal["ours", "both"] = "ours",
+) -> MergeReport:
+    """Take what another dataset has into a dataset; see `Dataset.merge`."""
+    for name, value, allowed in (
+        ("match", match, ("name", "hash")),
+        ("on_duplicate", on_duplicate, ("report", "add")),
+        ("on_conflict", on_conflict, ("ours", "both")),
+    ):
+        if value not in allowed:
+            raise ValueError(f"{name} is {' or '.join(map(repr, allowed))}, not {value!r}")
+    if other is dataset:
+        raise ValueError("a dataset cannot be merged with itself")
+    with ExitStack() as stack:
+        # Callbacks run when both locks are free again. Always in one order: two merges in two
+        # threads, each into the other's dataset, must not wait for each other.
+        stack.enter_context(dataset._history.callbacks_after())
+        for one in sorted((dataset, other), key=id):
+            stack.enter_context(one.lock)
+        merging = _Merge(dataset, other, match, dict(rename or {}))
+        merging.take_instances(add_duplicates=on_duplicate == "add", both=on_conflict == "both")
+        merging.apply()
+        return merging.report()
+
+
+class _Merge:
+    """What is to be taken over: found first, wholly, and then put in place."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        other: Dataset,
+        match: Literal["name", "hash"],
+        rename: Mapping[str, str],
+    ) -> None:
+        self.dataset, self.other = dataset, other
+        self.notes: list[str] = []
+        self.image_ids: dict[int | str, int] = {}
+        self.category_ids: dict[int, int] = {}
+        self.annotation_ids: dict[int, None] = {}
+        self.uids: dict[str, str] = {}
+        self.duplicates: list[tuple[str, str]] = []
+        self.duplicates_added = False
+        self.conflicts: list[MergeConflict] = []
+        self.new_categories: list[Category] = []
+        self.new_point_fields: dict[int, PointFields] = {}
+        self.new_images: list[ImageState] = []
+        self.records: list[InstanceRecord] = []
+        problems: list[str] = []
+        self.category_of = self._match_categories(rename, problems)
+        self.image_of = self._match_images(match, problems)
+        if problems:
+            raise ValueError("cannot merge: " + "; ".join(problems) + ". Nothing was changed")
+
+    def _match_categories(self, rename: Mapping[str, str], problems: list[str]) -> list[int]:
+        """Return the position here of each category of the other dataset."""
+        ours = self.dataset.categories
+        names = {category.name for category in self.other.categories}
+        unknown = [repr(name) for name in rename if name not in names]
+        if unknown:
+            problems.append(
+                f"rename= names {', '.join(unknown)}, and the other dataset has the categories "
+                f"{', '.join(map(repr, sorted(names))) or 'none'}"
+            )
+        taken = {category.id for category in ours}
+        taken.update(_ids_of(self.dataset.layout.categories.values()))
+        following = max([0, *taken, *(category.id for category in self.other.categories)]) + 1
+        found: list[int] = []
+        for category in self.other.categories:
+            name = rename.get(category.name, category.name)
+            same_name = [i for i, known in enumerate(ours) if known.name == name]
+            fitting = [i for i in same_name if ours[i].keypoints == category.keypoints]
+            if len(fitting) > 1:
+                fitting = [i for i in fitting if ours[i].id == category.id]
+            if len(fitting) == 1:
+                found.append(fitting[0])
+                known = ours[fitting[0]].schema
+                if known.skeleton != category.schema.skeleton:
+                    self.notes.append(f"category {name!r}: the skeletons differ, ours is kept")
+            elif same_name:
+                problems.append(_how_categories_differ(category, ours[same_name[0]]))
+                found.append(-1)
+            else:
+                number = category.id
+                if number in taken:
+                    self.category_ids[number] = number = following
+                    following += 1
+                taken.add(number)
+                fields = self.other.layout.point_fields.get(category.id)
+                if fields is not None:
+                    self.new_point_fields[number] = fields
+                found.append(len(ours) + len(self.new_categories))
+                self.new_categories.append(replace(category, id=number, name=name))
+        return found
+
+    def _match_images(self, match: Literal["name", "hash"], problems: list[str]) -> list[int]:
+        """Return the position here of each image of the other dataset."""
+        ours, theirs = self.dataset, self.other
+        by_name = ours._indices_of_file_name
+        found = [by_name.get(state.file_name, []) for state in theirs._images]
+        if match == "hash":
+            self._match_by_content(found)
+        taken: set[int | str] = {state.id for state in ours._images}
+        numbers = [state.id for state in theirs._images if isinstance(state.id, int)]
+        following = max([0, *numbers, *(i for i in taken if isinstance(i, int))]) + 1
+        positions: list[int] = []
+        for index, here in enumerate(found):
+            state = theirs._images[index]
+            if len(here) > 1:
+                problems.append(
+                    f"image {state.file_name!r} is {len(here)} images here, at the positions {here}"
+                )
+            if here:
+                positions.append(here[0])
+                size, known = state.recorded_size, ours._images[here[0]].recorded_size
+                if size and known and size != known:
+                    problems.append(
+                        f"image {state.file_name!r} is {known[0]} x {known[1]} px here and "
+                        f"{size[0]} x {size[1]} px there: the keypoints do not fit"
+                    )
+                continue
+            number = state.id
+            if number in taken:
+                self.image_ids[number] = number = following
+                following += 1
+            taken.add(number)
+            positions.append(len(ours) + len(self.new_images))
+            renamed = state.is_renamed or number != state.id
+            self.new_images.append(replace(state, id=number, is_renamed=renamed, source=None))
+        return positions
+
+    def _match_by_content(self, found: list[list[int]]) -> None:
+        """Look for the images without a match by name among ours with the same bytes."""
+        from tqdm.auto import tqdm
+
+        unmatched = [index for index, here in enumerate(found) if not here]
+        sizes = {index: _n_bytes(self.other.images[index]) for index in unmatched}
+        wanted = {n_bytes for n_bytes in sizes.values() if n_bytes is not None}
+        if not wanted:
+            return
+        # Only files of one length can be equal, so that most need not be read.
+        candidates = [image for image in self.dataset.images if _n_bytes(image) in wanted]
+        by_hash: dict[str, list[int]] = {}
+        for image in tqdm(candidates, "hash images", unit="image", delay=1.0, leave=False):
+            by_hash.setdefault(_hash_of(image), []).append(image.index)
+        lengths = {_n_bytes(image) for image in candidates}
+        chosen = [index for index in unmatched if sizes[index] in lengths]
+        for index in tqdm(chosen, "hash images", unit="image", delay=1.0, leave=False):
+            found[index] = by_hash.get(_hash_of(self.other.images[index]), [])
+
+    def take_instances(self, *, add_duplicates: bool, both: bool) -> None:
+        """Find which instances are to be added, and which are here already."""
+        from tqdm.auto import tqdm
+
+        table, theirs = self.dataset._table, self.other._table
+        rows = theirs.live_rows()
+        images = np.asarray(self.image_of, np.int64)[theirs.column("image", rows)].tolist()
+        categories = np.asarray(self.category_of, np.int64)[theirs.column("category", rows)]
+        uids, ids = theirs.uids(rows), theirs.column("id", rows).tolist()
+        signatures = _signatures(theirs, rows, len(self.other.categories))
+        signature_here, row_here = self._instances_here(sorted({*images}))
+        taken_ids, taken_uids = _taken_ids(self.dataset), {*uids}
+        self.duplicates_added = add_duplicates
+        every = zip(rows, uids, ids, images, categories.tolist(), signatures, strict=True)
+        progress = tqdm(every, "merge", len(uids), unit="instance", delay=1.0, leave=False)
+        for row, uid, number, image, category, signature in progress:
+            known = table.last_row(uid) if table.has(uid) else None
+            conflict: MergeConflict | None = None
+            same: str | None = None
+            if known is not None and signature_here.get(known, ())[:2] == (image, category):
+                fields = self._differing(known, row, signature_here[known][2] != signature)
+                if fields:
+                    file_name = self.dataset._images[image].file_name
+                    conflict = MergeConflict(uid, uid, file_name, fields)
+                else:
+                    same = uid
+            else:
+                twin = row_here.get((image, category, signature))
+                same = None if twin is None else table.uids([twin])[0]
+            if same is not None:
+                self.duplicates.append((same, uid))
+            if (same is not None and not add_duplicates) or (conflict is not None and not both):
+                if conflict is not None:
+                    self.conflicts.append(conflict)
+                continue
+            given = None if number == NO_ID else number
+            if given in taken_ids:
+                self.annotation_ids[number] = given = None
+            added_as = uid
+            if table.last_row(uid) is not None or (given is None and uid == f"coco:{number}"):
+                while added_as in taken_uids or table.last_row(added_as) is not None:
+                    added_as = secrets.token_hex(6)
+                taken_uids.add(added_as)
+                self.uids[uid] = added_as
+            if conflict is not None:
+                self.conflicts.append(replace(conflict, added_as=added_as))
+            self.records.append(
+                replace(
+                    theirs.record(uid),
+                    uid=added_as,
+                    id=given,
+                    image=image,
+                    category=category,
+                    row=table.n_rows + len(self.records),
+                )
+            )
+
+    def _instances_here(self, images: Sequence[int]) -> tuple[dict[int, _Known], dict[_Known, int]]:
+        """For our instances in some images what identifies each by its row, and back."""
+        table = self.dataset._table
+        lists = (table.rows_of_image[i] for i in images if i < len(self.dataset))
+        rows = sorted(row for of_image in lists for row in of_image)
+        keys: list[_Known] = list(
+            zip(
+                table.column("image", rows).tolist(),
+                table.column("category", rows).tolist(),
+                _signatures(table, rows, len(self.dataset.categories)),
+                strict=True,
+            )
+        )
+        of_row: dict[int, _Known] = dict(zip(rows, keys, strict=True))
+        return of_row, dict(zip(reversed(keys), reversed(rows), strict=True))
+
+    def _differing(self, ours: int, theirs: int, is_moved: bool) -> tuple[str, ...]:
+        """Names of the values that differ between two rows of the same instance."""
+        a, b = self.dataset._table, self.other._table
+        fields = []
+        if a.bbox(ours) != b.bbox(theirs):
+            fields.append("bbox")
+        # Without labeled keypoints the boxes are what the signatures are about.
+        if is_moved and (a.n_labeled(ours) or b.n_labeled(theirs)):
+            fields.insert(0, "keypoints")
+        fields += [
+            name
+            for name in ("area", "iscrowd", "track_id", "score")
+            if a.value(ours, name) != b.value(theirs, name)
+        ]
+        text, other_text = a.text(ours), b.text(theirs)
+        if text is not None and other_text is not None:
+            positions = a.value(ours, "position"), b.value(theirs, "position")
+            if text.raw("annotations", positions[0]) == other_text.raw("annotations", positions[1]):
+                return tuple(fields)  # the usual case, and much faster than to parse both
+        uid = a.uids([ours])[0]
+        if self.dataset.instance(uid).extra != self.other.instance(uid).extra:
+            fields.append("extra")
+        return tuple(fields)
+
+    def apply(self) -> None:
+        """Put in place what was found; on an exception nothing is changed."""
+        from tqdm.auto import tqdm
+
+        dataset = self.dataset
+        n_images, n_categories = len(dataset), len(dataset.categories)
+        is_done = False
+        try:
+            for category in self.new_categories:
+                dataset._add_category(category)
+            dataset.layout.point_fields.update(self.new_point_fields)
+            for state in self.new_images:
+                dataset._add_image(state)
+                dataset._n_done += state.is_done
+            with dataset.transaction(f"merge {_count(len(self.records), 'instance')}"):
+                for record in tqdm(self.records, "add", unit="instance", delay=1.0, leave=False):
+                    dataset._history.do(
+                        PrimitiveChange("instance", record.uid, record.image, None, record)
+                    )
+                is_done = True
+        finally:
+            if not is_done:
+                dataset._forget_added(n_images, n_categories)
+        if self.new_images or self.new_categories:
+            dataset._revision += 1
+
+    def report(self) -> MergeReport:
+        """Return what was done."""
+        other = self.other
+        notes = list(self.notes)
+        layout = other.layout
+        kept = {
+            "annotations that are no instances": len(layout.annotations),
+            "categories without keypoints": len(layout.categories),
+            "repeated or bad image records": len(layout.images),
+        }
+        left = [f"{n} {what}" for what, n in kept.items() if n]
+        if left:
+            notes.append(f"not taken over: {', '.join(left)}")
+        for name in ("info", "licenses", "extra"):
+            theirs = getattr(other, name)
+            if theirs and theirs != getattr(self.dataset, name):
+                notes.append(f"{name!r} of the other dataset differs and is not taken over")
+        return MergeReport(
+            n_images_matched=len(self.image_of) - len(self.new_images),
+            n_images_added=len(self.new_images),
+            n_categories_matched=len(self.category_of) - len(self.new_categories),
+            n_categories_added=len(self.new_categories),
+            n_instances_added=len(self.records),
+            duplicates=tuple(self.duplicates),
+            duplicates_added=self.duplicates_added,
+            conflicts=tuple(self.conflicts),
+            image_ids=self.image_ids,
+            annotation_ids=self.annotation_ids,
+            category_ids=self.category_ids,
+            uids=self.uids,
+            notes=tuple(notes),
+        )
+
+
+_Known = tuple[int, int, tuple[bytes, bytes]]
+"""Image, category, and signature of an instance."""
+
+
+def _signatures(
+    table: InstanceTable, rows: Sequence[int], n_categories: int
+) -> list[tuple[bytes, bytes]]:
+    """Bytes of the labeled keypoints of each row, and of its bbox where none is labeled.
+
+    Equal bytes are equal values: a zero has one sign, and what is unlabeled has no location.
+    """
+    signatures: list[tuple[bytes, bytes]] = [(b"", b"")] * len(rows)
+    categories = table.column("category", rows)
+    for category in range(n_categories):
+        chosen = np.flatnonzero(categories == category)
+        if not len(chosen):
+            continue
+        points = table.raw_keypoints_of(category, rows)
+        points[points[..., 2] == 0] = 0.0
+        points += 0.0  # -0.0 becomes 0.0
+        boxes = table.column("bbox", rows)[chosen] + 0.0
+        boxes[np.isnan(boxes)] = np.nan  # there is more than one
+        is_labeled = np.asarray(points[..., 2].any(axis=1))
+        flat = np.ascontiguousarray(points.reshape(len(chosen), -1))
+        of_points = flat.view(f"V{flat.shape[1] * 8}").ravel().tolist()
+        of_boxes = np.ascontiguousarray(boxes).view("V32").ravel().tolist()
+        for i, labeled, keypoints, box in zip(
+            chosen.tolist(), is_labeled.tolist(), of_points, of_boxes, strict=True
+        ):
+            signatures[i] = (keypoints, b"" if labeled else box)
+    return signatures
+
+
+def _taken_ids(dataset: Dataset) -> set[int]:
+    """Annotation ids of a dataset, of removed instances and of records kept for writing, too."""
+    table = dataset._table
+    taken = set(table.column("id", range(table.n_rows)).tolist())
+    taken.discard(NO_ID)
+    return taken | _ids_of(dataset.layout.annotations.values())
+
+
+def _ids_of(records: Iterable[Any]) -> set[int]:
+    """Return the ids of records kept for writing."""
+    numbers = (as_int(r.get("id")) for r in records if isinstance(r, Mapping))
+    return {number for number in numbers if number is not None}
+
+
+def _how_categories_differ(theirs: Category, ours: Category) -> str:
+    place = f"category {ours.name!r}"
+    if sorted(theirs.keypoints) == sorted(ours.keypoints):
+        return (
+            f"{place} has the same keypoints in another order: here "
+            f"{', '.join(ours.keypoints[:6])}{', ...' if ours.n_keypoints > 6 else ''}, there "
+            f"{', '.join(theirs.keypoints[:6])}{', ...' if theirs.n_keypoints > 6 else ''}; put "
+            "those of one of them in order first"
+        )
+    here = [repr(k) for k in ours.keypoints if k not in theirs.keypoints]
+    there = [repr(k) for k in theirs.keypoints if k not in ours.keypoints]
+    only = [
+        f"{', '.join(names[:4])}{', ...' if len(names) > 4 else ''} only {where}"
+        for names, where in ((here, "here"), (there, "there"))
+        if names
+    ]
+    return (
+        f"{place} has {ours.n_keypoints} keypoints here and {theirs.n_keypoints} there "
+        f"({'; '.join(only)}); pass rename={{{theirs.name!r}: 'another name'}} to keep both"
+    )
+
+
+def _n_bytes(image: ImageInfo) -> int | None:
+    """Length of the content of an image, None if there is none."""
+    data = image._state.data
+    if isinstance(data, bytes):
+        return len(data)
+    if isinstance(data, np.ndarray):
+        return int(data.nbytes)
+    path = image.path
+    try:
+        return None if path is None else path.stat().st_size
+    except OSError:  # it is as good as missing: no image is equal to it
+        return None
+
+
+def _hash_of(image: ImageInfo) -> str:
+    """SHA-256 of the content of an image: of its file's bytes, or of an array with its shape."""
+    data = image._state.data
+    digest = hashlib.sha256()
+    if isinstance(data, np.ndarray):
+        digest.update(f"{data.shape} {data.dtype.str} ".encode())
+        digest.update(np.ascontiguousarray(data).tobytes())
+    elif isinstance(data, bytes):
+        digest.update(data)
+    else:
+        path = image.path
+        if path is None:
+            raise FileNotFoundError(f"image {image.file_name!r} has gone while it was looked at")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest.hexdigest()
+
+
+def _shown(lines: Sequence[str]) -> list[str]:
+    shown = [f"  {line}" for line in lines[:_N_SHOWN]]
+    return shown + ([f"  and {len(lines) - _N_SHOWN} more"] if len(lines) > _N_SHOWN else [])
+
+
 def _names(dataset: Dataset, indices: Sequence[int]) -> str:
     shown = ", ".join(repr(dataset._images[i].file_name) for i in indices[:_N_SHOWN])
     return shown + (f" and {len(indices) - _N_SHOWN} more" if len(indices) > _N_SHOWN else "")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

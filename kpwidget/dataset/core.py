@@ -16,12 +16,12 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kpwidget.dataset import findings
+from kpwidget.dataset import combine, findings
 from kpwidget.dataset.findings import Problem
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
 from kpwidget.dataset.table import InstanceRecord, InstanceTable, Point
@@ -33,6 +33,7 @@ from kpwidget.dataset.views import (
     Instance,
     InstanceList,
     Selection,
+    rows_of_mask,
     to_pandas,
 )
 from kpwidget.history import (
@@ -50,8 +51,12 @@ from kpwidget.schema import Category, Schema
 if TYPE_CHECKING:
     import pandas as pd
 
+    from kpwidget.dataset.combine import MergeReport
+
 __all__ = ["Dataset", "FileLayout", "FileStat", "ImageState", "PointFields"]
 
+
+_N_KEYPOINTS_SHOWN: Final = 40  # with more, a dataset's table in a notebook has none
 
 PointFields = tuple[tuple[str, int], ...]
 """The fields of a record in which an instance's keypoints stand, each with how many."""
@@ -349,7 +354,7 @@ class Dataset:
         self,
         image: int | str | ImageInfo | Iterable[int | str | ImageInfo] | None = None,
         category: str | int | Category | None = None,
-        where: Callable[[Instance], object] | None = None,
+        where: Callable[[Instance], object] | Any | None = None,
     ) -> Selection:
         """Live view of a part of the dataset.
 
@@ -358,21 +363,35 @@ class Dataset:
         image : image, or several, optional
             Positions, file names or `ImageInfo`.
         category : str, int or Category, optional
-        where : callable, optional
-            Called with each instance that fits otherwise; a true result keeps it.
+        where : callable, or mask of shape (n_instances,), optional
+            Called with each instance that fits otherwise; a true result keeps it. Or one bool per
+            instance of the dataset (a sequence, array or pandas Series) in the order of
+            `to_pandas`, ``ds.select(where=ds.to_pandas()["score"] > 0.5)``: it says which of the
+            instances there are now are meant, also when others come or go later.
 
         Returns
         -------
         Selection
             Edits of its instances go to this dataset; ``.copy()`` detaches.
+
+        Raises
+        ------
+        KeyError
+            If there is no such image or category.
+        ValueError
+            If a mask has another length or index than `to_pandas`.
+        TypeError
+            If `where` is something else.
         """
         indices: list[int] | None = None
         if image is not None:
             keys = [image] if isinstance(image, int | str | ImageInfo | np.integer) else list(image)
             indices = sorted({self.image(key).index for key in keys})
-        return Selection(
-            self, indices, None if category is None else self._category_index(category), where
-        )
+        index = None if category is None else self._category_index(category)
+        if where is None or callable(where):
+            return Selection(self, indices, index, where)
+        with self.lock:
+            return Selection(self, indices, index, rows_of_mask(self, where))
 
     # Editing
 
@@ -599,7 +618,7 @@ class Dataset:
         """
         return self._history.on_callback_error(handler)
 
-    # Tables, checks, files
+    # Tables and checks
 
     def to_pandas(self) -> pd.DataFrame:
         """Table with one row per instance.
@@ -611,7 +630,8 @@ class Dataset:
             bbox_height (image pixels, NaN where there is none), bbox_source, area, score, track_id,
             is_finished, annotator, source.
         """
-        return to_pandas(self.instances)
+        with self.lock:
+            return to_pandas(self, self._table.live_rows())
 
     def validate(self) -> list[Problem]:
         """Look for contradictions; change nothing.
@@ -627,7 +647,158 @@ class Dataset:
         --------
         ``pandas.DataFrame(ds.validate())`` shows them as a table.
         """
-        return [problem for image in self.images for problem in findings.problems_of_image(image)]
+        with self.lock:
+            return findings.problems(self)
+
+    # Together and apart
+
+    def merge(
+        self,
+        other: Dataset,
+        *,
+        match: Literal["name", "hash"] = "name",
+        rename: Mapping[str, str] | None = None,
+        on_duplicate: Literal["report", "add"] = "report",
+        on_conflict: Literal["ours", "both"] = "ours",
+    ) -> MergeReport:
+        """Take over what another dataset has.
+
+        Parameters
+        ----------
+        other : Dataset
+            It is not changed.
+        match : {'name', 'hash'}
+            Images are the same if they have the same file name, exactly; with ``'hash'``, those
+            without a match also if their files have the same bytes.
+        rename : mapping of str to str, optional
+            Other names for categories of `other`.
+        on_duplicate : {'report', 'add'}
+            What to do with an instance that is here already: in the same image, of the same
+            category, with the same labeled keypoints (where none is labeled, the same bbox).
+            ``'report'`` names it in the report and leaves it out.
+        on_conflict : {'ours', 'both'}
+            What to do with an instance whose uid is that of one in the same image and category here
+            with other values: keep ours, or add theirs beside it with a uid of its own. Both are
+            named in the report.
+
+        Returns
+        -------
+        MergeReport
+            What was matched, added, left out and given a new id. ``print`` shows it in words.
+
+        Raises
+        ------
+        ValueError
+            If categories of one name have other keypoints, or the same in another order, or images
+            of one name another size, naming each. Nothing was changed.
+
+        Notes
+        -----
+        Categories are the same if they have the same name. Instances are added in one step of the
+        history, which `undo` takes back. Images and categories that came with them stay then: that
+        they are there is not an edit. An exception takes back all of it.
+
+        Ids of images, categories and annotations stay as they are where they are free here. A new
+        annotation id is given at the next save; an instance whose uid is taken, or tells an id that
+        is, gets a new uid. Unknown fields of images and instances come with them. Records that are
+        none of these (annotations of categories without keypoints, for instance) do not; the report
+        says how many there are.
+
+        Examples
+        --------
+        >>> from kpwidget import schemas
+        >>> import numpy as np
+        >>> one, two = (
+        ...     Dataset.from_images({"a": np.zeros((4, 4))}, schemas.get("four_point"))
+        ...     for _ in range(2)
+        ... )
+        >>> _ = two.add_instance("a", keypoints=[(0, 0), (4, 0), (4, 4), (0, 4)])
+        >>> print(one.merge(two))
+        images: 1 matched, 0 added
+        categories: 1 matched, 0 added
+        instances: 1 added
+        """
+        return combine.merge(
+            self,
+            other,
+            match=match,
+            rename=rename,
+            on_duplicate=on_duplicate,
+            on_conflict=on_conflict,
+        )
+
+    def split(
+        self, parts: combine.Parts, seed: int = 0, group: combine.Group = None
+    ) -> dict[str, Dataset]:
+        """Datasets of parts of the images.
+
+        Parameters
+        ----------
+        parts : mapping of str to float, or of str to images
+            Ratios with the sum 1, ``{"train": 0.8, "val": 0.2}``; or for each part the file names,
+            positions or `ImageInfo` of its images, and for at most one part the word ``'rest'``.
+        seed : int, default 0
+            The same seed gives the same parts, whatever the order of parts and images.
+        group : {'folder', 'clip'}, mapping or callable, optional
+            What must not be torn apart: the images of one folder; those of one folder whose names
+            differ in the number at their end only; those with the same value in a mapping from file
+            name, or by a callable that is given an `ImageInfo`.
+
+        Returns
+        -------
+        dict of str to Dataset
+            In the order given. Each is detached, with the same uids, ids and unknown fields, and
+            without a file of its own; its records are written as they were read.
+
+        Raises
+        ------
+        ValueError
+            Naming everything that is wrong with the parts or the groups.
+
+        Notes
+        -----
+        How sizes are rounded, and groups are dealt out, is described in
+        `kpwidget.dataset.combine.split_images`.
+        """
+        return combine.split(self, parts, seed, group)
+
+    def rename_category(self, category: str | int | Category, name: str) -> Category:
+        """Give a category another name; undo gives it back.
+
+        Parameters
+        ----------
+        category : str, int or Category
+            Name, id or itself.
+        name : str
+            One that no other category has.
+
+        Returns
+        -------
+        Category
+            As it is now: a `Category` does not change, so those handed out before keep the old
+            name. In a file only the name changes.
+
+        Raises
+        ------
+        ValueError
+            If the name is empty or taken.
+        KeyError
+            If there is no such category.
+        """
+        index = self._category_index(category)
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"the name of a category is a non-empty str, not {name!r}")
+        with self.transaction(f"rename category to {name}"):
+            before = self._categories[index]
+            taken = [c.id for c in self._categories if c.name == name and c.id != before.id]
+            if taken:
+                raise ValueError(f"the category with the id {taken[0]} has the name {name!r}")
+            if name != before.name:
+                after = replace(before, name=name)
+                self._history.do(PrimitiveChange("category", None, -1 - index, before, after))
+            return self._categories[index]
+
+    # Files
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
         """Write the dataset as COCO JSON.
@@ -691,8 +862,18 @@ class Dataset:
     def _repr_html_(self) -> str:
         """Return a small table for notebooks."""
         with self.lock:
-            n_started = sum(image.status == "started" for image in self.images)
+            n_started = sum(
+                bool(rows) and not state.is_done
+                for rows, state in zip(self._table.rows_of_image, self._images, strict=True)
+            )
             counts = self._table.n_of_categories()
+            shown = [i for i, n in enumerate(counts) if n]
+            is_small = sum(self._categories[i].n_keypoints for i in shown) <= _N_KEYPOINTS_SHOWN
+            visibilities = [
+                (self._categories[i], self._table.visibility_counts(i)[:, ::-1].tolist())
+                for i in shown
+                if is_small
+            ]
         rows = [
             ("images", f"{len(self._images)} ({self._n_done} done, {n_started} started)"),
             ("instances", str(self._table.n_instances)),
@@ -712,7 +893,10 @@ class Dataset:
             f"<td style='text-align:left'>{html.escape(value)}</td></tr>"
             for name, value in rows
         )
-        return f"<table>{body}</table>"
+        return f"<table>{body}</table>" + "".join(
+            _visibility_table(category.name, category.keypoints, of_keypoints)
+            for category, of_keypoints in visibilities
+        )
 
     # Internals. Everything below runs under the lock.
 
@@ -724,7 +908,28 @@ class Dataset:
         self._table.rows_of_image.append([])
         return index
 
-    def _instances_at(self, rows: Callable[[InstanceTable], Sequence[int]]) -> list[Instance]:
+    def _add_category(self, category: Category) -> int:
+        index = len(self._categories)
+        self._categories.append(category)
+        self._category_of_id[category.id] = index
+        self._table.add_category(category.n_keypoints)
+        return index
+
+    def _forget_added(self, n_images: int, n_categories: int) -> None:
+        """Take back the images and categories after the first ones; they have no instances."""
+        for state in self._images[n_images:]:
+            del self._index_of_image_id[state.id]
+            self._indices_of_file_name[state.file_name].pop()
+            self._n_done -= state.is_done
+        for category in self._categories[n_categories:]:
+            del self._category_of_id[category.id]
+            self.layout.point_fields.pop(category.id, None)
+        del self._images[n_images:], self._categories[n_categories:]
+        self._table.forget_added(n_images, n_categories)
+
+    def _instances_at(
+        self, rows: Callable[[InstanceTable], Sequence[int] | NDArray[np.int64]]
+    ) -> list[Instance]:
         """Views of the instances in the rows that a function picks, under the lock."""
         with self.lock:
             return [Instance(self, uid) for uid in self._table.uids(rows(self._table))]
@@ -787,6 +992,9 @@ class Dataset:
             self._images[change.image].is_done = value
             self._n_done += 1 if value else -1
             return
+        if change.what == "category":
+            self._categories[-1 - change.image] = value
+            return
         uid = cast("str", change.uid)
         if change.what == "instance":
             if value is None:
@@ -803,6 +1011,8 @@ class Dataset:
             self._table.put_finished(row, value)
 
     def _describe(self, change: PrimitiveChange) -> str:
+        if change.what == "category":
+            return f"the name of category {self._categories[-1 - change.image].name!r}"
         image = repr(self._images[change.image].file_name)
         if change.uid is None:
             return f"the status of image {image}"
@@ -832,28 +1042,17 @@ class Dataset:
         return copy
 
     def _copy(
-        self, images: Sequence[int], instances: Sequence[Instance], *, keep_others: bool
+        self,
+        images: Sequence[int],
+        rows: Sequence[int] | NDArray[np.int64],
+        *,
+        keep_others: bool,
     ) -> Dataset:
-        """Return a detached dataset of these images and instances."""
+        """Return a detached dataset of these images and of the instances in these rows."""
         copy = Dataset(self.categories, annotator=self.annotator)
         copy.info, copy.licenses, copy.extra = deepcopy((self.info, self.licenses, self.extra))
-        new_index = {}
         for index in images:
-            state = self._images[index]
-            new_index[index] = copy._add_image(
-                ImageState(
-                    state.id,
-                    state.file_name,
-                    state.data,
-                    state.recorded_size,
-                    state.orientation,
-                    state.is_done,
-                    state.extra,
-                    state.text,
-                    state.position,
-                    state.is_renamed,
-                )
-            )
+            copy._add_image(replace(self._images[index], source=None))
         layout = self.layout
         copy.layout = FileLayout(
             text=layout.text,
@@ -877,10 +1076,27 @@ class Dataset:
                     layout.text, "annotations", np.array(kept, np.int64)
                 )
         copy._n_done = sum(state.is_done for state in copy._images)
-        for instance in instances:
-            record = self._table.record(instance.uid)
-            copy._table.insert(replace(record, image=new_index[record.image]))
+        new_index = np.full(len(self._images), -1, np.int64)
+        new_index[list(images)] = np.arange(len(images))
+        copy._table.take(self._table, rows, new_index[self._table.column("image", rows)])
         return copy
+
+
+def _visibility_table(
+    category: str, keypoints: Sequence[str], counts: Sequence[Sequence[int]]
+) -> str:
+    """HTML of how often each keypoint is visible, occluded and unlabeled, folded in."""
+    body = "".join(
+        f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+        + "".join(f"<td>{n}</td>" for n in of_keypoint)
+        + "</tr>"
+        for name, of_keypoint in zip(keypoints, counts, strict=True)
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("", "visible", "occluded", "unlabeled"))
+    return (
+        f"<details><summary>keypoints of {html.escape(category)}</summary>"
+        f"<table><tr>{head}</tr>{body}</table></details>"
+    )
 
 
 def _checked_categories(

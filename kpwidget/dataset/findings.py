@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kpwidget.dataset.views import bboxes_of
 from kpwidget.images import ImageError
 
 if TYPE_CHECKING:
     from kpwidget.dataset.core import Dataset
-    from kpwidget.dataset.views import ImageInfo
+    from kpwidget.dataset.views import ImageInfo, Instance
     from kpwidget.schema import Category
 
-__all__ = ["Problem", "differences", "problems_of_image"]
+__all__ = ["Problem", "differences", "problems"]
 
 
 @dataclass(frozen=True)
@@ -41,46 +43,87 @@ class Problem:
     what: str
 
 
-def problems_of_image(image: ImageInfo) -> Iterator[Problem]:
-    """What `Dataset.validate` finds in one image."""
-    instances = image.instances
-    width, height = math.inf, math.inf
-    try:
-        width, height = image.size
-    except ImageError as error:
-        yield Problem(image.file_name, None, None, f"its size is not known: {error}")
-    for instance in instances:
-        names = instance.category.keypoints
-        place = (image.file_name, instance.uid)
-        if not instance.n_labeled:
-            yield Problem(*place, None, "no keypoint is labeled")
-        for name, (x, y, v) in zip(names, instance.raw.tolist(), strict=True):
-            if v and not (0 <= x <= width and 0 <= y <= height):
-                yield Problem(
-                    *place, name, f"({x:g}, {y:g}) is outside the image of {width} x {height} px"
-                )
-            if v and x == 0 and y == 0:
-                yield Problem(
-                    *place, name, f"labeled (visibility {v:g}) at (0, 0), which mostly means that "
-                    "it is not"
-                )  # fmt: skip
-            if not v and (x, y) != (0, 0):
-                yield Problem(
-                    *place,
-                    name,
-                    f"unlabeled (visibility 0), but the file puts it at ({x:g}, {y:g})",
-                )
-        bbox = instance.bbox
-        if bbox is None:
-            continue
-        x, y, w, h = bbox
-        shown = f"({x:g}, {y:g}, {w:g}, {h:g})"
-        if w <= 0 or h <= 0:
-            yield Problem(*place, None, f"bbox {shown} has no size")
-        elif x < 0 or y < 0 or x + w > width or y + h > height:
-            yield Problem(
-                *place, None, f"bbox {shown} is partly outside the image of {width} x {height} px"
-            )
+def problems(dataset: Dataset) -> list[Problem]:
+    """What `Dataset.validate` finds, image by image.
+
+    What there is to find is told for all instances at once; only what is found is put into words.
+    """
+    table = dataset._table
+    rows = np.asarray(table.live_rows(), np.int64)
+    rows = rows[np.argsort(table.column("image", rows), kind="stable")]
+    found: dict[int, list[Problem]] = {}  # by image
+    sizes = _sizes(dataset, found)
+    images = table.column("image", rows)
+    limits = sizes[images]
+    suspects = _has_bad_bbox(dataset, rows, limits)
+    categories = table.column("category", rows)
+    for category in range(len(dataset.categories)):
+        chosen = np.flatnonzero(categories == category)
+        points = table.raw_keypoints_of(category, rows[chosen])
+        xy, is_labeled = points[..., :2], points[..., 2] != 0
+        is_inside = ((xy >= 0) & (xy <= limits[chosen, None])).all(axis=-1)
+        is_at_zero = (xy == 0).all(axis=-1)
+        is_bad = np.where(is_labeled, ~is_inside | is_at_zero, ~is_at_zero)
+        suspects[chosen] |= is_bad.any(axis=1)
+    is_empty = table.n_labeled_of(rows) == 0
+    flagged = np.flatnonzero(suspects | is_empty)
+    uids = table.uids(rows[flagged].tolist())
+    for i, uid in zip(flagged.tolist(), uids, strict=True):
+        index = int(images[i])
+        file_name = dataset._images[index].file_name
+        of_image = found.setdefault(index, [])
+        if is_empty[i]:
+            of_image.append(Problem(file_name, uid, None, "no keypoint is labeled"))
+        if suspects[i]:
+            of_image.extend(_problems_of_instance(dataset.instance(uid), *sizes[index].tolist()))
+    return [problem for index in sorted(found) for problem in found[index]]
+
+
+def _sizes(dataset: Dataset, found: dict[int, list[Problem]]) -> NDArray[np.float64]:
+    """(width, height) of every image; infinite, and a problem, where it cannot be known."""
+    sizes = np.full((len(dataset), 2), math.inf)
+    for image in dataset.images:
+        try:
+            sizes[image.index] = image.size
+        except ImageError as error:
+            what = f"its size is not known: {error}"
+            found[image.index] = [Problem(image.file_name, None, None, what)]
+    return sizes
+
+
+def _has_bad_bbox(
+    dataset: Dataset, rows: NDArray[np.int64], limits: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    boxes = bboxes_of(dataset, rows)
+    low, size = boxes[:, :2], boxes[:, 2:]
+    # Comparisons with NaN, where there is no box, are false.
+    is_bad = (size <= 0) | (low < 0) | (low + size > limits)
+    return np.asarray(is_bad.any(axis=1))
+
+
+def _problems_of_instance(instance: Instance, width: float, height: float) -> Iterator[Problem]:
+    """What is wrong with one instance, but that no keypoint is labeled."""
+    names = instance.category.keypoints
+    place = (instance.image.file_name, instance.uid)
+    size = f"{width:.0f} x {height:.0f} px"
+    for name, (x, y, v) in zip(names, instance.raw.tolist(), strict=True):
+        if v and not (0 <= x <= width and 0 <= y <= height):
+            yield Problem(*place, name, f"({x:g}, {y:g}) is outside the image of {size}")
+        if v and x == 0 and y == 0:
+            what = f"labeled (visibility {v:g}) at (0, 0), which mostly means that it is not"
+            yield Problem(*place, name, what)
+        if not v and (x, y) != (0, 0):
+            what = f"unlabeled (visibility 0), but the file puts it at ({x:g}, {y:g})"
+            yield Problem(*place, name, what)
+    bbox = instance.bbox
+    if bbox is None:
+        return
+    x, y, w, h = bbox
+    shown = f"({x:g}, {y:g}, {w:g}, {h:g})"
+    if w <= 0 or h <= 0:
+        yield Problem(*place, None, f"bbox {shown} has no size")
+    elif x < 0 or y < 0 or x + w > width or y + h > height:
+        yield Problem(*place, None, f"bbox {shown} is partly outside the image of {size}")
 
 
 def _size_or_none(image: ImageInfo) -> tuple[int, int] | None:

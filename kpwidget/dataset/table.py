@@ -165,15 +165,7 @@ class InstanceTable:
             text=(np.int16, (), -1),
             position=(np.int64, (), -1),
         )
-        self._points = [
-            _Columns(
-                # As files hold them: (0, 0), or a location that was given all the same, where the
-                # visibility is 0.
-                xy=(np.float64, (category.n_keypoints, 2), 0.0),
-                visibility=(np.uint8, (category.n_keypoints,), 0),
-            )
-            for category in categories
-        ]
+        self._points = [_point_columns(category.n_keypoints) for category in categories]
         # Visibilities of a file that are none of 0, 1 and 2, by row and keypoint: they are rare.
         self._odd_visibility: dict[int, dict[int, float]] = {}
         self._row_of: dict[str, int] = {}  # also of instances taken out: known, but not there
@@ -363,6 +355,16 @@ class InstanceTable:
         counts: list[int] = np.bincount(categories, minlength=len(self._points)).tolist()
         return counts
 
+    def visibility_counts(self, category: int) -> NDArray[np.int64]:
+        """Return how many keypoints of a category have the visibility 0, 1 and 2.
+
+        Shape (n_keypoints, 3). A visibility that is none of these counts as 2.
+        """
+        n = self._columns.n
+        chosen = self._columns["is_there"][:n] & (self._columns["category"][:n] == category)
+        flags = self._points[category]["visibility"][self._columns["point_row"][:n][chosen]]
+        return np.stack([np.count_nonzero(flags == v, axis=0) for v in (0, 1, 2)], axis=1)
+
     def record(self, uid: str) -> InstanceRecord:
         """All values of an instance."""
         row = self.row(uid)
@@ -451,6 +453,55 @@ class InstanceTable:
             self._live.extend(rows)
         self.n_instances += n
 
+    def take(
+        self,
+        other: InstanceTable,
+        rows: Sequence[int] | NDArray[np.int64],
+        image: NDArray[Any],
+    ) -> None:
+        """Add instances of another table, with all their values, after all others.
+
+        Parameters
+        ----------
+        other : InstanceTable
+            Of the same categories.
+        rows : sequence of int
+            Rows of `other`. None of their uids is known here.
+        image : ndarray of shape (n,)
+            Positions of their images in the dataset of this table.
+        """
+        chosen = np.asarray(rows, np.int64)
+        category = other._columns["category"][chosen]
+        start = self._columns.n
+        indices = range(len(self._points))
+        self.extend(
+            uids=other.uids(rows),
+            image=image,
+            category=category,
+            keypoints={index: other.raw_keypoints_of(index, chosen) for index in indices},
+        )
+        for name in _COPIED_COLUMNS:
+            self._columns[name][start : self._columns.n] = other._columns[name][chosen]
+        # The index of each text here by its index there; -1, for no text, stays.
+        text_index = np.array([*map(self._text_index, other.texts), -1], np.int16)
+        self._columns["text"][start : self._columns.n] = text_index[other._columns["text"][chosen]]
+        new_row_of = dict(zip(chosen.tolist(), range(start, self._columns.n), strict=True))
+        self.edited.update(new_row_of[row] for row in other.edited if row in new_row_of)
+        self._row_of_new_id.update(
+            (number, new_row_of[row])
+            for number, row in other._row_of_new_id.items()
+            if row in new_row_of
+        )
+
+    def add_category(self, n_keypoints: int) -> None:
+        """Make place for the instances of one more category, after the others."""
+        self._points.append(_point_columns(n_keypoints))
+
+    def forget_added(self, n_images: int, n_categories: int) -> None:
+        """Take back the images and categories after the first ones; they have no instances."""
+        del self.rows_of_image[n_images:]
+        del self._points[n_categories:]
+
     def _text_index(self, text: FileText) -> int:
         for index, known in enumerate(self.texts):
             if known is text:
@@ -476,6 +527,7 @@ class InstanceTable:
         columns["point_row"][row] = self._points[record.category].append()
         if record.text is not None:
             columns["text"][row] = self._text_index(record.text)
+            self.edited.add(row)  # its values may be others than those of the text
         if record.bbox is not None:
             columns["bbox"][row] = record.bbox
         for name in _PLAIN_COLUMNS:
@@ -584,6 +636,22 @@ _PLAIN_COLUMNS: Final = (
     "image", "id", "is_finished", "area", "score", "iscrowd", "track_id", "annotator", "source",
     "extra", "position",
 )  # fmt: skip
+
+
+# What `InstanceTable.take` copies as it is.
+_COPIED_COLUMNS: Final = (
+    "id", "is_finished", "bbox", "area", "score", "iscrowd", "track_id", "annotator", "source",
+    "extra", "position",
+)  # fmt: skip
+
+
+def _point_columns(n_keypoints: int) -> _Columns:
+    return _Columns(
+        # As files hold them: (0, 0), or a location that was given all the same, where the
+        # visibility is 0.
+        xy=(np.float64, (n_keypoints, 2), 0.0),
+        visibility=(np.uint8, (n_keypoints,), 0),
+    )
 
 
 def _is_run(rows: object) -> TypeGuard[range]:

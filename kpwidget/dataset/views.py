@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, cast, overload
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kpwidget import geometry
 from kpwidget.dataset.image_files import ImageRoots
-from kpwidget.dataset.table import Bbox, InstanceTable
+from kpwidget.dataset.table import NO_ID, Bbox, InstanceTable
 from kpwidget.dataset.values import as_int, checked_bbox, checked_point, checked_points
 from kpwidget.history import PrimitiveChange
 from kpwidget.images import ImageError, ImageSource
@@ -588,12 +588,12 @@ class Selection:
         dataset: Dataset,
         images: Sequence[int] | None,
         category: int | None,
-        where: Callable[[Instance], object] | None,
+        where: Callable[[Instance], object] | NDArray[np.int64] | None,
     ) -> None:
         self.dataset = dataset
         self._image_indices = images
         self._category = category
-        self._where = where
+        self._where = where  # a condition, or the rows that a mask chose
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -601,24 +601,27 @@ class Selection:
         categories = self.dataset.categories
         return categories if self._category is None else (categories[self._category],)
 
-    def _rows(self, table: InstanceTable) -> Sequence[int]:
-        """Rows that fit images and category."""
-        rows: Sequence[int]
+    def _rows(self, table: InstanceTable) -> Sequence[int] | NDArray[np.int64]:
+        """Rows that fit, rising."""
+        rows: Sequence[int] | NDArray[np.int64]
         if self._image_indices is None:
             rows = table.live_rows()
         else:
             rows = sorted(r for i in self._image_indices for r in table.rows_of_image[i])
-        if self._category is None:
+        if self._category is not None:
+            chosen = np.asarray(rows, np.int64)
+            rows = chosen[table.column("category", rows) == self._category]
+        if self._where is None:
             return rows
-        return [row for row in rows if table.category(row) == self._category]
+        if isinstance(self._where, np.ndarray):
+            return np.intersect1d(np.asarray(rows, np.int64), self._where, assume_unique=True)
+        instances = [Instance(self.dataset, uid) for uid in table.uids(rows)]
+        return [table.row(instance.uid) for instance in instances if self._where(instance)]
 
     @property
     def instances(self) -> list[Instance]:
         """The instances that fit, in the order of the dataset."""
-        instances = self.dataset._instances_at(self._rows)
-        if self._where is not None:
-            instances = [instance for instance in instances if self._where(instance)]
-        return instances
+        return self.dataset._instances_at(self._rows)
 
     @property
     def images(self) -> ImageList:
@@ -627,7 +630,10 @@ class Selection:
             return ImageList(self.dataset, self._image_indices)
         if self._category is None and self._where is None:
             return self.dataset.images
-        return ImageList(self.dataset, sorted({i.image.index for i in self.instances}))
+        with self.dataset.lock:
+            table = self.dataset._table
+            indices = np.unique(table.column("image", self._rows(table)))
+        return ImageList(self.dataset, indices.tolist())
 
     def keypoints(self, category: str | int | Category | None = None) -> NDArray[np.float64]:
         """Keypoints of the instances that fit, of one category; see `Dataset.keypoints`."""
@@ -636,13 +642,14 @@ class Selection:
         with self.dataset.lock:
             index = self.dataset._category_index(category)
             table = self.dataset._table
-            keypoints = table.keypoints_of(index, [table.row(i.uid) for i in self.instances])
+            keypoints = table.keypoints_of(index, self._rows(table))
         keypoints.flags.writeable = False
         return keypoints
 
     def to_pandas(self) -> pd.DataFrame:
         """Return a table with one row per instance; see `Dataset.to_pandas`."""
-        return to_pandas(self.instances)
+        with self.dataset.lock:
+            return to_pandas(self.dataset, self._rows(self.dataset._table))
 
     def _with_ids(self) -> Selection:
         """Give the annotation ids that a copy would otherwise make up for itself."""
@@ -662,7 +669,9 @@ class Selection:
         with self.dataset.lock:
             is_part = self._category is not None or self._where is not None
             return self.dataset._copy(
-                [image.index for image in self.images], self.instances, keep_others=not is_part
+                [image.index for image in self.images],
+                self._rows(self.dataset._table),
+                keep_others=not is_part,
             )
 
     def __len__(self) -> int:
@@ -671,9 +680,11 @@ class Selection:
 
     def __repr__(self) -> str:
         """Return the counts."""
+        with self.dataset.lock:
+            n_instances = len(self._rows(self.dataset._table))
         return (
             f"Selection({_count(len(self.images), 'image')}, "
-            f"{_count(len(self.instances), 'instance')} of {self.dataset!r})"
+            f"{_count(n_instances, 'instance')} of {self.dataset!r})"
         )
 
 
@@ -687,40 +698,89 @@ def _count(n: int, noun: str) -> str:
     return f"{n} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
-def to_pandas(instances: Iterable[Instance]) -> pd.DataFrame:
-    """Table of instances; see `Dataset.to_pandas`."""
+def bboxes_of(dataset: Dataset, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
+    """Bbox of each row, given or derived, shape (n, 4); NaN where there is none.
+
+    (x, y, width, height) in image pixels; see `Instance.bbox`.
+    """
+    table = dataset._table
+    boxes = table.column("bbox", rows)
+    derived = np.flatnonzero(np.isnan(boxes[:, 0]) & (table.n_labeled_of(rows) > 0))
+    if not len(derived):
+        return boxes
+    chosen = np.asarray(rows, np.int64)[derived]
+    indices, which = np.unique(table.column("image", chosen), return_inverse=True)
+    sizes = np.full((len(indices), 2), math.inf)
+    for i, index in enumerate(indices.tolist()):
+        try:
+            sizes[i] = ImageInfo(dataset, index).size
+        except ImageError:
+            continue  # as long as the size is not known there is nothing to clip to
+    limits = sizes[which]
+    categories = table.column("category", chosen)
+    for category in np.unique(categories).tolist():
+        is_of = categories == category
+        boxes[derived[is_of]] = geometry.bbox_from_keypoints(
+            table.keypoints_of(category, chosen[is_of]), limits[is_of, 0], limits[is_of, 1]
+        )
+    return boxes
+
+
+def to_pandas(dataset: Dataset, rows: Sequence[int] | NDArray[np.int64]) -> pd.DataFrame:
+    """Table of the instances in rows; see `Dataset.to_pandas`."""
     import pandas as pd
 
-    rows = []
-    for instance in instances:
-        x, y, w, h = instance.bbox or (math.nan,) * 4
-        area, score = instance.area, instance.score
-        rows.append(
-            {
-                "uid": instance.uid,
-                "id": instance.id,
-                "image": instance.image.file_name,
-                "category": instance.category.name,
-                "n_labeled": instance.n_labeled,
-                "bbox_x": x,
-                "bbox_y": y,
-                "bbox_width": w,
-                "bbox_height": h,
-                "bbox_source": instance.bbox_source,
-                "area": math.nan if area is None else area,
-                "score": math.nan if score is None else score,
-                "track_id": instance.track_id,
-                "is_finished": instance.is_finished,
-                "annotator": instance.annotator,
-                "source": instance.source,
-            }
+    table = dataset._table
+    file_names = np.array([state.file_name for state in dataset._images], dtype=object)
+    names = np.array([category.name for category in dataset._categories], dtype=object)
+    ids, area = table.column("id", rows), table.column("area", rows)
+    boxes = bboxes_of(dataset, rows)
+    is_derived = np.isnan(table.column("bbox", rows)[:, 0])
+    return pd.DataFrame(
+        {
+            "uid": table.column("uid", rows),
+            "id": pd.arrays.IntegerArray(ids, ids == NO_ID),
+            "image": file_names[table.column("image", rows)],
+            "category": names[table.column("category", rows)],
+            "n_labeled": table.n_labeled_of(rows),
+            "bbox_x": boxes[:, 0],
+            "bbox_y": boxes[:, 1],
+            "bbox_width": boxes[:, 2],
+            "bbox_height": boxes[:, 3],
+            "bbox_source": np.where(is_derived, "derived", "given").astype(object),
+            "area": np.where(np.isnan(area), boxes[:, 2] * boxes[:, 3], area),
+            "score": table.column("score", rows),
+            # No pandas type but this holds integers of 64 bits, text and nothing at all.
+            "track_id": pd.Series(table.column("track_id", rows), dtype=object),
+            "is_finished": table.column("is_finished", rows),
+            "annotator": table.column("annotator", rows),
+            "source": table.column("source", rows),
+        }
+    )
+
+
+def rows_of_mask(dataset: Dataset, where: Any) -> NDArray[np.int64]:
+    """Rows of the instances for which a mask is true; see `Dataset.select`."""
+    n = dataset._table.n_instances
+    expected = f"one bool for each of the {n} instances, in the order of to_pandas()"
+    if hasattr(where, "sort_index"):  # a pandas Series, perhaps of a table that was sorted
+        where = where.sort_index()
+        if len(where) == n and list(where.index) != list(range(n)):
+            raise ValueError(
+                f"where has another index than to_pandas(); expected {expected}: reset_index() "
+                "before it is made, or pass a callable"
+            )
+    mask = np.asarray(where)
+    if mask.dtype == object and all(isinstance(value, bool | np.bool_) for value in mask.flat):
+        mask = mask.astype(np.bool_)
+    if mask.size == 0:  # an empty list has no type
+        mask = mask.astype(np.bool_)
+    if mask.dtype != np.bool_ or mask.ndim != 1:
+        raise TypeError(
+            f"where is a callable or a mask; expected {expected}, got "
+            + (f"shape {mask.shape} of {mask.dtype}" if mask.ndim else repr(where))
         )
-    table = pd.DataFrame(rows, columns=list(_TABLE_COLUMNS))
-    table["id"] = pd.array([row["id"] for row in rows], dtype="Int64")
-    return table
-
-
-_TABLE_COLUMNS: Final = (
-    "uid", "id", "image", "category", "n_labeled", "bbox_x", "bbox_y", "bbox_width", "bbox_height",
-    "bbox_source", "area", "score", "track_id", "is_finished", "annotator", "source",
-)  # fmt: skip
+    if len(mask) != n:
+        raise ValueError(f"where has {len(mask)} values, expected {expected}")
+    rows: NDArray[np.int64] = np.asarray(dataset._table.live_rows(), np.int64)[mask]
+    return rows
