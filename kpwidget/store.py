@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kpwidget import formats
-from kpwidget.dataset import Dataset
+from kpwidget.dataset import Dataset, FileStat
 from kpwidget.formats import WriteReport
 
 if TYPE_CHECKING:
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
     from kpwidget.schema import Category, Schema
 
-__all__ = ["open", "save"]
+__all__ = ["ConflictError", "open", "save"]
+
+
+class ConflictError(RuntimeError):
+    """A save that would overwrite what somebody else has written."""
 
 
 def open(
@@ -90,6 +95,9 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
     ------
     ValueError
         If there is no path.
+    ConflictError
+        If the file at ``dataset.path`` is no longer the one that was read or saved last: somebody
+        else has changed it. It is not overwritten.
     """
     target = dataset.path if path is None else Path(path)
     if target is None:
@@ -97,12 +105,54 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
             "this dataset was not opened from a file: say where to save it, ds.save('labels.json'),"
             " or export it with kp.write(ds, 'labels.json', format='coco')"
         )
+    is_own = dataset.path is not None and _same_path(target, dataset.path)
+    if is_own:
+        _refuse_conflict(dataset, target)
     with dataset.lock:
         revision = dataset._revision
     report = formats.write(dataset, target, format="coco")
     dataset.path = target
     dataset._saved_revision = revision
+    dataset.layout.stat = FileStat.of(target.stat())
+    dataset.layout.digest = report.digest
     return report
+
+
+def _same_path(one: Path, other: Path) -> bool:
+    return os.path.abspath(one) == os.path.abspath(other)
+
+
+def _refuse_conflict(dataset: Dataset, path: Path) -> None:
+    """Raise ConflictError if the file is not the one that was read or saved last.
+
+    Size, time and inode tell that it is; only where they differ is the content looked at, since a
+    copy or a checkout gives the same file other ones.
+    """
+    layout = dataset.layout
+    try:
+        stat = FileStat.of(path.stat())
+    except FileNotFoundError:
+        return  # nothing there that could be lost
+    if layout.stat is None:
+        raise ConflictError(
+            f"{path}: this dataset was begun when there was no such file, and now there is one. "
+            "Nothing was overwritten. Save under another name, ds.save('other.json'), or read the "
+            "file with kp.read and take both sides with ds.merge"
+        )
+    if stat == layout.stat:
+        return
+    if layout.digest is None and layout.text is not None:
+        layout.digest = formats.digest_of([layout.text.data])
+    with builtins.open(path, "rb") as file:
+        if formats.digest_of(iter(lambda: file.read(1 << 22), b"")) == layout.digest:
+            layout.stat = stat
+            return
+    raise ConflictError(
+        f"{path}: somebody else has changed this file since it was read ({layout.stat.size} bytes "
+        f"then, {stat.size} now). Nothing was overwritten. Save under another name, "
+        "ds.save('other.json'), or read the file again with kp.read and take both sides with "
+        "ds.merge"
+    )
 
 
 def _check_schemas(

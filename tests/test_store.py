@@ -73,8 +73,8 @@ def test_unknown_format_names_those_there_are(tiny_dataset: Dataset, tmp_path: P
         formats.write(tiny_dataset, tmp_path / "x", format="yolo")
     with pytest.raises(ValueError, match=f"unknown format 'cooc'; {known}"):
         formats.read(tmp_path / "x.json", format="cooc")
+    (tmp_path / "x.txt").touch()
     with pytest.raises(ValueError, match=r"no format has files that end in '\.txt'; pass format="):
-        (tmp_path / "x.txt").touch()
         formats.read(tmp_path / "x.txt")
 
 
@@ -171,3 +171,57 @@ def test_dataset_knows_whether_its_file_holds_it(tmp_path: Path, tiny_schema: Sc
     dataset.save()
     assert dataset.is_saved
     assert store.open(path).is_saved
+
+
+# --- somebody else's changes --------------------------------------------------------------------
+
+
+def test_save_does_not_overwrite_what_somebody_else_has_written(
+    tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.json"
+    tiny_dataset.save(path)
+    mine, theirs = formats.read(path), formats.read(path)
+    theirs.instances[0].set_keypoint(0, 5, 5)
+    theirs.save()
+    content = path.read_bytes()
+    mine.instances[0].set_keypoint(0, 6, 6)
+    with pytest.raises(store.ConflictError, match="somebody else has changed this file since"):
+        mine.save()
+    assert path.read_bytes() == content
+    assert not mine.is_saved
+    mine.save(tmp_path / "other.json")
+    assert mine.is_saved
+    assert formats.read(tmp_path / "other.json").instances[0].keypoints[0].tolist() == [6, 6, 2]
+    theirs.instances[0].set_keypoint(0, 7, 7)
+    theirs.save()  # its own last save is no conflict
+
+
+def test_save_looks_at_the_content_when_the_file_was_only_copied(
+    tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.json"
+    tiny_dataset.save(path)
+    for dataset in (tiny_dataset, formats.read(path)):
+        copy = path.read_bytes()
+        path.unlink()
+        path.write_bytes(copy)
+        dataset.instances[0].set_keypoint(0, 5, 5)
+        dataset.save()
+        dataset.undo()
+        dataset.save()
+
+
+def test_save_of_a_new_dataset_does_not_overwrite_a_file_that_came_meanwhile(
+    tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.json"
+    images = {"a.png": np.zeros((8, 8))}
+    dataset = store.open(path, images, tiny_dataset.categories[0])
+    path.write_text("precious")
+    with pytest.raises(store.ConflictError, match="when there was no such file, and now there is"):
+        dataset.save()
+    assert path.read_text() == "precious"
+    path.unlink()
+    dataset.save()
+    assert dataset.is_saved

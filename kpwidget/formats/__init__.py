@@ -8,6 +8,7 @@ point of the group ``kpwidget.formats`` that names a `Format`.
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import importlib.metadata
 import inspect
@@ -30,6 +31,7 @@ __all__ = [
     "WriteReport",
     "all_formats",
     "detect_format",
+    "digest_of",
     "read",
     "write",
     "write_file",
@@ -207,6 +209,8 @@ class WriteReport:
         What was not written, how things were mapped or what is worth knowing, each in words.
     losses : tuple of Loss
         What was lost with the caller's leave.
+    digest : bytes
+        Hash of the file written (see `digest_of`), empty for formats that are a folder.
     """
 
     path: Path
@@ -216,6 +220,7 @@ class WriteReport:
     n_new_ids: int = 0
     notes: tuple[str, ...] = ()
     losses: tuple[Loss, ...] = ()
+    digest: bytes = b""
 
     def __str__(self) -> str:
         """Return one line, and one more per loss and note."""
@@ -422,6 +427,19 @@ def _check_options(row: Format, function: Callable[..., Any], options: Mapping[s
         raise TypeError(
             f"format {row.name!r} has no option {', '.join(map(repr, unknown))}; {listed}"
         )
+
+
+def digest_of(chunks: Iterable[bytes | memoryview]) -> bytes:
+    """SHA-256 of some bytes, by which it is told whether a file is still the same.
+
+    Parameters
+    ----------
+    chunks : iterable of bytes or memoryview
+    """
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.digest()
 
 
 def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview]) -> None:
