@@ -23,6 +23,7 @@ import numpy as np
 from .. import geometry
 from ..dataset import Change, Dataset, ImageInfo, Instance, UndoError
 from ..images import EncodedImage, ImageError
+from ..store import ConflictError
 from .painter import LAYERS, LOOK, LayerName, Painter, View, draw_poster, figures
 from .pictures import Detail, Picture, PictureQueue, encode_preview
 from .publisher import Publisher
@@ -610,7 +611,10 @@ class Annotator(Stage):
                 'kpwidget.write(annotator.dataset, "labels.json", format="coco").',
             )
             return
-        self._dataset.save()
+        try:
+            self._dataset.save()
+        except ConflictError as error:
+            raise Refused(words(error)) from error
         self._outgoing.append(
             {"kind": "notice", "level": "info", "text": sendable(f"Saved to {self._dataset.path}.")}
         )

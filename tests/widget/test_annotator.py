@@ -901,6 +901,19 @@ def test_a_second_annotator_knows_what_is_not_saved(make, dataset, tmp_path):
     assert make(dataset).scene["saved"]["state"] == "saved"
 
 
+def test_save_over_somebody_elses_changes_is_refused(make, dataset, tmp_path):
+    path = tmp_path / "labels.json"
+    dataset.save(path)
+    browser = make(dataset)
+    browser.point("a", 0, 1, 1, new=True)
+    path.write_text("{}")
+    browser.do(op="save")
+    assert path.read_text() == "{}"
+    ((_, why),) = browser.rejections()
+    assert "somebody else has changed this file" in why
+    assert browser.scene["saved"]["state"] == "changed"
+
+
 def test_a_save_that_fails_is_told(make, dataset, tmp_path):
     folder = tmp_path / "labels"
     folder.mkdir()
