@@ -138,7 +138,8 @@ export function drawInstances(
       (visibility === 1 ? occluded : visible).push(mark);
     }
   }
-  for (const isHalo of [true, false]) {
+  // The edges of the others have no halo: see painter.py.
+  for (const isHalo of isActive ? [true, false] : [false]) {
     ctx.lineWidth = isHalo ? width + 2 * look.edgeHaloWidth : width;
     for (const [tint, p, q] of lines) {
       ctx.strokeStyle = isHalo ? halo : tint;

@@ -268,13 +268,16 @@ def test_markers_by_side_and_flag_halo_before_fill(painter, recorder, schema):
     assert names == [
         "resetTransform",
         "clear",
-        "strokeLineSegments",
         "strokeStyledLineSegments",
         *("fillCircles", "fillRects", "fillPolygons"),
         *("fillStyledCircles", "fillStyledRects", "fillStyledPolygons"),
         *("strokeCircles", "strokeRects", "strokePolygons"),
         *("strokeStyledCircles", "strokeStyledRects", "strokeStyledPolygons"),
     ]
+    paint(painter, figures(flags_of_two, [0, 1], [None, None], [schema, schema]), is_active=True)
+    active = [c.name for c in recorder.last if not c.name.endswith("=")]
+    # The edges of the active instance alone have a halo.
+    assert active == [*names[:2], "strokeLineSegments", *names[2:]]
 
 
 def test_a_circle_lies_where_the_viewport_puts_it(painter, recorder, schema):
