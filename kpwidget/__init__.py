@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from kpwidget.dataset import Dataset as Dataset
     from kpwidget.dataset import ImageInfo as ImageInfo
     from kpwidget.dataset import Instance as Instance
+    from kpwidget.formats import LossError as LossError
     from kpwidget.formats import read as read
     from kpwidget.formats import write as write
+    from kpwidget.formats.roundtrip import roundtrip as roundtrip
     from kpwidget.images import ImageError as ImageError
     from kpwidget.plotting import plot_image as plot_image
     from kpwidget.plotting import plot_instance as plot_instance
@@ -38,6 +40,7 @@ _MODULE_OF = {
     "ImageError": "kpwidget.images",
     "ImageInfo": "kpwidget.dataset",
     "Instance": "kpwidget.dataset",
+    "LossError": "kpwidget.formats",
     "Schema": "kpwidget.schema",
     "Visibility": "kpwidget.schema",
     "open": "kpwidget.store",
@@ -45,6 +48,7 @@ _MODULE_OF = {
     "plot_instance": "kpwidget.plotting",
     "plot_schema": "kpwidget.plotting",
     "read": "kpwidget.formats",
+    "roundtrip": "kpwidget.formats.roundtrip",
     "write": "kpwidget.formats",
 }
 _MODULES = ("samples", "schemas")
@@ -57,6 +61,7 @@ __all__ = [
     "ImageError",
     "ImageInfo",
     "Instance",
+    "LossError",
     "Schema",
     "Visibility",
     "__version__",
@@ -65,6 +70,7 @@ __all__ = [
     "plot_instance",
     "plot_schema",
     "read",
+    "roundtrip",
     "samples",
     "schemas",
     "write",
