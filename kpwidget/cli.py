@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from kpwidget._version import __version__
+from kpwidget.commands import add_commands
 
 FIRST_NOTEBOOK = "01_quickstart.ipynb"
 DEMO_FOLDER = "kpwidget-demo"
@@ -88,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     doctor.add_argument("--json", action="store_true", help="machine-readable output")
     doctor.set_defaults(run=lambda args: run_doctor(as_json=args.json))
+
+    add_commands(commands)
 
     args = parser.parse_args(argv)
     try:

@@ -1,4 +1,4 @@
-"""The kpwidget command: exit codes, the demo's folder and server, what the doctor finds."""
+"""The kpwidget command: exit codes, the demo, the doctor, and what is done to labels files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from kpwidget import __version__, cli
 
@@ -374,3 +377,337 @@ def test_doctor_tells_about_subshells(
     check = cli.check_subshells()
     assert check.status == status
     assert found in check.found
+
+
+# --- labels files -------------------------------------------------------------------------------
+
+
+def image(number: int, name: str) -> dict[str, Any]:
+    return {"id": number, "file_name": name, "width": 100, "height": 80, "license": 1}
+
+
+def bolt(number: int, image_id: int, *keypoints: float, **more: Any) -> dict[str, Any]:
+    return {"id": number, "image_id": image_id, "category_id": 1, "keypoints": list(keypoints),
+            "num_keypoints": sum(v > 0 for v in keypoints[2::3]), "bbox": [1, 1, 50, 50],
+            "area": 2500, "iscrowd": 0, **more}  # fmt: skip
+
+
+BOLT = {"id": 1, "name": "bolt", "keypoints": ["head", "tip"], "skeleton": [[1, 2]]}
+
+
+def labels(path: Path, **changes: Any) -> Path:
+    """Three images, two of them with one bolt each, that ``a.png`` has a file of."""
+    path.parent.mkdir(exist_ok=True)
+    content = {
+        "images": [image(1, "a.png"), image(2, "b.png"), image(3, "c.png")],
+        "annotations": [bolt(1, 1, 2, 3, 2, 4, 5, 1), bolt(2, 2, 6, 7, 2, 0, 0, 0, note="x")],
+        "categories": [BOLT],
+        **changes,
+    }
+    path.write_text(json.dumps(content))
+    Image.new("RGB", (100, 80)).save(path.parent / "a.png")
+    return path
+
+
+def run(*argv: object) -> int:
+    return cli.main([str(part) for part in argv])
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, dict[str, Any]]:
+    """Exit code, and what was said as JSON."""
+    code = run(*argv, "--json")
+    said = json.loads(capsys.readouterr().out)
+    assert said["ok"] is (code == 0)
+    return code, said
+
+
+def test_info_tells_what_is_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = labels(tmp_path / "labels.json")
+    assert run("info", path) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out == [
+        f"file            {path} ({path.stat().st_size} bytes)",
+        "format          coco",
+        "images          3 (1 found, 2 missing): no file 'b.png', 'c.png'",
+        "instances       2 in 2 images",
+        "category        'bolt' (id 1): 2 instances, 2 keypoints, 1 edge: head, tip",
+        "keypoints       2 visible, 1 occluded, 1 unlabeled",
+        "unknown fields  images: license (3)",
+        "unknown fields  annotations: note (1)",
+    ]
+    code, said = run_json(capsys, "info", path)
+    assert code == 0
+    assert said["images"] == {"n": 3, "found": 1, "missing": ["b.png", "c.png"]}
+    assert said["keypoints"] == {"visible": 2, "occluded": 1, "unlabeled": 1}
+    assert said["unknown_fields"] == {"images": {"license": 3}, "annotations": {"note": 1}}
+    assert said["categories"] == [
+        {"id": 1, "name": "bolt", "keypoints": ["head", "tip"], "n_edges": 1, "n_instances": 2}
+    ]
+
+
+def test_what_strangers_named_is_shown_escaped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = "\x1b[2Jx\u202egnp.\ud800"
+    name = evil.removesuffix("\ud800")  # half of a pair is no name of a category
+    category = {**BOLT, "name": name, "keypoints": ["a\nb", "t\x07"]}
+    path = labels(tmp_path / "labels.json", images=[image(1, evil), image(2, "b")],
+                  categories=[category])  # fmt: skip
+    assert run("info", path) == 0
+    assert run("check", path, "--images", tmp_path) == 1
+    assert run("roundtrip", path) == 0
+    text = capsys.readouterr().out
+    assert "\\x1b[2Jx\\u202egnp.\\ud800" in text
+    assert not {"\x1b", "\x07", "\u202e", "\ud800"} & set(text)
+    assert "a\nb" not in text
+    assert run_json(capsys, "info", path)[1]["categories"][0]["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        pytest.param(["info", "none.json"], "none.json: there is no such file", id="missing"),
+        pytest.param(["info", "bad.json"], "bad.json", id="no JSON"),
+        pytest.param(["info", "notes.txt"], "no format has files that end in '.txt'", id="ending"),
+        pytest.param(["info", "x.json", "--format", "voc"], "unknown format 'voc'", id="format"),
+        pytest.param(
+            ["info", "broken.json"], "annotation 2 .*'image_id' is 9, no image has", id="records"
+        ),
+        pytest.param(
+            ["convert", "x.json", "x.json", "--to", "coco"], "x.json: is the source", id="source"
+        ),
+        pytest.param(
+            ["convert", "x.json", "notes.txt", "--to", "coco"], "exists already.*--overwrite",
+            id="exists",
+        ),
+        pytest.param(
+            ["convert", "x.json", "y.json", "--to", "coco", "--split", "a=.5,b=.5"],
+            "format 'coco' has no parts; kpwidget split", id="no parts",
+        ),
+        pytest.param(
+            ["split", "x.json", "--parts", "a=.5,b=.4", "-o", "parts"],
+            r"the ratios 0.5 \+ 0.4 have the sum 0.9, expected 1", id="sum",
+        ),
+        pytest.param(["merge", "x.json", "-o", "y.json"], "two files or more", id="one file"),
+        pytest.param(
+            ["merge", "x.json", "other.json", "-o", "y.json"],
+            "category 'bolt' has 2 keypoints here and 1 there", id="categories",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_message(
+    argv: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    labels(tmp_path / "x.json")
+    labels(tmp_path / "broken.json", annotations=[bolt(2, 9, 1, 1, 2, 2, 2, 2)])
+    labels(
+        tmp_path / "other.json", annotations=[], categories=[{**BOLT, "keypoints": ["hole"],
+                                                              "skeleton": []}]
+    )  # fmt: skip
+    (tmp_path / "bad.json").write_text("{oops")
+    (tmp_path / "notes.txt").write_text("notes")
+    before = sorted(tmp_path.iterdir())
+    assert run(*argv) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("kpwidget: ")
+    assert re.search(message, said.err, re.DOTALL)
+    assert "Traceback" not in said.err
+    code, as_json = run_json(capsys, *argv)
+    assert code == 2
+    assert re.search(message, as_json["error"], re.DOTALL)
+    assert sorted(tmp_path.iterdir()) == before, "nothing was written"
+
+
+@pytest.mark.parametrize("parts", ["train", "train=", "train=x", "a=.5,a=.5", "../a=1", "a=.5,,"])
+def test_parts_are_checked_when_they_are_read(
+    parts: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["split", "x.json", "--parts", parts, "-o", "out"])
+    assert stop.value.code == 2
+    assert "argument --parts" in capsys.readouterr().err
+
+
+def test_check_lists_all_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = labels(
+        tmp_path / "labels.json",
+        annotations=[
+            bolt(1, 1, 200, 3, 2, 4, 5, 1),
+            bolt(2, 9, 1, 1, 2, 2, 2, 2),
+            bolt(3, 2, 1, 1, 2),
+            bolt(4, 2, 0, 0, 0, 0, 0, 0),
+        ],
+    )
+    assert run("check", path) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("reading: annotation 2 (number 2 in the file): 'image_id' is 9")
+    assert out[1].startswith("reading: annotation 3 (number 3 in the file): 'keypoints' has 3")
+    assert out[2:] == [
+        "labels: 'a.png' 'coco:1' 'head': (200, 3) is outside the image of 100 x 80 px",
+        "labels: 'b.png' 'coco:4': no keypoint is labeled",
+        f"{path}: 3 images, 2 instances, 4 problems",
+    ]
+    code, said = run_json(capsys, "check", path)
+    assert code == 1
+    assert [problem["kind"] for problem in said["problems"]] == ["reading"] * 2 + ["labels"] * 2
+    assert said["problems"][2]["keypoint"] == "head"
+    assert run("check", path, "--limit", "1") == 1
+    assert "... and 3 more (--limit 0 shows all)" in capsys.readouterr().out
+
+
+def test_check_of_a_good_file_finds_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = labels(tmp_path / "labels.json")
+    assert run("check", path) == 0
+    assert capsys.readouterr().out == f"{path}: 3 images, 2 instances, no problem\n"
+
+
+def test_check_with_images_looks_at_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = labels(tmp_path / "labels.json")
+    Image.new("RGB", (60, 80)).save(tmp_path / "b.png")
+    (tmp_path / "c.png").write_bytes(b"no image")
+    code, said = run_json(capsys, "check", path, "--images", tmp_path)
+    assert code == 1
+    found = {problem["image"]: problem["what"] for problem in said["problems"]}
+    assert found["b.png"] == "the labels say 100 x 80 px, the file is 60 x 80 px"
+    assert set(found) == {"b.png", "c.png"}
+    (tmp_path / "c.png").unlink()
+    assert run("check", path, "--images", tmp_path) == 1
+    assert "image: 'c.png': there is no such file" in capsys.readouterr().out
+
+
+def test_check_of_a_file_that_is_no_labels_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text('{"images": 3, "categories": []}')
+    assert run("check", path) == 1
+    assert "reading: not a COCO file: 'images' is int, expected a list" in capsys.readouterr().out
+
+
+def test_roundtrip_certifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = labels(tmp_path / "labels.json")
+    assert run("roundtrip", path) == 0
+    assert capsys.readouterr().out.startswith(f"{path} (coco): nothing lost, the same bytes\n")
+    code, said = run_json(capsys, "roundtrip", path, "--to", "yolo-pose")
+    assert (code, said["is_identical"]) == (1, False)
+    lost = {field["field"]: field["n_lost"] for field in said["fields"]}
+    assert (lost["annotation field 'note'"], lost["instances"]) == (1, 0)
+
+
+def test_convert_says_what_would_be_lost_and_writes_on_demand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, target = labels(tmp_path / "labels.json"), tmp_path / "yolo"
+    argv = ["convert", path, target, "--to", "yolo-pose", "--image-files", "leave"]
+    assert run(*argv) == 1
+    said = capsys.readouterr()
+    assert "not written, format 'yolo-pose' has no place for all of it" in said.err
+    assert "'note'" in said.err
+    assert "--allow-loss" in said.err
+    assert not target.exists()
+    code, refused = run_json(capsys, *argv)
+    assert code == 1
+    assert any("'note'" in loss["text"] for loss in refused["losses"])
+    code, report = run_json(capsys, *argv, "--allow-loss", "--split", "train=.67,val=.33")
+    assert (code, report["n_images"], report["n_instances"]) == (0, 3, 2)
+    assert {loss["what"] for loss in report["losses"]} >= {"note"}
+    found = sorted(p.relative_to(target).as_posix() for p in target.rglob("labels/*/*.txt"))
+    # a: 2/100, 3/80, 2 and 4/100, 5/80, 1; box 1..51 of 100 and of 80.
+    (line,) = next(target.rglob("a.txt")).read_text().splitlines()
+    assert line.split()[0] == "0"
+    assert [float(word) for word in line.split()[1:]] == pytest.approx(
+        [0.26, 0.325, 0.5, 0.625, 0.02, 0.0375, 2, 0.04, 0.0625, 1]
+    )
+    assert [name.rpartition("/")[2] for name in found] == ["a.txt", "b.txt"]
+    assert run(*argv, "--allow-loss") == 2, "it is there now"
+
+
+def test_convert_leaves_out_bad_records_when_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = labels(tmp_path / "labels.json", annotations=[bolt(1, 1, 2, 3, 2, 4, 5, 1),
+                                                         bolt(2, 9, 1, 1, 2, 2, 2, 2)])  # fmt: skip
+    target = tmp_path / "out.json"
+    assert run("convert", path, target, "--to", "coco") == 2
+    assert not target.exists()
+    capsys.readouterr()
+    assert run("convert", path, target, "--to", "coco", "--on-error", "skip") == 0
+    said = capsys.readouterr()
+    assert "kpwidget: warning:" in said.err
+    assert "1 bad records left out" in said.err
+    assert "3 images and 1 instances written as coco" in said.out
+    assert target.exists()
+
+
+def test_merge_writes_both_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = labels(tmp_path / "one" / "labels.json")
+    second = labels(
+        tmp_path / "two" / "labels.json",
+        images=[image(1, "a.png"), image(2, "d.png")],
+        annotations=[bolt(1, 1, 2, 3, 2, 4, 5, 1), bolt(2, 2, 9, 9, 2, 8, 8, 2)],
+    )
+    out = tmp_path / "both.json"
+    code, said = run_json(capsys, "merge", first, second, "-o", out)
+    assert (code, said["n_images"], said["n_instances"]) == (0, 4, 3)
+    assert said["merged"][0]["duplicates"] == [{"ours": "coco:1", "theirs": "coco:1"}]
+    content = json.loads(out.read_text())
+    assert [(i["id"], i["file_name"]) for i in content["images"]] == [
+        (1, "a.png"), (2, "b.png"), (3, "c.png"), (4, "d.png"),
+    ]  # fmt: skip
+    assert [(a["id"], a["image_id"]) for a in content["annotations"]] == [(1, 1), (2, 2), (3, 4)]
+    # The same annotation with another location: ours is kept, and the command says so.
+    labels(second, annotations=[bolt(1, 1, 2.5, 3, 2, 4, 5, 1)])
+    assert run("merge", first, second, "-o", out, "--overwrite") == 1
+    said_text = capsys.readouterr().out
+    assert "1 conflict, same uid and other values:" in said_text
+    assert "'coco:1' in image 'a.png': keypoints differ; kept as here" in said_text
+    assert run("merge", first, second, "-o", out, "--overwrite", "--on-conflict", "both") == 0
+    assert len(json.loads(out.read_text())["annotations"]) == 3
+
+
+def test_split_writes_a_file_for_each_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = labels(tmp_path / "labels.json", images=[image(i, f"{i}.png") for i in range(1, 11)])
+    out = tmp_path / "parts"
+    argv = ["split", path, "--parts", "train=.8,val=.2", "--seed", "3", "-o", out]
+    code, said = run_json(capsys, *argv)
+    assert (code, [part["n_images"] for part in said["parts"]]) == (0, [8, 2])
+    names = {
+        part: [i["file_name"] for i in json.loads((out / f"{part}.json").read_text())["images"]]
+        for part in ("train", "val")
+    }
+    assert sorted(names["train"] + names["val"]) == sorted(f"{i}.png" for i in range(1, 11))
+    assert run(*argv) == 2
+    assert "train.json" in capsys.readouterr().err
+    assert run(*argv, "--overwrite") == 0
+    listed = tmp_path / "val.txt"
+    listed.write_text("3.png\n\n7.png\n")
+    capsys.readouterr()
+    argv = ["split", path, "--parts", f"val=@{listed},train=rest", "-o", tmp_path / "listed"]
+    assert run(*argv) == 0
+    val = json.loads((tmp_path / "listed" / "val.json").read_text())
+    assert [i["file_name"] for i in val["images"]] == ["3.png", "7.png"]
+    assert "8 images and 2 instances written as coco" in capsys.readouterr().out
+
+
+def test_split_keeps_clips_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{clip}/{clip}_{i}.png" for clip in "abcd" for i in range(5)]
+    path = labels(tmp_path / "labels.json", annotations=[],
+                  images=[image(i + 1, name) for i, name in enumerate(names)])  # fmt: skip
+    out = tmp_path / "parts"
+    argv = ["split", path, "--parts", "train=.75,val=.25", "--group", "clip", "-o", out]
+    assert run(*argv) == 0
+    val = json.loads((out / "val.json").read_text())
+    assert len({i["file_name"][0] for i in val["images"]}) == 1
+    assert len(val["images"]) == 5

@@ -1,0 +1,661 @@
+"""The commands that work on labels files: info, convert, check, roundtrip, merge, split.
+
+What comes from a file is a stranger's: every text is printed with its control characters escaped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from kpwidget.dataset import Dataset
+    from kpwidget.dataset.findings import Problem
+
+__all__ = ["add_commands"]
+
+OK: Final = 0
+FINDINGS: Final = 1
+CANNOT_RUN: Final = 2
+
+_N_NAMES: Final = 5  # names shown where there may be many
+
+
+def add_commands(commands: Any) -> None:
+    """Add the parsers of these commands.
+
+    Parameters
+    ----------
+    commands : argparse subparsers
+        As `argparse.ArgumentParser.add_subparsers` returns them. Each command sets ``run``, a
+        function from the parsed arguments to the exit code.
+    """
+    info = _command(commands, "info", _info, "tell what is in a labels file")
+    info.add_argument("file", type=Path, metavar="FILE", help="labels file or folder")
+    _add_reading(info)
+
+    convert = _command(
+        commands, "convert", _convert, "write labels in another format",
+        "Exit code 1, and nothing written, where the format has no place for all of it and "
+        "--allow-loss is not given.",
+    )  # fmt: skip
+    convert.add_argument("source", type=Path, metavar="SRC", help="labels file or folder")
+    convert.add_argument("target", type=Path, metavar="DST", help="file or folder to write")
+    convert.add_argument("--to", required=True, metavar="FORMAT", help="format to write")
+    convert.add_argument(
+        "--allow-loss", action="store_true", help="write what the format has a place for"
+    )
+    convert.add_argument(
+        "--split", type=_parts, metavar="PARTS", help="train=.8,val=.2, for formats with parts"
+    )
+    convert.add_argument("--seed", type=int, default=0, help="of the split (default: 0)")
+    convert.add_argument("--group", metavar="GROUP", choices=("folder", "clip"), help=_GROUP_HELP)
+    convert.add_argument(
+        "--image-files",
+        choices=("copy", "link", "leave"),
+        help="for formats that bring them (default: copy)",
+    )
+    _add_reading(convert)
+    _add_overwrite(convert)
+
+    check = _command(
+        commands, "check", _check, "look for what is wrong in a labels file",
+        "Names every record that cannot be read, and every contradiction in those that can. With "
+        "--images also images that are missing or have another size. Exit code 1 if there is any.",
+    )  # fmt: skip
+    check.add_argument("file", type=Path, metavar="FILE", help="labels file or folder")
+    check.add_argument(
+        "--limit", type=int, default=100, metavar="N",
+        help="problems shown (default: 100; 0 for all; --json has all)",
+    )  # fmt: skip
+    _add_reading(check, on_error=False)
+
+    roundtrip = _command(
+        commands, "roundtrip", _roundtrip, "certify that nothing is lost on reading and writing",
+        "Reads the file, writes it to a temporary place, reads it again, and compares field by "
+        "field. Exit code 1 if anything changed or was lost.",
+    )  # fmt: skip
+    roundtrip.add_argument("file", type=Path, metavar="FILE", help="labels file or folder")
+    roundtrip.add_argument("--to", metavar="FORMAT", help="through this format and back")
+    _add_reading(roundtrip)
+
+    merge = _command(
+        commands, "merge", _merge, "put labels files together",
+        "Images are matched by file name. Exit code 1 if instances conflict and ours was kept.",
+    )  # fmt: skip
+    merge.add_argument("files", type=Path, nargs="+", metavar="FILE", help="two files or more")
+    merge.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="to write")
+    merge.add_argument("--to", metavar="FORMAT", default="coco", help="to write (default: coco)")
+    merge.add_argument(
+        "--match", choices=("name", "hash"), default="name",
+        help="hash: images without a match by name are matched by content",
+    )  # fmt: skip
+    merge.add_argument(
+        "--on-duplicate", choices=("report", "add"), default="report",
+        help="add: equal instances are added all the same",
+    )  # fmt: skip
+    merge.add_argument(
+        "--on-conflict", choices=("ours", "both"), default="ours",
+        help="both: instances with the same uid and other values are added beside the first",
+    )  # fmt: skip
+    merge.add_argument(
+        "--rename", type=_pair, action="append", default=[], metavar="OLD=NEW",
+        help="another name for a category of the files after the first; may be repeated",
+    )  # fmt: skip
+    merge.add_argument(
+        "--allow-loss", action="store_true", help="write what the format has a place for"
+    )
+    _add_reading(merge)
+    _add_overwrite(merge)
+
+    split = _command(
+        commands, "split", _split, "divide a labels file into parts",
+        "Writes one file per part into DIR. Image files are not touched: pass their folder to what "
+        "reads the parts.",
+    )  # fmt: skip
+    split.add_argument("file", type=Path, metavar="FILE", help="labels file or folder")
+    split.add_argument(
+        "--parts", type=_parts, required=True, metavar="PARTS",
+        help="train=.8,val=.2, or lists: val=@val.txt,train=rest (one file name per line)",
+    )  # fmt: skip
+    split.add_argument("--seed", type=int, default=0, help="default: 0")
+    split.add_argument("--group", choices=("folder", "clip"), help=_GROUP_HELP)
+    split.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder")
+    _add_reading(split)
+    _add_overwrite(split)
+
+
+_GROUP_HELP: Final = "keep images together: of one folder, or named alike but for the number"
+
+
+def _command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace, _Said], int],
+    help: str,
+    more: str = "",
+) -> argparse.ArgumentParser:
+    description = f"{help[0].upper()}{help[1:]}. {more}".strip()
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=description)
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+    parser.set_defaults(run=lambda args: _guarded(args, run))
+    return parser
+
+
+def _add_reading(parser: argparse.ArgumentParser, *, on_error: bool = True) -> None:
+    parser.add_argument("--format", metavar="FORMAT", help="of what is read (default: told)")
+    parser.add_argument(
+        "--images", type=Path, action="append", metavar="DIR",
+        help="folder of the image files (default: that of the labels); may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ground-truth", type=Path, metavar="FILE", help="labels that COCO results refer to"
+    )
+    if on_error:
+        parser.add_argument(
+            "--on-error", choices=("raise", "skip"), default="raise",
+            help="skip: leave out records that cannot be read",
+        )  # fmt: skip
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+
+
+def _parts(text: str) -> dict[str, float | str]:
+    """Parts as given: ratios as numbers, all else as text."""
+    parts: dict[str, float | str] = {}
+    for item in text.split(","):
+        name, sign, value = item.partition("=")
+        name, value = name.strip(), value.strip()
+        if not (name and sign and value):
+            raise argparse.ArgumentTypeError(f"{item!r}: expected NAME=RATIO, such as train=0.8")
+        if name in (".", "..") or {"/", "\\", "\0"} & set(name):
+            raise argparse.ArgumentTypeError(f"{name!r} is no name for a file")
+        if name in parts:
+            raise argparse.ArgumentTypeError(f"part {name!r} is given twice")
+        if value == "rest" or value.startswith("@"):
+            parts[name] = value
+            continue
+        try:
+            parts[name] = float(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(
+                f"{item!r}: expected a number, @FILE with one file name per line, or 'rest'"
+            ) from error
+    return parts
+
+
+def _pair(text: str) -> tuple[str, str]:
+    old, sign, new = text.partition("=")
+    if not (old and sign and new):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected OLD=NEW")
+    return old, new
+
+
+# --- running ------------------------------------------------------------------------------------
+
+
+class _Said:
+    """What a command has to say: lines for people, or values for machines."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.values: dict[str, Any] = {}
+
+    def line(self, text: str = "") -> None:
+        """Print lines for people."""
+        if not self.as_json:
+            _print(sys.stdout, text)
+
+    def rows(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Print a table of two columns for people."""
+        shown = [(name, value) for name, value in rows if value]
+        width = max((len(name) for name, _ in shown), default=0)
+        for name, value in shown:
+            self.line(f"{name:<{width}}  {_safe(value)}")  # a name may have a line break
+
+
+def _guarded(args: argparse.Namespace, run: Callable[[argparse.Namespace, _Said], int]) -> int:
+    """Run a command; what is wrong with the arguments or files becomes a message."""
+    from kpwidget.formats import LossError
+
+    said = _Said(as_json=args.json)
+    said_warnings: list[str] = []
+    code = CANNOT_RUN
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *rest, **more: said_warnings.append(str(message))
+        try:
+            code = run(args, said)
+        except LossError as error:
+            said.values["losses"] = [
+                {"what": loss.what, "n": loss.n, "text": loss.text} for loss in error.losses
+            ]
+            _tell_error(said, str(error).replace("allow_loss=True", "--allow-loss"))
+            code = FINDINGS
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            is_key = isinstance(error, KeyError) and error.args
+            _tell_error(said, str(error.args[0]) if is_key else str(error))
+    for text in said_warnings:
+        _print(sys.stderr, f"kpwidget: warning: {text}")
+    if said.as_json:
+        values = {"ok": code == OK, **said.values, "warnings": said_warnings}
+        sys.stdout.write(json.dumps(values, indent=2) + "\n")
+    return code
+
+
+def _tell_error(said: _Said, text: str) -> None:
+    said.values["error"] = text
+    _print(sys.stderr, f"kpwidget: {text}")
+
+
+def _print(stream: Any, text: str) -> None:
+    """Print lines, with what is not printable or not in the stream's encoding escaped."""
+    safe = "\n".join(map(_safe, text.split("\n")))
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(safe.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def _safe(text: str) -> str:
+    r"""`text` with control characters, and others that do not show, as ``\x1b`` or ``\u202e``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for c in text
+    )
+
+
+def _read(args: argparse.Namespace, path: Path, on_error: Any = None) -> tuple[Dataset, str]:
+    """Return the dataset in a file, and its format."""
+    from kpwidget import formats
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    format = args.format or formats.detect_format(path)
+    options = {} if args.ground_truth is None else {"ground_truth": args.ground_truth}
+    dataset = formats.read(
+        path,
+        images=args.images,
+        format=format,
+        on_error=on_error or args.on_error,
+        **options,
+    )
+    return dataset, format
+
+
+def _refuse_existing(args: argparse.Namespace, *targets: Path) -> None:
+    """Raise FileExistsError naming every target that is there."""
+    there = [path for path in targets if path.exists() and not _is_empty_folder(path)]
+    if there and not args.overwrite:
+        raise FileExistsError(
+            f"{', '.join(map(str, there))}: exists already; choose another name, or pass "
+            "--overwrite"
+        )
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _n_bytes(path: Path) -> int:
+    from kpwidget.dataset.image_files import IMAGE_SUFFIXES
+
+    if not path.is_dir():
+        return path.stat().st_size
+    return sum(
+        found.stat().st_size
+        for found in path.rglob("*")
+        if found.is_file() and found.suffix.lower() not in IMAGE_SUFFIXES
+    )
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _N_NAMES:,} more" if len(names) > _N_NAMES else ""
+    return ", ".join(map(repr, names[:_N_NAMES])) + more
+
+
+# --- info ---------------------------------------------------------------------------------------
+
+
+def _info(args: argparse.Namespace, said: _Said) -> int:
+    import numpy as np
+
+    dataset, format = _read(args, args.file)
+    table = dataset._table
+    rows = table.live_rows()
+    missing = _missing_images(dataset)
+    n_of_category = table.n_of_categories()
+    visibilities = np.zeros(3, np.int64)
+    for index in range(len(dataset.categories)):
+        flags = table.keypoints_of(index, rows)[..., 2].astype(np.int64)
+        visibilities += np.bincount(flags.ravel(), minlength=3)
+    unlabeled, occluded, visible = visibilities.tolist()
+    unknown = _unknown_fields(dataset)
+    layout = dataset.layout
+    n_other = len(layout.images) + len(layout.categories) + len(layout.annotations)
+    n_with = len(np.unique(table.column("image", rows)))
+    n_bytes, n_images = _n_bytes(args.file), len(dataset)
+    said.values = {
+        "path": os.fspath(args.file),
+        "format": format,
+        "n_bytes": n_bytes,
+        "images": {"n": n_images, "found": n_images - len(missing), "missing": missing},
+        "categories": [
+            {
+                "id": category.id,
+                "name": category.name,
+                "keypoints": list(category.keypoints),
+                "n_edges": len(category.schema.edges),
+                "n_instances": n,
+            }
+            for category, n in zip(dataset.categories, n_of_category, strict=True)
+        ],
+        "instances": {"n": len(rows), "n_images": n_with},
+        "keypoints": {"visible": visible, "occluded": occluded, "unlabeled": unlabeled},
+        "unknown_fields": unknown,
+        "other_records": n_other,
+        "skipped": list(dataset.skipped),
+    }
+    found = f"{n_images:,} ({n_images - len(missing):,} found, {len(missing):,} missing)"
+    said.rows(
+        [
+            ("file", f"{args.file} ({n_bytes:,} bytes)"),
+            ("format", format),
+            ("images", found + (f": no file {_listed(missing)}" if missing else "")),
+            ("instances", f"{len(rows):,} in {_count(n_with, 'image')}"),
+            *(
+                (
+                    "category",
+                    f"{category.name!r} (id {category.id}): {_count(n, 'instance')}, "
+                    f"{_count(category.n_keypoints, 'keypoint')}, "
+                    f"{_count(len(category.schema.edges), 'edge')}: "
+                    + ", ".join(category.keypoints[:20])
+                    + (", ..." if category.n_keypoints > 20 else ""),
+                )
+                for category, n in zip(dataset.categories, n_of_category, strict=True)
+            ),
+            ("keypoints", f"{visible:,} visible, {occluded:,} occluded, {unlabeled:,} unlabeled"),
+            *(
+                ("unknown fields", f"{kind}: " + ", ".join(f"{k} ({n:,})" for k, n in of.items()))
+                for kind, of in unknown.items()
+            ),
+            ("kept as it is", f"{_count(n_other, 'other record')}" if n_other else ""),
+            ("left out", _count(len(dataset.skipped), "bad record") if dataset.skipped else ""),
+        ]
+    )
+    return OK
+
+
+def _missing_images(dataset: Dataset) -> list[str]:
+    """File names of the images that have no file."""
+    import numpy as np
+    from tqdm.auto import tqdm
+
+    missing = []
+    progress = tqdm(dataset.images, "look for images", unit="image", delay=1.0, leave=False)
+    for image in progress:
+        is_in_memory = isinstance(image._state.data, bytes | np.ndarray)
+        path = image.path
+        if not (is_in_memory or (path is not None and path.is_file())):
+            missing.append(image.file_name)
+    return missing
+
+
+def _unknown_fields(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """How often each field without a place of its own stands in the records, by kind of record."""
+    from tqdm.auto import tqdm
+
+    instances = tqdm(dataset.instances, "look at fields", unit="instance", delay=1.0, leave=False)
+    found = {
+        "top level": Counter(dataset.extra),
+        "images": Counter(key for image in dataset.images for key in image.extra),
+        "categories": Counter(key for c in dataset.categories for key in c.extra),
+        "annotations": Counter(key for instance in instances for key in instance.extra),
+    }
+    found["top level"] = Counter(dict.fromkeys(dataset.extra, 1))
+    return {kind: dict(counts.most_common()) for kind, counts in found.items() if counts}
+
+
+# --- convert ------------------------------------------------------------------------------------
+
+
+def _convert(args: argparse.Namespace, said: _Said) -> int:
+    from kpwidget import formats
+
+    if args.target.exists() and args.target.samefile(args.source):
+        raise ValueError(f"{args.target}: is the source; choose another name")
+    _refuse_existing(args, args.target)
+    dataset, format = _read(args, args.source)
+    options: dict[str, Any] = {}
+    if args.split is not None:
+        row = formats._named(args.to)
+        if "split" not in formats._own_options(formats._function(row, row.writer)):
+            raise ValueError(
+                f"format {args.to!r} has no parts; kpwidget split writes a file for each"
+            )
+        options |= {"split": _with_lists(args.split), "seed": args.seed}
+        if args.group is not None:
+            options["group"] = args.group
+    if args.image_files is not None:
+        options["images"] = args.image_files
+    report = formats.write(
+        dataset, args.target, format=args.to, allow_loss=args.allow_loss, **options
+    )
+    said.values = {
+        "source": os.fspath(args.source),
+        "source_format": format,
+        "path": os.fspath(report.path),
+        "format": report.format,
+        "n_images": report.n_images,
+        "n_instances": report.n_instances,
+        "n_new_ids": report.n_new_ids,
+        "notes": list(report.notes),
+        "losses": [{"what": x.what, "n": x.n, "text": x.text} for x in report.losses],
+        "skipped": list(dataset.skipped),
+    }
+    said.line(str(report))
+    return OK
+
+
+def _with_lists(parts: Mapping[str, float | str]) -> dict[str, Any]:
+    """Return the parts, with the names in a file for ``@file``."""
+    found: dict[str, Any] = {}
+    for name, value in parts.items():
+        if isinstance(value, str) and value.startswith("@"):
+            lines = Path(value[1:]).read_text(encoding="utf-8").splitlines()
+            found[name] = [line.strip() for line in lines if line.strip()]
+        else:
+            found[name] = value
+    return found
+
+
+# --- check --------------------------------------------------------------------------------------
+
+
+def _check(args: argparse.Namespace, said: _Said) -> int:
+    from kpwidget.schema import FormatError
+
+    problems: list[dict[str, str | None]] = []
+    n_images = n_instances = 0
+    format = args.format
+    try:
+        with warnings.catch_warnings():
+            # What is left out is listed as problems below.
+            warnings.filterwarnings("ignore", message=r"(?s).*(bad records left out|: left out, )")
+            dataset, format = _read(args, args.file, on_error="skip")
+    except FormatError as error:
+        of_file = f"{args.file}: "
+        problems += [_problem("reading", text.removeprefix(of_file)) for text in error.problems]
+    else:
+        n_images, n_instances = len(dataset), len(dataset.instances)
+        problems += [_problem("reading", text) for text in dataset.skipped]
+        if args.images:
+            problems += _image_problems(dataset)
+        problems += [_finding(problem) for problem in dataset.validate()]
+    said.values = {
+        "path": os.fspath(args.file),
+        "format": format,
+        "n_images": n_images,
+        "n_instances": n_instances,
+        "problems": problems,
+    }
+    shown = problems[: args.limit] if args.limit > 0 else problems
+    for problem in shown:
+        place = [problem["image"], problem["instance"], problem["keypoint"]]
+        where = " ".join(repr(part) for part in place if part is not None)
+        said.line(f"{problem['kind']}: {where}{': ' if where else ''}{problem['what']}")
+    if len(shown) < len(problems):
+        said.line(f"... and {len(problems) - len(shown):,} more (--limit 0 shows all)")
+    said.line(
+        f"{args.file}: {_count(n_images, 'image')}, {_count(n_instances, 'instance')}, "
+        + (_count(len(problems), "problem") if problems else "no problem")
+    )
+    return FINDINGS if problems else OK
+
+
+def _problem(
+    kind: str,
+    what: str,
+    image: str | None = None,
+    instance: str | None = None,
+    keypoint: str | None = None,
+) -> dict[str, str | None]:
+    return {"kind": kind, "image": image, "instance": instance, "keypoint": keypoint, "what": what}
+
+
+def _finding(problem: Problem) -> dict[str, str | None]:
+    return _problem("labels", problem.what, problem.image, problem.instance, problem.keypoint)
+
+
+def _image_problems(dataset: Dataset) -> list[dict[str, str | None]]:
+    """Image files that are missing, cannot be read or have another size than recorded."""
+    from tqdm.auto import tqdm
+
+    from kpwidget.images import ImageError
+
+    missing = set(_missing_images(dataset))
+    found = [_problem("image", "there is no such file", name) for name in sorted(missing)]
+    for image in tqdm(dataset.images, "look at images", unit="image", delay=1.0, leave=False):
+        if image.file_name in missing:
+            continue
+        recorded = image._state.recorded_size
+        try:
+            width, height = image.source.size
+        except ImageError as error:
+            found.append(_problem("image", str(error), image.file_name))
+            continue
+        if recorded is not None and recorded != (width, height):
+            found.append(
+                _problem(
+                    "image",
+                    f"the labels say {recorded[0]} x {recorded[1]} px, the file is "
+                    f"{width} x {height} px",
+                    image.file_name,
+                )
+            )
+    return found
+
+
+# --- roundtrip ----------------------------------------------------------------------------------
+
+
+def _roundtrip(args: argparse.Namespace, said: _Said) -> int:
+    from kpwidget.formats.roundtrip import roundtrip
+
+    if not args.file.exists():
+        raise FileNotFoundError(f"{args.file}: there is no such file or folder")
+    options = {} if args.ground_truth is None else {"ground_truth": args.ground_truth}
+    report = roundtrip(
+        args.file,
+        args.format,
+        args.to,
+        images=args.images,
+        on_error=args.on_error,
+        **options,
+    )
+    said.values = report.to_dict()
+    said.line(str(report))
+    return OK if report else FINDINGS
+
+
+# --- merge --------------------------------------------------------------------------------------
+
+
+def _merge(args: argparse.Namespace, said: _Said) -> int:
+    from kpwidget import formats
+
+    if len(args.files) < 2:
+        raise ValueError("give two files or more to merge")
+    _refuse_existing(args, args.output)
+    first, *others = args.files
+    dataset, _ = _read(args, first)
+    merged: list[dict[str, Any]] = []
+    n_conflicts = 0
+    rename = dict(args.rename)
+    for path in others:
+        other, _ = _read(args, path)
+        names = {category.name for category in other.categories}
+        report = dataset.merge(
+            other,
+            match=args.match,
+            on_duplicate=args.on_duplicate,
+            on_conflict=args.on_conflict,
+            rename={old: new for old, new in rename.items() if old in names or len(others) == 1},
+        )
+        merged.append({"path": os.fspath(path), **report.to_dict()})
+        n_conflicts += sum(conflict.added_as is None for conflict in report.conflicts)
+        said.line(f"{path}:")
+        said.line("\n".join(f"  {line}" for line in str(report).split("\n")))
+    written = formats.write(dataset, args.output, format=args.to, allow_loss=args.allow_loss)
+    said.values = {
+        "path": os.fspath(args.output),
+        "format": written.format,
+        "n_images": written.n_images,
+        "n_instances": written.n_instances,
+        "merged": merged,
+    }
+    said.line(str(written))
+    return FINDINGS if n_conflicts else OK
+
+
+# --- split --------------------------------------------------------------------------------------
+
+
+def _split(args: argparse.Namespace, said: _Said) -> int:
+    from kpwidget import formats
+
+    dataset, format = _read(args, args.file)
+    parts = dataset.split(_with_lists(args.parts), seed=args.seed, group=args.group)
+    row = formats.all_formats()[format]
+    ending = "" if args.file.is_dir() else args.file.suffix or row.extensions[0]
+    targets = {name: args.output / f"{name}{ending}" for name in parts}
+    _refuse_existing(args, *targets.values())
+    args.output.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, part in parts.items():
+        # Of what is read in this format nothing is lost by writing a part of it.
+        report = formats.write(part, targets[name], format=format)
+        written.append(
+            {
+                "part": name,
+                "path": os.fspath(report.path),
+                "n_images": report.n_images,
+                "n_instances": report.n_instances,
+            }
+        )
+        said.line(str(report))
+    said.values = {"path": os.fspath(args.file), "format": format, "parts": written}
+    return OK
