@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kpwidget.dataset import Dataset, Problem, find_images
@@ -452,6 +453,53 @@ def test_selection_by_image_and_condition(tiny_dataset: Dataset) -> None:
         tiny_dataset.select(category="nut")
 
 
+def test_selection_by_mask_means_the_instances_of_now(tiny_dataset: Dataset) -> None:
+    tiny_dataset.add_instance("b.png", "bolt", [[1, 1, 2], [2, 2, 2]], uid="three", score=0.5)
+    table = tiny_dataset.to_pandas()
+    many = tiny_dataset.select(where=table["n_labeled"] == 2)
+    assert [i.uid for i in many.instances] == ["two", "three"]
+    assert [image.file_name for image in many.images] == ["a.png", "b.png"]
+    assert many.keypoints("bolt").shape == (2, 2, 3)
+    assert list(many.to_pandas()["uid"]) == ["two", "three"]
+    assert [
+        i.uid for i in tiny_dataset.select(image="b.png", where=[True, True, True]).instances
+    ] == ["three"]
+    assert [
+        i.uid for i in tiny_dataset.select(category="bolt", where=np.arange(3) < 2).instances
+    ] == ["two"]
+    tiny_dataset.instance("two").remove()
+    tiny_dataset.add_instance("b.png", "bolt", uid="four")
+    assert [i.uid for i in many.instances] == ["three"]
+    copy = many.copy()
+    assert ([i.uid for i in copy.instances], len(copy)) == (["three"], 1)
+    # A Series knows which row is which, also after its table was sorted.
+    backwards = tiny_dataset.to_pandas().sort_values("uid", ascending=False)
+    assert [i.uid for i in tiny_dataset.select(where=backwards["uid"] == "four").instances] == [
+        "four"
+    ]
+    assert tiny_dataset.select(image="c.png").copy().select(where=[]).instances == []
+
+
+@pytest.mark.parametrize(
+    ("where", "error", "message"),
+    [
+        pytest.param([True], ValueError, "where has 1 values, expected one bool for each of the 2",
+                     id="length"),
+        pytest.param([1, 0], TypeError, r"shape \(2,\) of int64", id="numbers"),
+        pytest.param([[True, False]], TypeError, r"shape \(1, 2\) of bool", id="shape"),
+        pytest.param("nose", TypeError, "a callable or a mask.*got 'nose'", id="text"),
+        pytest.param(pd.Series([True, False], index=[5, 6]), ValueError, "another index than",
+                     id="index"),
+        pytest.param([True, None], TypeError, r"of object", id="missing"),
+    ],
+)  # fmt: skip
+def test_wrong_masks_are_refused(
+    tiny_dataset: Dataset, where: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        tiny_dataset.select(where=where)
+
+
 def test_copy_is_detached(tiny_dataset: Dataset) -> None:
     tiny_dataset.images[1].set_status("done")
     whole = tiny_dataset.select().copy()
@@ -489,6 +537,33 @@ def test_table_has_one_row_per_instance(tiny_dataset: Dataset) -> None:
     empty = tiny_dataset.select(image="c.png").to_pandas()
     assert list(empty.columns) == list(table.columns)
     assert len(empty) == 0
+
+
+def test_table_says_what_the_instances_say(tmp_path: Path, tiny_schema: Schema) -> None:
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    missing = tmp_path / "gone.png"
+    dataset = Dataset.from_images({"a": pixels, "gone": missing}, [tiny_schema, Schema("b", ["k"])])
+    for i, (image, category, keypoints, bbox) in enumerate(
+        [
+            ("a", "animal", {"nose": (60, 3), "tail": (90, -4)}, None),  # clipped to the image
+            ("gone", "animal", {"nose": (60, 3), "tail": (90, -4)}, None),  # no image to clip to
+            ("a", "animal", {"nose": (60, 3)}, None),
+            ("a", "b", [(5, 6, 1)], (1, 2, 3, 4)),
+            ("a", "b", None, None),
+        ]
+    ):
+        dataset.add_instance(image, category, keypoints, bbox, track_id=2**62 + 1 if i else None)
+    table = dataset.to_pandas()
+    boxes = table[["bbox_x", "bbox_y", "bbox_width", "bbox_height"]].to_numpy().tolist()
+    # Left at 60, right at the edge 64; top at the edge 0, bottom at 3; a point grows to 1 px.
+    assert boxes[:4] == [[60, 0, 4, 3], [60, -4, 30, 7], [59.5, 2.5, 1, 1], [1, 2, 3, 4]]
+    assert np.isnan(boxes[4]).all()
+    assert [None if np.isnan(b).any() else tuple(b) for b in boxes] == [
+        i.bbox for i in dataset.instances
+    ]
+    assert table["area"].tolist()[:4] == [12, 210, 1, 12]
+    assert list(table["bbox_source"]) == ["derived", "derived", "derived", "given", "derived"]
+    assert list(table["track_id"]) == [None] + [2**62 + 1] * 4, "not as a float"
 
 
 def test_validate_finds_what_is_outside_or_empty(tiny_dataset: Dataset) -> None:
@@ -533,3 +608,14 @@ def test_repr_is_short_and_html_is_escaped(tiny_dataset: Dataset) -> None:
     assert "&lt;script&gt;" in text
     assert "<script>" not in text
     assert "<i>" not in text
+
+
+def test_html_counts_how_often_each_keypoint_is_visible(tiny_dataset: Dataset) -> None:
+    text = tiny_dataset._repr_html_()
+    assert "<summary>keypoints of animal</summary>" in text
+    # visible, occluded, unlabeled, in one instance.
+    for name, counts in (("nose", "100"), ("left_eye", "010"), ("right_eye", "001")):
+        cells = "".join(f"<td>{n}</td>" for n in counts)
+        assert f"<th style='text-align:left'>{name}</th>{cells}" in text
+    many = Dataset(Schema("many", [f"k{i}" for i in range(41)]))
+    assert "<details>" not in many._repr_html_()
