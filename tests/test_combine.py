@@ -346,6 +346,47 @@ def test_merge_with_what_was_split_off_gives_the_whole_again(tmp_path: Path) -> 
     assert (before.n_instances_added, len(before.duplicates), before.conflicts) == (0, 8, ())
 
 
+def test_both_sides_of_a_conflict_are_written_also_from_one_file(tmp_path: Path) -> None:
+    ours, _ = two_files(tmp_path)
+    theirs = ours.select().copy()
+    theirs.instance("coco:2").set_keypoint("head", 50.5, 60)
+    report = ours.merge(theirs, on_conflict="both", on_duplicate="add")
+    assert (len(report.duplicates), len(report.conflicts)) == (1, 1)
+    write(ours, tmp_path / "both.json")
+    records = json.loads((tmp_path / "both.json").read_text())["annotations"]
+    # Our two as they were, then both of theirs under the next ids.
+    assert [(r["id"], r["image_id"], r["keypoints"]) for r in records] == [
+        (1, 1, [1, 2, 2, 3, 4, 1]),
+        (2, 2, [5, 6, 2, 7, 8, 2]),
+        (3, 1, [1, 2, 2, 3, 4, 1]),
+        (4, 2, [50.5, 60, 2, 7, 8, 2]),
+    ]
+
+
+def test_records_that_need_no_other_id_are_written_as_they_were(tmp_path: Path) -> None:
+    ours = coco(tmp_path, "a.json", {"images": [image(1, "a.png")], "annotations": [],
+                                     "categories": [BOLT]})  # fmt: skip
+    path = tmp_path / "b.json"
+    record = '{"id": 5, "image_id":1,   "category_id": 1, "keypoints": [1.50, 2, 2, 3, 4e0, 1]}'
+    moved = record.replace('"id": 5', '"id": 6').replace('"image_id":1', '"image_id":2')
+    path.write_text(
+        json.dumps({"images": [image(1, "a.png"), image(2, "c.png")], "categories": [BOLT]})[:-1]
+        + f', "annotations": [{record}, {moved}]}}'
+    )
+    theirs = read(path)
+    ours.merge(theirs)
+    write(ours, tmp_path / "c.json")
+    text = (tmp_path / "c.json").read_text()
+    assert record in text
+    assert moved in text
+    # An image that has another id here: the record says so, and is else the same.
+    other = coco(tmp_path, "d.json", {"images": [image(8, "a.png")], "annotations": [],
+                                      "categories": [BOLT]})  # fmt: skip
+    other.merge(read(path))
+    write(other, tmp_path / "e.json")
+    assert record.replace('"image_id":1', '"image_id":8') in (tmp_path / "e.json").read_text()
+
+
 def test_instances_without_keypoints_are_the_same_by_their_bbox(tmp_path: Path) -> None:
     nothing = [0] * 6
     ours, theirs = (

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from kpwidget.dataset.table import NO_ID, InstanceRecord, InstanceTable
+from kpwidget.dataset.text import FileText
 from kpwidget.dataset.values import as_float, as_int
 from kpwidget.dataset.views import ImageInfo, _count
 from kpwidget.history import PrimitiveChange
@@ -489,6 +490,7 @@ class _Merge:
         self.new_point_fields: dict[int, PointFields] = {}
         self.new_images: list[ImageState] = []
         self.records: list[InstanceRecord] = []
+        self.as_read: list[int] = []  # rows of those that are what their text says, ids and all
         problems: list[str] = []
         self.category_of = self._match_categories(rename, problems)
         self.image_of = self._match_images(match, problems)
@@ -602,7 +604,7 @@ class _Merge:
         uids, ids = theirs.uids(rows), theirs.column("id", rows).tolist()
         signatures = _signatures(theirs, rows, len(self.other.categories))
         signature_here, row_here = self._instances_here(sorted({*images}))
-        taken_ids, taken_uids = _taken_ids(self.dataset), {*uids}
+        taken_ids, taken_uids, used = _taken_ids(self.dataset), {*uids}, self._used_positions()
         self.duplicates_added = add_duplicates
         every = zip(rows, uids, ids, images, categories.tolist(), signatures, strict=True)
         progress = tqdm(every, "merge", len(uids), unit="instance", delay=1.0, leave=False)
@@ -637,16 +639,51 @@ class _Merge:
                 self.uids[uid] = added_as
             if conflict is not None:
                 self.conflicts.append(replace(conflict, added_as=added_as))
-            self.records.append(
-                replace(
-                    theirs.record(uid),
-                    uid=added_as,
-                    id=given,
-                    image=image,
-                    category=category,
-                    row=table.n_rows + len(self.records),
-                )
+            record = replace(
+                theirs.record(uid),
+                uid=added_as,
+                id=given,
+                image=image,
+                category=category,
+                row=table.n_rows + len(self.records),
             )
+            if (record.text, record.position) in used:
+                # A text has one instance for each record: this one is written as a new one.
+                extra = dict(self.other.instance(uid).extra)
+                record = replace(record, text=None, position=-1, extra=extra)
+            elif record.text is not None and row not in theirs.edited:
+                numbers = given, self._image_id(image), self._category_id(category)
+                if numbers == (number, *self._ids_there(row)):
+                    self.as_read.append(record.row)
+            self.records.append(record)
+
+    def _used_positions(self) -> set[tuple[FileText | None, int]]:
+        """Texts that both datasets were read from, with the positions of our instances in them."""
+        table = self.dataset._table
+        theirs = {id(text) for text in self.other._table.texts}
+        shared = [i for i, text in enumerate(table.texts) if id(text) in theirs]
+        rows = range(table.n_rows if shared else 0)
+        texts, positions = table.column("text", rows), table.column("position", rows)
+        return {
+            (table.texts[i], position)
+            for i in shared
+            for position in positions[texts == i].tolist()
+        }
+
+    def _image_id(self, index: int) -> int | str:
+        """Id that an image here has or will have."""
+        states, n = self.dataset._images, len(self.dataset)
+        return (states[index] if index < n else self.new_images[index - n]).id
+
+    def _category_id(self, index: int) -> int:
+        categories, n = self.dataset.categories, len(self.dataset.categories)
+        return (categories[index] if index < n else self.new_categories[index - n]).id
+
+    def _ids_there(self, row: int) -> tuple[int | str, int]:
+        """Ids of image and category of a row of the other dataset."""
+        table = self.other._table
+        image = self.other._images[int(table.value(row, "image"))]
+        return image.id, self.other.categories[table.category(row)].id
 
     def _instances_here(self, images: Sequence[int]) -> tuple[dict[int, _Known], dict[_Known, int]]:
         """For our instances in some images what identifies each by its row, and back."""
@@ -707,6 +744,7 @@ class _Merge:
                     dataset._history.do(
                         PrimitiveChange("instance", record.uid, record.image, None, record)
                     )
+                dataset._table.edited.difference_update(self.as_read)
                 is_done = True
         finally:
             if not is_done:

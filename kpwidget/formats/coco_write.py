@@ -328,7 +328,13 @@ class _Writer:
                 if record != self._text.raw("annotations", position):
                     replaced[position] = record
         kept = self._with_others(own, dataset.layout.annotations)
-        return kept, replaced, map(self._annotation, rows[~is_here].tolist())
+        added = (
+            self._annotation(row)
+            if row in table.edited or (text := table.text(row)) is None
+            else text.raw("annotations", int(table.value(row, "position")))
+            for row in rows[~is_here].tolist()
+        )
+        return kept, replaced, added
 
     def _annotation(self, row: int) -> bytes:
         """Bytes of the record of an instance."""
