@@ -7,6 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -319,8 +320,8 @@ class _Comparison:
     def _tally(self, name: str) -> _Tally:
         return self.tallies.setdefault(name, _Tally())
 
-    def _value(self, name: str, what: str, old: Any, new: Any) -> None:
-        """Count a value; None is none."""
+    def _value(self, name: str, what: Callable[[], str], old: Any, new: Any) -> None:
+        """Count a value; None is none. `what` says whose it is."""
         tally = self._tally(name)
         if old is None:
             tally.n_added += new is not None
@@ -328,21 +329,29 @@ class _Comparison:
         tally.n += 1
         if new is None:
             tally.n_lost += 1
-            tally.example(lambda: f"{what}: {_short(old)} is gone")
+            tally.example(lambda: f"{what()}: {_short(old)} is gone")
         elif not _is_same(old, new):
             tally.n_changed += 1
-            tally.example(lambda: f"{what}: {_short(old)} became {_short(new)}")
+            tally.example(lambda: f"{what()}: {_short(old)} became {_short(new)}")
 
-    def _fields(self, kind: str, what: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        """Count the unknown fields of a record, each under its name. A null is a value here."""
-        for key in {**old, **new}:
+    def _fields(
+        self,
+        kind: str,
+        what: Callable[[], str],
+        old: Mapping[str, Any],
+        new: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Count the unknown fields of a record, each under its name. A null is a value here.
+
+        `new` is left out where it is known to be the same.
+        """
+        for key in old if new is None else {**old, **new}:
             name = f"{kind} field {key!r}"
-            self._value(
-                name,
-                what,
-                _Null if old.get(key, 0) is None else old.get(key),
-                _Null if new.get(key, 0) is None else new.get(key),
-            )
+            if new is None:
+                self._tally(name).n += 1
+                continue
+            pair = (_NULL if of.get(key, 0) is None else of.get(key) for of in (old, new))
+            self._value(name, what, *pair)
 
     # Images and categories
 
@@ -360,11 +369,17 @@ class _Comparison:
         progress = tqdm(pairs.items(), "compare images", unit="image", delay=1.0, leave=False)
         for i, j in progress:
             old, new = a[i], b[j]
-            what = f"image {old.file_name!r}"
+            what = partial("image {!r}".format, old.file_name)
             self._value("image file names", what, old.file_name, new.file_name)
             self._value("image ids", what, old.id, new.id)
             self._value("image sizes", what, old.recorded_size, new.recorded_size)
-            self._fields("image", what, self.a.images[i].extra, self.b.images[j].extra)
+            is_same = (
+                old.text is not None
+                and new.text is not None
+                and old.text.raw("images", old.position) == new.text.raw("images", new.position)
+            )
+            extra = self.a.images[i].extra
+            self._fields("image", what, extra, None if is_same else self.b.images[j].extra)
         return pairs
 
     def _categories(self) -> dict[int, int]:
@@ -372,7 +387,7 @@ class _Comparison:
         pairs = _paired([c.name for c in a], [c.name for c in b], lambda name: name)
         self._presence("categories", [c.name for c in a], pairs, len(b))
         for i, j in pairs.items():
-            what = f"category {a[i].name!r}"
+            what = partial("category {!r}".format, a[i].name)
             old, new = _category_values(a[i]), _category_values(b[j])
             for key, value in old.items():
                 self._value(f"category {key}", what, value, new[key])
@@ -512,25 +527,25 @@ class _Comparison:
             tally.n = sum(value is not None for value in old)
             return
         for row, one, other in zip(first.tolist(), old, new, strict=True):
-            self._value(name, self._name(row) if one != other else "", one, other)
+            self._value(name, partial(self._name, row), one, other)
 
     def _extra(self, first: _Rows, second: _Rows) -> None:
         a, b = self.a, self.b
         uids, new_uids = a._table.uids(first.tolist()), b._table.uids(second.tolist())
-        pairs = zip(first.tolist(), uids, new_uids, strict=True)
+        pairs = zip(first.tolist(), second.tolist(), uids, new_uids, strict=True)
         progress = tqdm(pairs, "compare fields", len(uids), unit="instance", delay=1.0, leave=False)
-        for row, uid, new_uid in progress:
-            old, new = a.instance(uid).extra, b.instance(new_uid).extra
-            if old or new:
-                self._fields("annotation", self._name(row), old, new)
+        for row, new_row, uid, new_uid in progress:
+            is_same = _raw(a, row) == _raw(b, new_row) is not None
+            new = None if is_same else b.instance(new_uid).extra
+            self._fields("annotation", partial(self._name, row), a.instance(uid).extra, new)
 
     # The top level, and records that are none of these
 
     def _top(self) -> None:
         a, b = self.a, self.b
-        self._value("info", "info", a.info, b.info)
-        self._value("licenses", "licenses", a.licenses, b.licenses)
-        self._fields("top-level", "the file", a.extra, b.extra)
+        for name in ("info", "licenses"):
+            self._value(name, lambda: "the file", getattr(a, name), getattr(b, name))
+        self._fields("top-level", lambda: "the file", a.extra, b.extra)
         for name, old, new in (
             ("other image records", a.layout.images, b.layout.images),
             ("other categories", a.layout.categories, b.layout.categories),
@@ -555,7 +570,15 @@ class _NullType:
         return "null"
 
 
-_Null: Final = _NullType()
+_NULL: Final = _NullType()
+
+
+def _raw(dataset: Dataset, row: int) -> bytes | None:
+    """Return the bytes that an instance was read from, None if it came from no text."""
+    text = dataset._table.text(row)
+    if text is None:
+        return None
+    return text.raw("annotations", int(dataset._table.value(row, "position")))
 
 
 def _is_same(one: Any, other: Any) -> bool:
