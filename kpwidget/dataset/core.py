@@ -189,7 +189,7 @@ class Dataset:
         self._category_of_id = {c.id: i for i, c in enumerate(self._categories)}
         self._images: list[ImageState] = []
         self._index_of_image_id: dict[int | str, int] = {}
-        self._indices_of_file_name: dict[str, list[int]] = {}
+        self._indices_by_name: dict[str, list[int]] | None = None
         self._n_done = 0
         # How often a value was put in place, and how often when the file last held everything.
         self._revision = 0
@@ -901,12 +901,24 @@ class Dataset:
     # Internals. Everything below runs under the lock.
 
     def _add_image(self, state: ImageState) -> int:
-        index = len(self._images)
-        self._images.append(state)
-        self._index_of_image_id[state.id] = index
-        self._indices_of_file_name.setdefault(state.file_name, []).append(index)
-        self._table.rows_of_image.append([])
-        return index
+        self._add_images([state])
+        return len(self._images) - 1
+
+    def _add_images(self, states: Sequence[ImageState]) -> None:
+        start = len(self._images)
+        self._images.extend(states)
+        self._index_of_image_id.update((state.id, start + i) for i, state in enumerate(states))
+        self._indices_by_name = None
+        self._table.rows_of_image.extend([] for _ in states)
+
+    @property
+    def _indices_of_file_name(self) -> dict[str, list[int]]:
+        """Positions of images by file name, found out when first asked for."""
+        if self._indices_by_name is None:
+            self._indices_by_name = {}
+            for index, state in enumerate(self._images):
+                self._indices_by_name.setdefault(state.file_name, []).append(index)
+        return self._indices_by_name
 
     def _add_category(self, category: Category) -> int:
         index = len(self._categories)
@@ -917,9 +929,9 @@ class Dataset:
 
     def _forget_added(self, n_images: int, n_categories: int) -> None:
         """Take back the images and categories after the first ones; they have no instances."""
+        self._indices_by_name = None
         for state in self._images[n_images:]:
             del self._index_of_image_id[state.id]
-            self._indices_of_file_name[state.file_name].pop()
             self._n_done -= state.is_done
         for category in self._categories[n_categories:]:
             del self._category_of_id[category.id]

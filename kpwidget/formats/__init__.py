@@ -14,8 +14,10 @@ import importlib.metadata
 import inspect
 import os
 import secrets
+import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -442,6 +444,23 @@ def digest_of(chunks: Iterable[bytes | memoryview]) -> bytes:
     return digest.digest()
 
 
+@contextmanager
+def _kept_open(path: Path) -> Iterator[None]:
+    """Hold a file open while it is replaced, and give up its space in the background.
+
+    To free the blocks of some hundred megabytes takes the system as long as to write them.
+    """
+    try:
+        held = os.open(path, os.O_RDONLY) if os.name == "posix" else None
+    except OSError:  # there is none, or it may not be read
+        held = None
+    try:
+        yield
+    finally:
+        if held is not None:
+            threading.Thread(target=os.close, args=(held,)).start()
+
+
 def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview]) -> None:
     """Write a file in one go: at every moment there is the whole old file or the whole new one.
 
@@ -476,7 +495,8 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview
             os.fsync(file.fileno())
         if target.exists():
             os.chmod(temporary, target.stat().st_mode & 0o7777)
-        os.replace(temporary, target)
+        with _kept_open(target):
+            os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
     if os.name == "posix":

@@ -7,17 +7,19 @@ it is edited.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
 import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 import numpy as np
@@ -29,7 +31,7 @@ from kpwidget.dataset import Dataset, FileLayout, FileStat, ImageState, PointFie
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
 from kpwidget.dataset.text import FileText, RecordKind, RecordsAt
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
-from kpwidget.formats.coco_columns import Columns, Helper, collector_paused, decode
+from kpwidget.formats.coco_columns import Columns, Helper, chunks, collector_paused, decode
 from kpwidget.formats.coco_results import is_coco_results
 from kpwidget.formats.coco_write import coco_losses, write_coco
 from kpwidget.formats.json_text import scan
@@ -40,7 +42,6 @@ __all__ = ["coco_losses", "is_coco", "read_coco", "write_coco"]
 _LISTS: Final[tuple[RecordKind, ...]] = ("images", "annotations", "categories")
 _LOOK: Final = 1 << 16  # bytes at both ends by which a file is told
 _LARGE: Final = 64_000_000  # bytes from which a second process is worth its start
-_CHUNK: Final = 2048  # records decoded in one go
 _NO_SPANS: Final = np.empty((0, 2), np.int64)
 
 # COCO-WholeBody's parts: field, first keypoint among the 133, number of keypoints. From
@@ -274,10 +275,15 @@ class _Bad(Exception):
 
 
 class _ImageFields(msgspec.Struct, gc=False):
-    id: int | str
-    file_name: str
-    width: int | None = None
-    height: int | None = None
+    """An image's record as most are; others are looked at more closely."""
+
+    id: Annotated[int, msgspec.Meta(ge=_MIN_INT64, le=_MAX_INT64)]
+    file_name: Annotated[str, msgspec.Meta(min_length=1)]
+    width: Annotated[int, msgspec.Meta(gt=0)]
+    height: Annotated[int, msgspec.Meta(gt=0)]
+
+
+_IMAGE_FIELDS: Final = attrgetter("id", "file_name", "width", "height")
 
 
 class _Reader:
@@ -369,22 +375,6 @@ class _Reader:
             return _parse_json(raw.decode("utf-8"), "")
         except FormatError as error:
             raise _Bad(*error.problems) from error
-
-    def _decoded_images(self) -> Iterator[tuple[int, _ImageFields | None]]:
-        """Yield positions of images with their records, None for one to be looked at singly."""
-        spans = self._text.spans["images"]
-        decoder = msgspec.json.Decoder(list[_ImageFields])
-        doubtful = set(self._doubtful["images"].tolist())
-        for start in range(0, len(spans), _CHUNK):
-            stop = min(start + _CHUNK, len(spans))
-            payload = b"[" + self._text.data[spans[start, 0] : spans[stop - 1, 1]] + b"]"
-            records: Sequence[_ImageFields | None]
-            try:
-                records = decoder.decode(payload)
-            except (msgspec.DecodeError, RecursionError):
-                records = [None] * (stop - start)
-            for position, record in zip(range(start, stop), records, strict=True):
-                yield position, None if position in doubtful else record
 
     def _categories(self, layout: FileLayout) -> list[Category]:
         categories: dict[int, Category] = {}
@@ -509,34 +499,55 @@ class _Reader:
         return [edge for edge in skeleton if not is_outside(edge)]
 
     def _images(self, dataset: Dataset) -> None:
+        spans, text, locate = self._text.spans["images"], self._text, self._locate
+        decoder = msgspec.json.Decoder(list[_ImageFields])
+        view = memoryview(text.data)
+        doubtful = set(self._doubtful["images"].tolist())
         first: dict[int | str, int] = {}
         others: list[int] = []
-        text = self._text
-        for position, record in self._decoded_images():
-            whole: Any = None
-            try:
-                if record is not None and _is_plain(record) and record.id not in first:
-                    name = record.file_name
-                    size = (cast("int", record.width), cast("int", record.height))
-                    state = ImageState(record.id, name, self._locate(name), size)
-                else:
-                    whole = self.record("images", position)
-                    number = _checked_id(whole, text_is_fine=True)
+        for start, stop in chunks(spans):
+            ids: list[int] = []
+            if doubtful.isdisjoint(range(start, stop)):
+                payload = b"".join((b"[", view[spans[start, 0] : spans[stop - 1, 1]], b"]"))
+                # One that does not decode is found out below, by itself.
+                with contextlib.suppress(msgspec.DecodeError, RecursionError):
+                    records = decoder.decode(payload)
+                    ids = [record.id for record in records]
+            # Most files are all of this kind.
+            if ids and first.keys().isdisjoint(ids) and len(set(ids)) == len(ids):
+                # id, name, data, size, orientation, is_done, extra, text, position: by place, for
+                # there may be a hundred thousand of them.
+                dataset._add_images(
+                    [
+                        ImageState(number, name, locate(name), (width, height),
+                                   None, False, None, text, position)
+                        for position, (number, name, width, height) in enumerate(
+                            map(_IMAGE_FIELDS, records), start
+                        )
+                    ]
+                )  # fmt: skip
+                first.update(zip(ids, range(start, stop), strict=True))
+                continue
+            for position in range(start, stop):
+                record: Any = None
+                try:
+                    record = self.record("images", position)
+                    number = _checked_id(record, text_is_fine=True)
                     if number in first:
-                        if whole != text.record("images", first[number]):
+                        if record != text.record("images", first[number]):
                             raise _Bad(
                                 "its id is that of an earlier image, expected ids that differ"
                             )
                         others.append(position)
                         continue
-                    state = self._image(number, whole)
-            except _Bad as bad:
-                self.note("image", position, whole, bad.problems)
-                others.append(position)
-                continue
-            state.text, state.position = text, position
-            dataset._add_image(state)
-            first[state.id] = position
+                    state = self._image(number, record)
+                except _Bad as bad:
+                    self.note("image", position, record, bad.problems)
+                    others.append(position)
+                    continue
+                state.text, state.position = text, position
+                dataset._add_images([state])
+                first[number] = position
         dataset.layout.images = RecordsAt(text, "images", np.array(others, np.int64))
 
     def _image(self, number: int | str, record: dict[str, Any]) -> ImageState:
@@ -608,11 +619,10 @@ class _Annotations:
     def _look_up(self) -> None:
         """Find image and category of the decoded records; others are to be looked at singly."""
         columns, dataset = self._columns, self._dataset
-        image = [(k, i) for k, i in dataset._index_of_image_id.items() if isinstance(k, int)]
-        self._image = _mapped(columns.image_id, image)
-        self._category = _mapped(columns.category_id, list(dataset._category_of_id.items()))
-        without = [(number, 0) for number in self._reader._without_keypoints]
-        is_other = (self._category < 0) & (_mapped(columns.category_id, without) == 0)
+        self._image = _positions(columns.image_id, [state.id for state in dataset._images])
+        self._category = _positions(columns.category_id, [c.id for c in dataset.categories])
+        without = _positions(columns.category_id, list(self._reader._without_keypoints))
+        is_other = (self._category < 0) & (without >= 0)
         columns.is_decoded &= (self._image >= 0) & ((self._category >= 0) | is_other)
         # Every record but the first of an id.
         at = np.flatnonzero(columns.is_decoded)
@@ -700,7 +710,7 @@ class _Annotations:
             tracks[position] = track
         ids = columns.id[positions]
         dataset._table.extend(
-            uids=[f"coco:{number}" for number in ids.tolist()],
+            uids=list(map("coco:%d".__mod__, ids.tolist())),
             image=self._image[positions],
             category=category,
             keypoints=keypoints,
@@ -718,28 +728,21 @@ class _Annotations:
         dataset.layout.annotations = RecordsAt(text, "annotations", others)
 
 
-def _mapped(keys: NDArray[np.int64], pairs: Sequence[tuple[int, int]]) -> NDArray[np.int32]:
-    """Values of `keys` by (key, value) pairs, -1 for one that is not among them."""
-    if not pairs:
+def _positions(keys: NDArray[np.int64], ids: Sequence[int | str]) -> NDArray[np.int32]:
+    """Position in `ids` of each key, -1 for one that is not among them."""
+    if not ids:
         return np.full(len(keys), -1, np.int32)
-    known = np.array(pairs, np.int64)
-    known = known[np.argsort(known[:, 0])]
-    at = np.minimum(np.searchsorted(known[:, 0], keys), len(known) - 1)
-    return np.where(known[at, 0] == keys, known[at, 1], -1).astype(np.int32)
-
-
-def _is_plain(record: _ImageFields) -> bool:
-    """Whether an image's record is as most are; others are looked at more closely."""
-    number, width, height = record.id, record.width, record.height
-    return (
-        isinstance(number, int)
-        and isinstance(width, int)
-        and isinstance(height, int)
-        and _MIN_INT64 <= number <= _MAX_INT64
-        and width > 0
-        and height > 0
-        and bool(record.file_name)
-    )
+    if set(map(type, ids)) == {int}:
+        known, positions = np.array(ids, np.int64), np.arange(len(ids))
+    else:  # text is no key here: such records are looked at singly
+        positions = np.flatnonzero([isinstance(number, int) for number in ids])
+        known = np.array([ids[i] for i in positions.tolist()], np.int64)
+    order = np.argsort(known, kind="stable")
+    known, positions = known[order], positions[order]
+    if not len(known):
+        return np.full(len(keys), -1, np.int32)
+    at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    return np.where(known[at] == keys, positions[at], -1).astype(np.int32)
 
 
 def _is_rising(values: NDArray[np.int64]) -> bool:

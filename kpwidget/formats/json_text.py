@@ -25,9 +25,8 @@ from kpwidget.schema import FormatError, _decode, _parse_json
 __all__ = ["Style", "dumps", "members", "scan", "spliced", "style_of", "with_numbers"]
 
 _CHUNK: Final = 1 << 18  # bytes looked at in one go: they and their masks stay in the cache
-_BLOCK: Final = 1 << 25  # bytes given to a thread
+_BLOCK: Final = 1 << 22  # bytes given to a thread
 _QUOTE, _BACKSLASH, _COLON = b'"\\:'
-_BRACKETS: Final = b"{}[]"
 _SPACES: Final = b" \t\n\r"
 _GAP: Final = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
@@ -68,12 +67,12 @@ def scan(
         _decode(data, where)
     tokens, codes = _tokens(data)
     is_quote = codes == _QUOTE
-    if np.count_nonzero(is_quote) % 2:
+    others = np.flatnonzero(~is_quote)
+    if (len(tokens) - len(others)) % 2:
         raise _not_json(data, where)
-    # Brackets inside of strings are none.
-    is_inside = (np.cumsum(is_quote, dtype=np.int32) & 1).astype(bool)
-    is_bracket = ~is_quote & ~is_inside
-    brackets, shapes = tokens[is_bracket], codes[is_bracket]
+    # Those with an odd number of quotes before them are inside of strings, and no brackets.
+    others = others[(others - np.arange(len(others))) & 1 == 0]
+    brackets, shapes = tokens[others], codes[others]
     is_open = (shapes == ord("{")) | (shapes == ord("["))
     depth = np.cumsum(np.where(is_open, np.int8(1), np.int8(-1)), dtype=np.int32)
     if not len(brackets):  # a bare value, or no JSON
@@ -119,9 +118,11 @@ def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         parts = []
         for at in range(start, min(start + _BLOCK, len(data)), _CHUNK):
             chunk = bytes_[at : at + _CHUNK]
-            mask = chunk == _QUOTE
-            for code in _BRACKETS:
-                mask |= chunk == code
+            # With this bit set [ and { are the same, ] and } as well, and a quote is itself.
+            upper = chunk | 0x20
+            mask = upper == _QUOTE
+            mask |= upper == ord("{")
+            mask |= upper == ord("}")
             if has_escapes:
                 mask |= chunk == _BACKSLASH
             parts.append(np.flatnonzero(mask) + at)
@@ -185,10 +186,11 @@ def _checked_spans(
     """Begin and end of each item of a list, after a look at what stands between them."""
     first, last = bounds[0] + 1, bounds[1] - 1
     if len(starts) == len(stops):
-        begins = [*starts.tolist(), last]
-        ends = [first, *(stops + 1).tolist()]
-        gaps = {data[end:begin] for end, begin in zip(ends[1:-1], begins[1:-1], strict=True)}
-        rims = {data[ends[0] : begins[0]], data[ends[-1] : begins[-1]]}
+        if not len(starts):
+            rims = [data[first:last]]
+        else:
+            rims = [data[first : int(starts[0])], data[int(stops[-1]) + 1 : last]]
+        gaps = _gaps(data, stops[:-1] + 1, starts[1:])
         if all(map(_GAP.fullmatch, gaps)) and not any(rim.strip(_SPACES) for rim in rims):
             return np.stack([starts, stops + 1], axis=1)
     # Items that are no objects stand between the records, or it is not JSON.
@@ -203,6 +205,20 @@ def _checked_spans(
         spans.append((at, at + len(raw)))
         at += len(raw)
     return np.array(spans, np.int64).reshape(-1, 2)
+
+
+def _gaps(data: bytes, ends: NDArray[np.int64], begins: NDArray[np.int64]) -> set[bytes]:
+    """What stands between records, each kind once. Mostly it is the same everywhere."""
+    if not len(ends):
+        return set()
+    first = data[int(ends[0]) : int(begins[0])]
+    is_other = begins - ends != len(first)
+    if not is_other.any():
+        places = ends[:, None] + np.arange(len(first))
+        there = np.frombuffer(data, np.uint8)[places]
+        is_other = (there != np.frombuffer(first, np.uint8)).any(axis=1)
+    pairs = zip(ends[is_other].tolist(), begins[is_other].tolist(), strict=True)
+    return {first, *(data[end:begin] for end, begin in pairs)}
 
 
 def _outer(data: bytes, bounds: Mapping[RecordKind, tuple[int, int]]) -> str:
@@ -222,7 +238,7 @@ def _with_repeated_keys(
 ) -> dict[RecordKind, NDArray[np.int64]]:
     """Return the records in which a key may be given twice, none of those that have one left out.
 
-    Keys are told apart by their length and their first and last eight bytes, whatever the depth.
+    Keys are told apart by their length and their first eight bytes, whatever the depth.
     """
     bytes_ = np.frombuffer(data, np.uint8)
     # Every eight bytes in a row as one number, padded so that there are some.
@@ -236,7 +252,7 @@ def _with_repeated_keys(
             continue
         low, high = np.searchsorted(strings, (records[0, 0], records[-1, 1]))
         begin, end = strings[low:high], ends[low:high]
-        after = bytes_[np.minimum(end + 1, len(bytes_) - 1)]
+        after = bytes_[end + 1]
         # A colon, or a space before what may be one.
         is_key = (after == _COLON) | (after == 32) | ((after >= 9) & (after <= 13))
         begin, end = begin[is_key] + 1, end[is_key]
@@ -245,12 +261,7 @@ def _with_repeated_keys(
         counts = np.diff(firsts)
         length = end - begin
         name = length.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        kept = _LOW_BYTES[np.minimum(length, 8)]
-        for at, factor in ((begin, 0xBF58476D1CE4E5B9), (end - 8, 0x94D049BB133111EB)):
-            # A string that is shorter than eight bytes is all in the first of the two.
-            if at is not begin:
-                kept = np.where(length > 8, _LOW_BYTES[8], 0).astype(np.uint64)
-            name = (name ^ (words[np.clip(at, 0, len(words) - 1)] & kept)) * np.uint64(factor)
+        name ^= words[np.minimum(begin, len(words) - 1)] & _LOW_BYTES[np.minimum(length, 8)]
         doubtful = _with_repeated_names(name, firsts[:-1], counts)
         # Escapes can spell one key in two ways.
         low, high = np.searchsorted(escapes, (records[0, 0], records[-1, 1]))

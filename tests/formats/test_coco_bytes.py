@@ -310,7 +310,9 @@ def documents(draw: st.DrawFn) -> tuple[dict[str, Any], bytes]:
         return document, json.dumps(document).encode()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None
+)
 @given(documents(), st.lists(st.tuples(st.integers(0, 5), st.sampled_from("erau"), point)))
 def test_any_edits_of_any_file(
     tmp_path: Path, document: tuple[dict[str, Any], bytes], edits: list[Any]
