@@ -8,13 +8,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kpwidget.images import resolve_inside
+from kpwidget.images import ImageError, resolve_inside
 
 __all__ = ["IMAGE_SUFFIXES", "ImageData", "ImageRoots", "find_images"]
 
@@ -36,14 +37,48 @@ class ImageRoots:
     roots : tuple of Path
     allow_outside : bool
         Whether absolute paths and links out of the roots are followed.
+    by_name : bool
+        Whether a file that is not at its path is looked for by its last part in all folders below
+        the roots; it has to be the only one of that name.
     """
 
     roots: tuple[Path, ...]
     allow_outside: bool = False
+    by_name: bool = False
 
     def resolve(self, file_name: str) -> Path:
         """Path of an image file; ImageError if there is none or it lies outside the roots."""
-        return resolve_inside(file_name, self.roots, allow_outside=self.allow_outside)
+        if not self.by_name:
+            return resolve_inside(file_name, self.roots, allow_outside=self.allow_outside)
+        try:
+            path = resolve_inside(file_name, self.roots, allow_outside=self.allow_outside)
+            if path.exists():
+                return path
+        except ImageError:
+            pass  # another machine's path: its last part is what counts here
+        name = re.split(r"[/\\]", file_name)[-1]
+        found = self._paths_by_name.get(name, [])
+        if len(found) == 1:
+            return resolve_inside(found[0], self.roots, allow_outside=self.allow_outside)
+        where = ", ".join(str(root) for root in self.roots)
+        if found:
+            raise ImageError(
+                f"file_name {file_name!r}: {len(found)} files under the image roots ({where}) have "
+                f"this name, {', '.join(map(repr, found[:3]))}; match='path' tells them apart"
+            )
+        raise ImageError(f"file_name {file_name!r}: no file under the image roots ({where}) has it")
+
+    @cached_property
+    def _paths_by_name(self) -> dict[str, list[str]]:
+        """Paths of all files under the roots, by their last part; looked up once."""
+        found: dict[str, list[str]] = {}
+        for root in self.roots:
+            top = root.resolve()
+            for folder, _, names in os.walk(top):
+                for name in names:
+                    path = Path(folder, name).relative_to(top).as_posix()
+                    found.setdefault(name, []).append(path)
+        return found
 
 
 def find_images(images: Any) -> dict[str, ImageData]:

@@ -70,6 +70,7 @@ def read_coco(
     *,
     on_error: Literal["raise", "skip"] = "raise",
     allow_outside: bool = False,
+    match: Literal["path", "name"] = "path",
     schema: Schema | Mapping[str, Schema] | None = None,
     wholebody: str = "whole",
 ) -> Dataset:
@@ -85,6 +86,9 @@ def read_coco(
         See `kpwidget.read`.
     allow_outside : bool, default False
         See `kpwidget.read`.
+    match : {'path', 'name'}
+        How image files are found in folders: at exactly the path that the file gives, or else,
+        with 'name', anywhere below the folders by the last part of it, which has to be unique.
     schema : Schema or mapping of str to Schema, optional
         For categories that name no keypoints: one for all, or by the category's name.
     wholebody : {'whole', 'body', 'foot', 'face', 'left_hand', 'right_hand'}
@@ -117,7 +121,9 @@ def read_coco(
         raise ValueError(
             f"wholebody is 'whole' or one of {', '.join(map(repr, _PARTS))}, not {wholebody!r}"
         )
-    locate = _locator(images, path, allow_outside)
+    if match not in ("path", "name"):
+        raise ValueError(f"match is 'path' or 'name', not {match!r}")
+    locate = _locator(images, path, allow_outside, by_name=match == "name")
     by_name = schema if isinstance(schema, Mapping) else None
     stat = FileStat.of(path.stat())
     helper = Helper(path) if stat.size > _LARGE and _n_cpus() > 1 else None
@@ -233,7 +239,7 @@ def _load(path: Path) -> tuple[FileText, dict[RecordKind, NDArray[np.int64]], di
 
 
 def _locator(
-    images: Any, path: Path, allow_outside: bool
+    images: Any, path: Path, allow_outside: bool, *, by_name: bool
 ) -> Callable[[str], ImageData | ImageRoots | None]:
     """Return the function that says where the image of a file name is to be looked for."""
     if images is None:
@@ -247,7 +253,7 @@ def _locator(
     ):
         folders = tuple(Path(os.path.expanduser(item)) for item in items)
         if folders:
-            roots = ImageRoots(folders, allow_outside)
+            roots = ImageRoots(folders, allow_outside, by_name)
             return lambda file_name: roots
     by_base_name: dict[str, list[Path]] = {}
     for found in find_images(items).values():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from kpwidget import formats
 from kpwidget.dataset import Dataset
@@ -630,6 +631,50 @@ def test_images_are_looked_for_in_folders_files_and_mappings(tmp_path: Path) -> 
         only_one.images[1].open()
     with pytest.raises(FileNotFoundError, match="no file or folder"):
         sizes(tmp_path / "three")
+
+
+def test_images_are_found_by_their_last_part_on_request(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    for place in ("x/a.png", "x/b.png", "y/b.png"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PIXELS).save(folder / place)
+    value = content()
+    value["images"][0]["file_name"] = "C:\\old\\a.png"
+    value["images"][1]["file_name"] = "train/b.png"
+    exact = read(tmp_path, value, images=folder)
+    assert [image.path for image in exact.images] == [None, folder / "train/b.png"]
+    dataset = read(tmp_path, value, images=folder, match="name")
+    assert dataset.images[0].path == folder / "x" / "a.png"
+    with pytest.raises(ImageError, match="2 files under the image roots .* have this name"):
+        dataset.images[1].open()
+    (folder / "x" / "b.png").unlink()
+    dataset = read(tmp_path, value, images=folder, match="name")
+    assert dataset.images[1].path == folder / "y" / "b.png"
+    assert rewritten(dataset, tmp_path) == value
+    (folder / "x" / "c.png").symlink_to(tmp_path / "secret.png")
+    value["images"][1]["file_name"] = "../c.png"
+    with pytest.raises(ImageError, match="outside|leads out"):
+        read(tmp_path, value, images=folder, match="name").images[1].open()
+    with pytest.raises(ValueError, match="match is 'path' or 'name', not 'base'"):
+        read(tmp_path, value, match="base")
+
+
+def test_category_without_names_is_read_with_a_schema(tmp_path: Path) -> None:
+    value = content()
+    value["annotations"][0]["category_id"] = 90
+    value["annotations"][0]["keypoints"] = [1, 2, 2, 3, 4, 1]
+    with pytest.warns(UserWarning, match="category 'cloud' names no keypoints, but 1 of its annot"):
+        assert len(read(tmp_path, value).instances) == 0
+    schema = Schema("two", ["left", "right"])
+    for option in (schema, {"cloud": schema}):
+        dataset = read(tmp_path, value, schema=option)
+        assert dataset.category("cloud").keypoints == ("left", "right")
+        assert dataset.instances[0].raw.tolist() == [[1, 2, 2], [3, 4, 1]]
+        assert same_text(rewritten(dataset, tmp_path), value)
+        dataset.instances[0].set_keypoint("right", 5, 6)
+        written = rewritten(dataset, tmp_path)
+        assert written["annotations"][0]["keypoints"] == [1, 2, 2, 5.0, 6.0, 2]
+        assert written["categories"] == value["categories"]
 
 
 def test_ambiguous_file_name_is_not_guessed(tmp_path: Path) -> None:
