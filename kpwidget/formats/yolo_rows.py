@@ -1,0 +1,630 @@
+"""What Ultralytics YOLO pose can hold of a dataset, as label rows, and what it cannot."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kpwidget.dataset import Dataset, ImageInfo
+from kpwidget.dataset.table import NO_ID
+from kpwidget.dataset.text import FileText, RecordKind
+from kpwidget.formats import Loss
+from kpwidget.formats.yolo_yaml import ABSENT, KNOWN_KEYS, SPLITS, TOLERANCE, plain
+from kpwidget.geometry import bbox_from_keypoints
+from kpwidget.images import ImageError
+from kpwidget.schema import Category
+
+__all__ = [
+    "MAX_ERROR",
+    "OF_SPLIT",
+    "ImagesOption",
+    "LabelRows",
+    "check_options",
+    "common_flip_indices",
+    "common_sigmas",
+    "count",
+    "encoded",
+    "is_array_only_shown",
+    "kept_extra",
+    "label_rows",
+    "listed",
+    "recorded_splits",
+    "yolo_losses",
+]
+
+ImagesOption = Literal["copy", "link", "leave"]
+"""What becomes of the image files: see `write_yolo`."""
+
+OF_SPLIT: Final = {name: name for name in SPLITS} | {"valid": "val", "validation": "val"}
+"""Names under which splits are found in folders and in images' ``extra['split']``."""
+
+MAX_ERROR: Final = 1e-6
+"""How far, in image pixels, a coordinate may be from what it was for the decimals written."""
+
+_DECIMALS: Final = 10  # within 1e-6 px up to 20,000 px; more are taken for larger images
+_MAX_EXTRA_BYTES: Final = 100_000  # of data.yaml, for keys that nobody here knows
+_MAX_EXTRA_DEPTH: Final = 15
+_N_EXAMPLES: Final = 3
+_N_FIELDS: Final = 20  # unknown fields named one by one
+
+_IMAGE_FIELDS: Final = frozenset(("id", "file_name", "width", "height"))
+_INSTANCE_FIELDS: Final = frozenset(
+    ("id", "image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd",
+     "track_id", "score")
+)  # fmt: skip
+_CATEGORY_FIELDS: Final = frozenset(
+    ("id", "name", "keypoints", "skeleton", "flip_pairs", "sigmas")
+)  # fmt: skip
+
+
+def yolo_losses(
+    dataset: Dataset, *, images: ImagesOption = "copy", keypoint_dims: int = 3
+) -> list[Loss]:
+    """What label files and ``data.yaml`` have no place for.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    images, keypoint_dims
+        As of `write_yolo`.
+
+    Returns
+    -------
+    list of Loss
+        Of instances and keypoints first: crowds, instances without a bbox, keypoints outside the
+        image, visibilities (with two numbers per keypoint); then ids, areas, tracks, scores and
+        unknown fields; then what categories and the dataset have: skeletons, colors, info.
+
+    Raises
+    ------
+    ValueError
+        If an option is none there is, or the size of an image with instances is not known.
+    """
+    check_options(images, keypoint_dims)
+    with dataset.lock:
+        return [*label_rows(dataset, keypoint_dims).losses, *_losses_of_fields(dataset, images)]
+
+
+def check_options(images: str, keypoint_dims: int) -> None:
+    """Raise ValueError if an option of `write_yolo` is none there is."""
+    problems = []
+    if images not in ("copy", "link", "leave"):
+        problems.append(f"images is 'copy', 'link' or 'leave', not {images!r}")
+    if keypoint_dims not in (2, 3):
+        problems.append(f"keypoint_dims is 3 (x, y, visibility) or 2 (x, y), not {keypoint_dims!r}")
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+# --- label rows ---------------------------------------------------------------------------------
+
+
+@dataclass
+class LabelRows:
+    """The label rows of a dataset.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n, 5 + n_keypoints * n_dims)
+        As they stand in the files, ordered by image.
+    image : ndarray of shape (n,)
+        Position of the image of each row, rising.
+    sizes : dict of int to (int, int)
+        (width, height) in pixels of the images with instances.
+    """
+
+    values: NDArray[np.float64]
+    image: NDArray[np.int64]
+    sizes: dict[int, tuple[int, int]]
+    losses: list[Loss]
+    notes: list[str]
+
+
+class _Instances:
+    """The instances that are written, and what is said of those that are not."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.losses: list[Loss] = []
+        table = dataset._table
+        rows = np.asarray(table.live_rows(), np.int64)
+        image = table.column("image", rows)
+        self.rows = rows[np.argsort(image, kind="stable")]
+
+    def column(self, name: str) -> NDArray[Any]:
+        return self.dataset._table.column(name, self.rows)
+
+    def drop(self, is_dropped: Any, what: str, text: str) -> NDArray[np.bool_]:
+        """Leave instances out; return which of them stay."""
+        n = int(np.count_nonzero(is_dropped))
+        if n:
+            examples = self.names(self.rows[is_dropped][:_N_EXAMPLES])
+            self.losses.append(Loss(what, n, f"{count(n, 'instance')} {text}", examples))
+            self.rows = self.rows[~is_dropped]
+        is_kept: NDArray[np.bool_] = ~is_dropped
+        return is_kept
+
+    def names(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
+        table, images = self.dataset._table, self.dataset._images
+        found = zip(table.uids(rows.tolist()), table.column("image", rows).tolist(), strict=True)
+        return tuple(f"{uid!r} in {images[i].file_name!r}" for uid, i in found)
+
+
+class _Lost:
+    """Keypoints that lose something, by what they lose."""
+
+    def __init__(self, instances: _Instances) -> None:
+        self._instances = instances
+        self._found: dict[tuple[str, str], tuple[int, list[str]]] = {}
+
+    def add(
+        self, is_lost: NDArray[np.bool_], of: NDArray[np.int64], category: Category, *key: str
+    ) -> None:
+        """Count keypoints; `is_lost` is of shape (n, n_keypoints), `of` the rows."""
+        n = int(np.count_nonzero(is_lost))
+        if not n:
+            return
+        what, text = key
+        count, examples = self._found.get((what, text), (0, []))
+        i, k = np.nonzero(is_lost)
+        names = self._instances.names(of[i[:_N_EXAMPLES]])
+        examples += [
+            f"{category.keypoints[number]!r} of {name}"
+            for number, name in zip(k.tolist(), names, strict=False)
+        ]
+        self._found[what, text] = (count + n, examples[:_N_EXAMPLES])
+
+    def losses(self) -> list[Loss]:
+        return [
+            Loss(what, n, f"{count(n, 'keypoint')} {text}", tuple(examples))
+            for (what, text), (n, examples) in self._found.items()
+        ]
+
+
+def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
+    """Rows of the label files, and what they do not hold of instances and keypoints.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    n_dims : {3, 2}
+        Numbers per keypoint.
+
+    Raises
+    ------
+    ValueError
+        If the size of an image with instances is not known, naming every one.
+    """
+    table = dataset._table
+    instances = _Instances(dataset)
+    instances.drop(
+        instances.column("iscrowd") != 0, "iscrowd", "standing for a crowd would be left out"
+    )
+    bbox = instances.column("bbox")
+    is_derived = np.isnan(bbox).any(axis=1)
+    n_labeled = table.n_labeled_of(instances.rows)
+    is_kept = instances.drop(
+        is_derived & (n_labeled == 0), "bbox", "without bbox and labeled keypoint would be left out"
+    )
+    bbox, is_derived = bbox[is_kept], is_derived[is_kept]
+    image = instances.column("image").astype(np.int64)
+    sizes = _sizes(dataset, image)
+    size = np.zeros((len(dataset._images), 2))
+    for i, wh in sizes.items():
+        size[i] = wh
+    size = size[image]
+    _derive(dataset, instances.rows, bbox, is_derived, size)
+
+    n_keypoints = max((c.n_keypoints for c in dataset.categories), default=0)
+    values = np.zeros((len(bbox), 5 + n_keypoints * n_dims))
+    values[:, 0] = instances.column("category")
+    # A number of decimals by which no coordinate is wrong by more than 1e-6 px.
+    decimals = np.ceil(np.log10(np.maximum(size.max(axis=1, initial=1), 1) / (2 * MAX_ERROR)))
+    scale = (10.0 ** np.maximum(decimals, _DECIMALS))[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        values[:, 1:3] = _rounded((bbox[:, :2] + bbox[:, 2:] / 2) / size, scale)
+        values[:, 3:5] = _rounded(bbox[:, 2:] / size, scale)
+        lost = _Lost(instances)
+        points = values[:, 5:].reshape(len(values), n_keypoints, n_dims)
+        _put_points(dataset, instances.rows, size, scale, points, lost)
+        values[:, 5:] = points.reshape(len(values), n_keypoints * n_dims)
+
+    box = values[:, 1:5]
+    is_bad = ~(np.isfinite(box).all(axis=1) & (box[:, :2] >= -TOLERANCE).all(axis=1))
+    is_bad |= ~(box[:, 2:] >= 0).all(axis=1)
+    is_kept = instances.drop(
+        is_bad,
+        "bbox",
+        "would be left out: the centre of the bbox is left of or above the image, or its size is "
+        "below 0",
+    )
+    values, image = values[is_kept], image[is_kept]
+    is_kept = instances.drop(
+        _is_repeated(values, image),
+        "duplicates",
+        "would be left out: the same row as another's of the image, which Ultralytics removes",
+    )
+    values, image = values[is_kept], image[is_kept]
+    notes = []
+    n_flat = int(np.count_nonzero((values[:, 3:5] == 0).any(axis=1)))
+    if n_flat:
+        notes.append(f"{count(n_flat, 'bbox')} without a size; Ultralytics cannot learn from them")
+    return LabelRows(values, image, sizes, [*instances.losses, *lost.losses()], notes)
+
+
+def _sizes(dataset: Dataset, image: NDArray[np.int64]) -> dict[int, tuple[int, int]]:
+    sizes: dict[int, tuple[int, int]] = {}
+    problems = []
+    for i in np.unique(image).tolist():
+        try:
+            size = dataset._images[i].recorded_size or ImageInfo(dataset, i).size
+        except ImageError as error:
+            problems.append(str(error))
+            continue
+        if min(size) < 1:
+            problems.append(f"{dataset._images[i].file_name!r} is {size[0]} x {size[1]} px")
+        sizes[i] = size
+    if problems:
+        raise ValueError(
+            "YOLO holds coordinates as parts of the image's size, and it is not known of "
+            f"{count(len(problems), 'image')} with instances:\n" + listed(problems)
+        )
+    return sizes
+
+
+def _derive(
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    bbox: NDArray[np.float64],
+    is_derived: NDArray[np.bool_],
+    size: NDArray[np.float64],
+) -> None:
+    """Put the derived boxes in place, as `Instance.bbox` has them."""
+    if not is_derived.any():
+        return
+    table = dataset._table
+    category = table.column("category", rows)
+    for width, height in np.unique(size[is_derived], axis=0).tolist():
+        of_size = is_derived & (size[:, 0] == width) & (size[:, 1] == height)
+        for c in np.unique(category[of_size]).tolist():
+            chosen = np.flatnonzero(of_size & (category == c))
+            keypoints = table.keypoints_of(c, rows[chosen])
+            bbox[chosen] = bbox_from_keypoints(keypoints, width, height)
+
+
+def _rounded(parts: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round to decimals; the sum with 0 makes no -0 of what is just below it."""
+    rounded: NDArray[np.float64] = np.rint(parts * scale) / scale + 0.0
+    return np.where(np.isfinite(rounded), rounded, parts)
+
+
+def _put_points(
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    size: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    points: NDArray[np.float64],
+    lost: _Lost,
+) -> None:
+    """Fill in the keypoints, of shape (n, n_keypoints, n_dims)."""
+    n_dims = points.shape[2]
+    if n_dims == 2:
+        points[:] = ABSENT
+    category = dataset._table.column("category", rows)
+    for c, named in enumerate(dataset.categories):
+        chosen = np.flatnonzero(category == c)
+        of = rows[chosen]
+        raw = dataset._table.raw_keypoints_of(c, of)
+        xy = _rounded(raw[..., :2] / size[chosen, None], scale[chosen, None])
+        visibility = raw[..., 2]
+        is_labeled = visibility > 0
+        is_inside = ((xy >= -TOLERANCE) & (xy <= 1 + TOLERANCE)).all(axis=-1)
+        is_below = (xy < 0).any(axis=-1)
+        has_place = (raw[..., :2] != 0).any(axis=-1)
+        lost.add(
+            visibility < 0, of, named, "visibility", "with a visibility below 0 would become 0"
+        )
+        if n_dims == 3:
+            lost.add(
+                is_labeled & ~is_inside, of, named, "outside",
+                "outside the image would become unlabeled",
+            )  # fmt: skip
+            lost.add(
+                ~is_labeled & has_place & ~is_inside, of, named, "unlabeled location",
+                "without a label would lose a location outside the image",
+            )  # fmt: skip
+            filled = np.concatenate([xy, np.maximum(visibility, 0)[..., None]], axis=-1)
+            filled[~is_inside] = 0
+        else:
+            is_outside = is_labeled & (~is_inside | is_below)
+            lost.add(is_outside, of, named, "outside", "outside the image would become absent")
+            lost.add(
+                (visibility == 1) & ~is_outside, of, named, "visibility",
+                "with visibility 1 would become 2",
+            )  # fmt: skip
+            lost.add(
+                is_labeled & (visibility != 1) & (visibility != 2) & ~is_outside, of, named,
+                "visibility", "with a visibility that is none of 0, 1 and 2 would become 2",
+            )  # fmt: skip
+            lost.add(
+                ~is_labeled, of, named, "unlabeled",
+                f"without a label would be written as '{ABSENT} {ABSENT}': Ultralytics takes "
+                "that for absent, other programs for a location",
+            )  # fmt: skip
+            filled = xy
+            filled[is_outside | (~is_labeled & ~(is_inside & is_below))] = ABSENT
+        points[chosen, : named.n_keypoints] = filled
+
+
+def _is_repeated(values: NDArray[np.float64], image: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether a row is equal to an earlier one of its image, as Ultralytics compares: float32."""
+    with np.errstate(over="ignore"):
+        data = values.astype(np.float32).tobytes()
+    step = 4 * values.shape[1]
+    seen: set[tuple[int, bytes]] = set()
+    is_repeated = np.zeros(len(values), bool)
+    for row, i in enumerate(image.tolist()):
+        key = (i, data[row * step : (row + 1) * step])
+        if key in seen:
+            is_repeated[row] = True
+        seen.add(key)
+    return is_repeated
+
+
+def encoded(values: NDArray[np.float64]) -> list[bytes]:
+    """Text of each row: the shortest decimals that give the numbers back."""
+    if not len(values):
+        return []
+    data = msgspec.json.encode(values.tolist())[2:-2]
+    data = data.replace(b"],[", b" \n").replace(b",", b" ") + b" "
+    data = data.replace(b".0 ", b" ")
+    if b"e" in data:  # 0.0000015 and below come as 1.5e-6
+        data = re.sub(rb"[^ \n]*e[^ \n]*", lambda match: _positional(match.group()), data)
+    return data[:-1].split(b" \n")
+
+
+def _positional(number: bytes) -> bytes:
+    return np.format_float_positional(float(number), trim="-").encode()
+
+
+# --- what has no place --------------------------------------------------------------------------
+
+
+def _losses_of_fields(dataset: Dataset, images: str) -> list[Loss]:
+    losses: list[Loss] = []
+
+    def lose(what: str, n: int, text: str, examples: Iterable[str] = ()) -> None:
+        if n:
+            losses.append(Loss(what, n, text, tuple(examples)))
+
+    table, states, categories = dataset._table, dataset._images, dataset.categories
+    rows = table.live_rows()
+    uids = table.column("uid", rows)
+
+    def lose_column(name: str, is_lost: NDArray[np.bool_], text: str) -> None:
+        chosen = np.flatnonzero(is_lost)
+        values = table.column(name, rows)[chosen[:_N_EXAMPLES]].tolist()
+        examples = [f"{v!r} of {u!r}" for v, u in zip(values, uids[chosen], strict=False)]
+        lose(name, len(chosen), text.format(count(len(chosen), "instance")), examples)
+
+    lose_column("id", table.column("id", rows) != NO_ID, "the annotation ids of {}")
+    n_ids = sum(state.id != i for i, state in enumerate(states, 1))
+    lose("image id", n_ids, f"the ids of {count(n_ids, 'image')} (read again, they are 1, 2, ...)")
+    n_ids = sum(category.id != i for i, category in enumerate(categories, 1))
+    lose("category id", n_ids, f"the ids of {count(n_ids, 'category')} (classes are 0, 1, 2, ...)")
+    bbox, area = table.column("bbox", rows), table.column("area", rows)
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_other = ~np.isclose(area, bbox[:, 2] * bbox[:, 3], rtol=1e-6, atol=1e-6)
+    lose_column("area", ~np.isnan(area) & is_other, "the areas of {}")
+    lose_column("track_id", table.column("track_id", rows) != np.array(None), "the track_id of {}")
+    lose_column("score", ~np.isnan(table.column("score", rows)), "the scores of {}")
+    _lose_fields(_fields_of_instances(dataset, rows), "instance", lose)
+    _lose_fields(_fields_of_images(dataset), "image", lose)
+    _lose_of_categories(dataset, lose)
+    for name in ("info", "licenses"):
+        lose(name, 1 if getattr(dataset, name) else 0, f"'{name}' of the dataset")
+    _, unheld = kept_extra(dataset)
+    lose("extra", len(unheld), f"{count(len(unheld), 'field')} of the dataset", map(repr, unheld))
+    layout = dataset.layout
+    n_others = len(layout.images) + len(layout.categories) + len(layout.annotations)
+    lose(
+        "other records", n_others,
+        f"{count(n_others, 'record')} of the file: no image, category or instance",
+    )  # fmt: skip
+    if images != "leave":
+        shown = [s.file_name for s in states if is_array_only_shown(s.data)]
+        lose(
+            "pixels", len(shown),
+            f"{count(len(shown), 'image')} would be written as shown, with 8 bits",
+            shown[:_N_EXAMPLES],
+        )  # fmt: skip
+    return losses
+
+
+_Lose = Callable[[str, int, str, Iterable[str]], None]
+
+
+def _lose_fields(fields: Counter[str], of: str, lose: _Lose) -> None:
+    named = fields.most_common()
+    for name, n in named[:_N_FIELDS]:
+        lose(name, n, f"the field {name!r} of {count(n, of)}", ())
+    rest = [name for name, _ in named[_N_FIELDS:]]
+    n = sum(fields[name] for name in rest)
+    lose(f"fields of {of}s", n, f"{len(rest)} more fields of {of}s", map(repr, rest[:_N_EXAMPLES]))
+
+
+_keys_of_record = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _count_keys(
+    texts: Iterable[tuple[FileText, Iterable[int]]], kind: RecordKind, known: frozenset[str]
+) -> Counter[str]:
+    """How many of the records have each of the fields that are not known."""
+    found: Counter[str] = Counter()
+    for text, positions in texts:
+        # Records of one file mostly have the same fields: each set of them is looked at once.
+        sets = Counter(
+            tuple(_keys_of_record.decode(text.raw(kind, position))) for position in positions
+        )
+        for keys, n in sets.items():
+            for key in set(keys) - known:
+                found[key] += n
+    return found
+
+
+def _fields_of_instances(dataset: Dataset, rows: Sequence[int]) -> Counter[str]:
+    table = dataset._table
+    of_points = {name for fields in dataset.layout.point_fields.values() for name, _ in fields}
+    known = _INSTANCE_FIELDS | of_points
+    text, position = table.column("text", rows), table.column("position", rows)
+    found = _count_keys(
+        ((t, position[text == i].tolist()) for i, t in enumerate(table.texts)), "annotations", known
+    )
+    for extra in table.column("extra", rows)[text < 0]:
+        found.update(key for key in extra or () if key not in known)
+    return found
+
+
+def _fields_of_images(dataset: Dataset) -> Counter[str]:
+    positions: dict[int, tuple[FileText, list[int]]] = {}
+    found: Counter[str] = Counter()
+    for state in dataset._images:
+        if state.text is not None:
+            positions.setdefault(id(state.text), (state.text, []))[1].append(state.position)
+        else:
+            found.update(key for key in state.extra or () if key not in _IMAGE_FIELDS)
+    found += _count_keys(positions.values(), "images", _IMAGE_FIELDS)
+    # A split is not lost: it is where the image stands.
+    found["split"] -= sum(split is not None for split in recorded_splits(dataset))
+    return +found
+
+
+def _lose_of_categories(dataset: Dataset, lose: _Lose) -> None:
+    categories = dataset.categories
+    names = [category.name for category in categories if len(category.schema.edges)]
+    n = sum(len(category.schema.edges) for category in categories)
+    lose("skeleton", n, f"the {count(n, 'edge')} of the skeletons", map(repr, names))
+    if common_sigmas(categories) is None:
+        names = [category.name for category in categories if category.schema.sigmas is not None]
+        lose(
+            "sigmas", len(names),
+            f"the sigmas of {count(len(names), 'category')}, for YOLO has one list for all",
+            map(repr, names),
+        )  # fmt: skip
+    if common_flip_indices(categories) is None:
+        names = [category.name for category in categories if category.schema.flip_pairs]
+        lose(
+            "flip_pairs", len(names),
+            f"the flip pairs of {count(len(names), 'category')}: YOLO has one 'flip_idx' for all "
+            "classes, and they do not agree on one",
+            map(repr, names),
+        )  # fmt: skip
+    fields: Counter[str] = Counter()
+    for category in categories:
+        keys = {*category.schema.to_metadata(), *category.extra}
+        if category.supercategory is not None:
+            keys.add("supercategory")
+        fields.update(keys - _CATEGORY_FIELDS)
+    _lose_fields(fields, "category", lose)
+
+
+def common_flip_indices(categories: Sequence[Category]) -> list[int] | None:
+    """``flip_idx`` on which all categories agree, None if they do not."""
+    longest = max(categories, key=lambda c: c.n_keypoints, default=None)
+    if longest is None:
+        return []
+    indices: list[int] = longest.schema.flip_indices.tolist()
+    for category in categories:
+        if category.schema.flip_indices.tolist() != indices[: category.n_keypoints]:
+            return None
+    return indices
+
+
+def common_sigmas(categories: Sequence[Category]) -> list[float] | None:
+    """``kpt_oks_sigmas`` on which all categories agree, None if they do not or there are none."""
+    lists = [None if c.schema.sigmas is None else c.schema.sigmas.tolist() for c in categories]
+    given = [sigmas for sigmas in lists if sigmas is not None]
+    if not given or len(given) < len(lists):
+        return None
+    longest: list[float] = max(given, key=len)
+    return longest if all(sigmas == longest[: len(sigmas)] for sigmas in given) else None
+
+
+def kept_extra(dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
+    """Unknown fields of the dataset that ``data.yaml`` can hold, and the names of the others."""
+    kept: dict[str, Any] = {}
+    unheld: list[str] = []
+    for key, value in dataset.extra.items():
+        try:
+            copied = plain(value)
+            text = json.dumps(copied)
+            is_held = (
+                (key == "minival" or key not in KNOWN_KEYS)
+                and copied == value
+                and len(text) <= _MAX_EXTRA_BYTES
+                and _depth(copied) <= _MAX_EXTRA_DEPTH
+            )
+        except (ValueError, TypeError, RecursionError):
+            is_held = False
+        if is_held:
+            kept[key] = copied
+        else:
+            unheld.append(key)
+    if len(json.dumps(kept)) > _MAX_EXTRA_BYTES:
+        return {}, list(dataset.extra)
+    return kept, unheld
+
+
+def _depth(value: Any) -> int:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, items), default=0)
+
+
+def recorded_splits(dataset: Dataset) -> list[str | None]:
+    """Split that each image was read from, None where that is not known."""
+    recorded: list[str | None] = []
+    has_splits: dict[int, bool] = {}  # by text: few have any, and parsing all records takes time
+    for state in dataset._images:
+        text = state.text
+        if text is not None and id(text) not in has_splits:
+            has_splits[id(text)] = b'"split"' in text.data
+        name = state.record.get("split") if text is None or has_splits[id(text)] else None
+        recorded.append(OF_SPLIT.get(name) if isinstance(name, str) else None)
+    return recorded
+
+
+def is_array_only_shown(data: Any) -> bool:
+    """Whether it is an array whose values no PNG written here holds."""
+    if not isinstance(data, np.ndarray):
+        return False
+    channels = data.shape[2] if data.ndim == 3 else 1
+    return not (data.dtype in (np.uint8, bool) or (data.dtype == np.uint16 and channels == 1))
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def count(n: int, noun: str) -> str:
+    """Return the number with its noun: "1 image", "3 categories"."""
+    if n == 1:
+        return f"1 {noun}"
+    plural = (
+        f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}{'es' * noun.endswith('x') or 's'}"
+    )
+    return f"{n} {plural}"
+
+
+def listed(problems: Sequence[str], n: int = 20) -> str:
+    """One problem a line, the first `n` of them."""
+    shown = [f"  {problem}" for problem in problems[:n]]
+    if len(problems) > n:
+        shown.append(f"  and {len(problems) - n} more")
+    return "\n".join(shown)

@@ -1,0 +1,478 @@
+"""Datasets to folders of Ultralytics YOLO pose."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpwidget._version import __version__
+from kpwidget.dataset import Dataset, ImageInfo, ImageRoots
+from kpwidget.dataset.combine import Group, Parts
+from kpwidget.formats import WriteReport, write_file
+from kpwidget.formats.yolo_rows import (
+    MAX_ERROR,
+    OF_SPLIT,
+    ImagesOption,
+    LabelRows,
+    check_options,
+    common_flip_indices,
+    common_sigmas,
+    count,
+    encoded,
+    is_array_only_shown,
+    kept_extra,
+    label_rows,
+    listed,
+    recorded_splits,
+)
+from kpwidget.formats.yolo_yaml import (
+    ABSENT,
+    MARK,
+    SPLITS,
+    SUFFIXES,
+    dump_data_yaml,
+    label_path,
+)
+from kpwidget.images import ImageError, ImageSource
+
+__all__ = ["write_yolo"]
+
+_SMALLEST_SIDE: Final = 10  # pixels; Ultralytics leaves smaller images out
+_PLAIN_NAME: Final = re.compile(  # of most images: nothing about it needs a second look
+    rf"[\w -][\w. -]*\.(?:{'|'.join(sorted(SUFFIXES))})", re.ASCII
+)
+
+
+def write_yolo(
+    dataset: Dataset,
+    path: str | os.PathLike[str],
+    *,
+    split: Parts | None = None,
+    seed: int = 0,
+    group: Group = None,
+    images: ImagesOption = "copy",
+    keypoint_dims: int = 3,
+) -> WriteReport:
+    """Write a dataset as a folder of Ultralytics YOLO pose.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path : str or os.PathLike
+        The folder: made if it is missing; else it must be empty or a dataset written here before.
+        ``data.yaml`` is written last and in one go.
+    split : mapping, optional
+        Ratios such as ``{"train": 0.8, "val": 0.2}``, or for 'train', 'val' and 'test' their
+        images; see `Dataset.split`. By default each image goes to the split it was read from, all
+        others to 'train'.
+    seed : int, default 0
+        Of a split by ratio.
+    group : {'folder', 'clip'}, mapping or callable, optional
+        What must not be torn apart by a split; see `Dataset.split`.
+    images : {'copy', 'link', 'leave'}
+        Copy the image files to ``images/<split>/``; make symbolic links there (hard links where
+        those cannot be made); or write labels only, and ``train.txt``, ``val.txt`` that say where
+        Ultralytics will look for the images. Images without a file are written: bytes as they are,
+        arrays as PNG.
+    keypoint_dims : {3, 2}
+        Numbers per keypoint: (x, y, visibility), or (x, y).
+
+    Returns
+    -------
+    WriteReport
+        With notes on what was mapped.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds something else, or files of an earlier write that would stay.
+    ValueError
+        Naming every image whose name is no good here (absolute, leading out of the folder, two
+        with one label file, an ending that Ultralytics does not read), whose file is missing or
+        whose size is not known, and options that are none.
+    OSError
+        If a file cannot be written; ``data.yaml`` is not written then.
+
+    Notes
+    -----
+    The class of an instance is the position of its category. Instances come in their order.
+    Coordinates are divided by the size of the image in float64 and written with 10 decimals
+    (more above 20,000 px), zeros at the end left out: within 1e-6 px, and what was read from a
+    file with as many decimals is written as it was. A category with fewer keypoints than others is
+    padded with ``0 0 0``; ``kpt_names`` has its true ones. An image that is done and has no
+    instances gets an empty label file, one that is not done gets none.
+    """
+    check_options(images, keypoint_dims)
+    folder = Path(path)
+    with dataset.lock:
+        if not dataset.categories:
+            raise ValueError(f"{folder}: the dataset has no categories; YOLO pose needs one")
+        blank = [c for c in dataset.categories if not c.name.strip()]
+        if blank:
+            raise ValueError(
+                f"{folder}: "
+                + "; ".join(
+                    f"category {c.id} has the name {c.name!r}, expected some text" for c in blank
+                )
+            )
+        rows = label_rows(dataset, keypoint_dims)
+        notes = list(rows.notes)
+        splits = _splits(dataset, split, seed, group, notes)
+        names = _new_names(dataset, splits, notes)
+        sources = _sources(dataset, names, rows, images, notes)
+        labels = _label_files(dataset, names, rows)
+        content, lists = _data_yaml(dataset, names, splits, images, keypoint_dims, notes)
+        n_images = len(dataset.images)
+        _note_what_is_left(dataset, rows, images, folder, notes)
+    data_yaml = dump_data_yaml(content, __version__)
+    _check_folder(folder, {*names, *labels, *lists, "data.yaml"}, images)
+    _write_images(folder, sources, images)
+    _write_files(folder, {**labels, **lists})
+    write_file(folder / "data.yaml", [data_yaml])
+    return WriteReport(folder, "yolo-pose", n_images, len(rows.values), 0, tuple(notes))
+
+
+def _note_what_is_left(
+    dataset: Dataset, rows: LabelRows, images: str, folder: Path, notes: list[str]
+) -> None:
+    table = dataset._table
+    n = sum(s.is_done and bool(table.rows_of_image[i]) for i, s in enumerate(dataset._images))
+    if n:
+        notes.append(f"YOLO has no field for the mark done of {count(n, 'image')} with instances")
+    n = sum(min(size) < _SMALLEST_SIDE for size in rows.sizes.values())
+    if n:
+        notes.append(
+            f"{count(n, 'image')} smaller than {_SMALLEST_SIDE} px, which Ultralytics leaves out"
+        )
+    largest = max((max(size) for size in rows.sizes.values()), default=0)
+    if largest:
+        notes.append(f"coordinates are within {MAX_ERROR:g} px of what they were")
+    if images == "leave":
+        notes.append(
+            "the image files were left where they are; Ultralytics looks for each where train.txt "
+            f"and val.txt name it, in {folder / 'images'}"
+        )
+
+
+# --- the folder ---------------------------------------------------------------------------------
+
+
+def _splits(
+    dataset: Dataset, split: Parts | None, seed: int, group: Group, notes: list[str]
+) -> list[str]:
+    """Split of each image."""
+    if split is not None:
+        from kpwidget.dataset.combine import split_images
+
+        unknown = [name for name in split if name not in SPLITS] if hasattr(split, "keys") else []
+        if unknown:
+            raise ValueError(
+                "the splits of YOLO are 'train', 'val' and 'test', not "
+                + ", ".join(map(repr, unknown))
+            )
+        of_image = [""] * len(dataset.images)
+        for part, indices in split_images(dataset, split, seed, group).items():
+            for i in indices:
+                of_image[i] = part
+        return of_image
+    recorded = recorded_splits(dataset)
+    n_others = recorded.count(None)
+    if n_others and n_others < len(recorded):
+        notes.append(f"{count(n_others, 'image')} without a split went to 'train'")
+    elif n_others:
+        notes.append("all images went to 'train'; pass split= to divide them")
+    return [name or "train" for name in recorded]
+
+
+def _new_names(dataset: Dataset, splits: Sequence[str], notes: list[str]) -> list[str]:
+    """Where each image goes, relative to the folder."""
+    names: list[str] = []
+    problems: list[str] = []
+    of_label: dict[str, str] = {}
+    ignores_case = sys.platform in ("win32", "darwin")
+    for state, split in zip(dataset._images, splits, strict=True):
+        given = state.file_name
+        try:
+            name = _new_name(given, split, isinstance(state.data, np.ndarray))
+        except ValueError as error:
+            problems.append(f"{given!r}: {error}")
+            names.append("")
+            continue
+        names.append(name)
+        label = label_path(name)
+        first = of_label.setdefault(label.casefold() if ignores_case else label, given)
+        if first is not given:
+            problems.append(
+                f"{given!r}: would have the label file {label}, which is that of {first!r}; rename "
+                "one of them"
+            )
+    if problems:
+        raise ValueError(
+            f"{count(len(problems), 'image')} cannot be written under their names:\n"
+            + listed(problems)
+        )
+    renamed = [(s.file_name, n) for s, n in zip(dataset._images, names, strict=True)]
+    renamed = [(given, name) for given, name in renamed if given != name]
+    if renamed:
+        given, name = renamed[0]
+        notes.append(
+            f"{count(len(renamed), 'image')} got new names, such as {name!r} for {given!r}"
+        )
+    return names
+
+
+def _new_name(given: str, split: str, is_array: bool) -> str:
+    """Name of an image in the dataset's folder; ValueError says why it can have none."""
+    if not is_array and _PLAIN_NAME.fullmatch(given):
+        return f"images/{split}/{given}"
+    text = given.replace("\\", "/")
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if text.startswith("/") or PureWindowsPath(given).anchor or "://" in text:
+        raise ValueError("is no relative path; it would lead out of the folder")
+    if ".." in parts:
+        raise ValueError("leads out of the folder")
+    if not parts or any(ord(c) < 32 or c == "\x7f" for c in text):
+        raise ValueError("is no name that a line of a text file can hold")
+    if any(part.startswith(".") for part in parts):
+        raise ValueError("begins with a dot; Ultralytics does not look at such files")
+    stem, _, suffix = parts[-1].rpartition(".")
+    if is_array:
+        parts[-1] = (stem or suffix) + (
+            f".{suffix}" if suffix.lower() == "png" and stem else ".png"
+        )
+    elif not stem or suffix.lower() not in SUFFIXES:
+        raise ValueError(
+            f"Ultralytics reads images that end in {', '.join(sorted(SUFFIXES))}; rename it"
+        )
+    if len(parts) > 2 and "images" in parts[:2]:
+        other = parts[1 - parts.index("images")]
+        if OF_SPLIT.get(other) == split:
+            return "/".join(parts)  # in place: images/train/..., or train/images/... as Roboflow
+        if other in OF_SPLIT:
+            parts = parts[2:]
+    if len(parts) > 1 and parts[0] == "images":
+        parts = parts[1:]
+    return "/".join(["images", split, *parts])
+
+
+def _sources(
+    dataset: Dataset, names: Sequence[str], rows: LabelRows, images: str, notes: list[str]
+) -> dict[str, Any]:
+    """What each image file is to be made of, by its new name."""
+    if images == "leave":
+        return {}
+    sources: dict[str, Any] = {}
+    missing: list[str] = []
+    turned: list[str] = []
+    for i, (state, name) in enumerate(zip(dataset._images, names, strict=True)):
+        data = state.data
+        if data is None or isinstance(data, ImageRoots | str | os.PathLike):
+            path = ImageInfo(dataset, i).path
+            if path is None or not path.is_file():
+                missing.append(f"{state.file_name!r}" + ("" if path is None else f" ({path})"))
+                continue
+            data = path
+        sources[name] = data
+        size = rows.sizes.get(i)
+        if size is not None and size[0] != size[1] and not isinstance(data, np.ndarray):
+            try:
+                upright = ImageSource(data).size
+            except ImageError as error:
+                notes.append(f"cannot be read, and is written as it is: {error}")
+                continue
+            if upright == size[::-1]:
+                turned.append(f"{state.file_name!r} is {upright[0]} x {upright[1]} px upright")
+    problems = []
+    if missing:
+        problems.append(
+            f"the files of {count(len(missing), 'image')} are missing; pass images='leave' to "
+            "write labels only:\n" + listed(missing)
+        )
+    if turned:
+        problems.append(
+            f"the labels of {count(len(turned), 'image')} do not follow the EXIF orientation, and "
+            "Ultralytics turns images by it; save them without it:\n" + listed(turned)
+        )
+    if problems:
+        raise ValueError("\n".join(problems))
+    return sources
+
+
+def _label_files(dataset: Dataset, names: Sequence[str], rows: LabelRows) -> dict[str, bytes]:
+    """Content of each label file, by its name."""
+    lines = encoded(rows.values)
+    ends = np.searchsorted(rows.image, np.arange(len(names)), "right").tolist()
+    files: dict[str, bytes] = {}
+    start = 0
+    rows_of_image = dataset._table.rows_of_image
+    for i, end in enumerate(ends):
+        if end > start:
+            files[label_path(names[i])] = b"\n".join(lines[start:end]) + b"\n"
+            start = end
+        elif dataset._images[i].is_done and not rows_of_image[i]:
+            files[label_path(names[i])] = b""
+    return files
+
+
+def _data_yaml(
+    dataset: Dataset,
+    names: Sequence[str],
+    splits: Sequence[str],
+    images: str,
+    n_dims: int,
+    notes: list[str],
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Content of ``data.yaml``, and of the lists of images."""
+    categories = dataset.categories
+    where: dict[str, str | list[str]] = {}
+    lists: dict[str, bytes] = {}
+    for split in SPLITS:
+        own = [name for name, of in zip(names, splits, strict=True) if of == split]
+        if not own:
+            continue
+        if images == "leave":
+            where[split] = f"{split}.txt"
+            lists[f"{split}.txt"] = "".join(f"./{name}\n" for name in own).encode()
+        else:
+            folders = sorted({"/".join(name.split("/", 2)[:2]) for name in own})
+            where[split] = folders[0] if len(folders) == 1 else folders
+    # Ultralytics requires both keys. An empty list keeps it from training on what is for testing.
+    if "train" not in where:
+        where["train"] = []
+        notes.append("no image is in 'train', which is an empty list")
+    if "val" not in where:
+        where["val"] = where["train"]
+        notes.append("no image is in 'val', which Ultralytics requires: it names what 'train' does")
+    content: dict[str, Any] = {split: where[split] for split in SPLITS if split in where}
+    n_keypoints = max(category.n_keypoints for category in categories)
+    content["kpt_shape"] = [n_keypoints, n_dims]
+    flip_indices = common_flip_indices(categories)
+    if flip_indices is not None and any(c.schema.flip_pairs for c in categories):
+        content["flip_idx"] = flip_indices
+    else:
+        notes.append(
+            "'flip_idx' is left out, for the categories have no flip pairs in common: Ultralytics "
+            "then does not mirror images in training"
+        )
+    content["names"] = {i: category.name for i, category in enumerate(categories)}
+    content["kpt_names"] = {i: list(c.keypoints) for i, c in enumerate(categories)}
+    sigmas = common_sigmas(categories)
+    if sigmas is not None:
+        content["kpt_oks_sigmas"] = sigmas
+    padded = [c for c in categories if c.n_keypoints < n_keypoints]
+    if padded:
+        listed = ", ".join(f"{c.name!r} ({c.n_keypoints})" for c in padded[:5])
+        more = ", ..." if len(padded) > 5 else ""
+        filler = "0 0 0" if n_dims == 3 else f"{ABSENT} {ABSENT}"
+        notes.append(f"padded with '{filler}' to {n_keypoints} keypoints: {listed}{more}")
+    content.update(kept_extra(dataset)[0])
+    return content, lists
+
+
+def _check_folder(folder: Path, planned: set[str], images: str) -> None:
+    """Raise FileExistsError if the folder holds what would be mixed with what is written."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise FileExistsError(f"{folder}: is a file; YOLO is written to a folder")
+    found = set(os.listdir(folder))
+    if not found or (images == "leave" and found == {"images"}):
+        return
+    try:
+        with open(folder / "data.yaml", "rb") as file:
+            is_ours = file.read(len(MARK)) == MARK.encode()
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise FileExistsError(
+            f"{folder}: is not empty, and no YOLO dataset that was written by kpwidget; give a new "
+            "folder. Nothing was written"
+        )
+    stale = []
+    for top in sorted(found & {"images", "labels", *OF_SPLIT}):
+        for path, folders, files in os.walk(folder / top):
+            folders.sort()
+            for name in sorted(files):
+                relative = Path(path, name).relative_to(folder).as_posix()
+                if relative not in planned and not name.endswith(".cache"):
+                    stale.append(relative)
+    stale += sorted(f"{s}.txt" for s in SPLITS if f"{s}.txt" in found - planned)
+    if stale:
+        raise FileExistsError(
+            f"{folder}: {count(len(stale), 'file')} would stay there and be part of the dataset: "
+            f"{', '.join(stale[:5])}{', ...' if len(stale) > 5 else ''}; delete them or give a new "
+            "folder. Nothing was written"
+        )
+
+
+def _write_images(folder: Path, sources: Mapping[str, Any], images: str) -> None:
+    from tqdm.auto import tqdm
+
+    for parent in {os.path.dirname(name) for name in sources}:
+        os.makedirs(folder / parent, exist_ok=True)
+    doing = "Linking images" if images == "link" else "Copying images"
+    for name, data in tqdm(sources.items(), desc=doing, unit="file", delay=1.0):
+        target = folder / name
+        if isinstance(data, Path) and target.exists() and os.path.samefile(data, target):
+            continue  # written into the folder that it was read from
+        # Under another name first: a link that stands there is replaced and not written through.
+        temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
+        try:
+            if isinstance(data, Path):
+                _put_file(data, temporary, images)
+            elif isinstance(data, np.ndarray):
+                _write_array(data, temporary)
+            else:
+                temporary.write_bytes(data)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _put_file(source: Path, target: Path, images: str) -> None:
+    if images == "copy":
+        shutil.copyfile(source, target)
+        return
+    try:
+        os.symlink(source.resolve(), target)
+    except OSError:  # not permitted, or a file system without such links
+        os.link(source.resolve(), target)
+
+
+def _write_array(array: NDArray[Any], path: Path) -> None:
+    from PIL import Image
+
+    if is_array_only_shown(array):
+        picture: Any = ImageSource(array).open()
+    else:
+        pixels = np.asarray(array)
+        pixels = pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
+        picture = Image.fromarray(
+            np.ascontiguousarray(pixels.squeeze(2) if pixels.shape[2:] == (1,) else pixels)
+        )
+    picture.save(path, format="PNG")
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    from tqdm.auto import tqdm
+
+    os.makedirs(folder, exist_ok=True)
+    for parent in {name.rpartition("/")[0] for name in files}:
+        os.makedirs(folder / parent, exist_ok=True)
+    root = os.path.join(os.fspath(folder), "")
+    is_new = not os.path.exists(folder / "data.yaml")
+    for name, content in tqdm(files.items(), desc="Writing labels", unit="file", delay=1.0):
+        target = root + name
+        if not is_new and os.path.lexists(target):
+            os.unlink(target)  # it may be a link: not written through
+        with open(target, "wb") as file:
+            file.write(content)
