@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from kpwidget.schema import FormatError as FormatError
     from kpwidget.schema import Schema as Schema
     from kpwidget.schema import Visibility as Visibility
+    from kpwidget.store import ConflictError as ConflictError
     from kpwidget.store import open as open
     from kpwidget.widget import Annotator as Annotator
 
 _MODULE_OF = {
     "Annotator": "kpwidget.widget",
     "Category": "kpwidget.schema",
+    "ConflictError": "kpwidget.store",
     "Dataset": "kpwidget.dataset",
     "FormatError": "kpwidget.schema",
     "ImageError": "kpwidget.images",
@@ -56,6 +58,7 @@ _MODULES = ("samples", "schemas")
 __all__ = [
     "Annotator",
     "Category",
+    "ConflictError",
     "Dataset",
     "FormatError",
     "ImageError",
