@@ -219,7 +219,8 @@ def clip_segments(
     low, high = np.asarray(rect[:2], dtype=np.float64), np.asarray(rect[2:], dtype=np.float64)
     is_inside = np.isfinite(start).all(axis=1) & np.isfinite(end).all(axis=1)
     step = end - start
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # A border that is out of reach of a tiny step is at infinity, as for a step of 0.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         to_low, to_high = (low - start) / step, (high - start) / step
     # A segment parallel to a border never crosses it: it is between the two or wholly outside.
     is_parallel = step == 0
