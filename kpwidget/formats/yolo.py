@@ -716,7 +716,7 @@ class _Labels:
         lowest[[0, 3, 4]] = -np.inf, 0, 0
         highest[5:] = 1 + TOLERANCE
         if dims == 3:
-            lowest[7::3], highest[7::3] = 0, np.inf
+            lowest[7::3], highest[7::3] = 0, 2  # and not 3, which Ultralytics takes as well
         is_outside = ((values < lowest) | (values > highest)) & is_finite
         for row, column in np.argwhere(is_outside).tolist():
             low, high = float(lowest[column]), float(highest[column])

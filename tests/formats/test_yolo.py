@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import warnings
+import zipfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -300,13 +301,13 @@ def test_blank_lines_bom_and_windows_line_ends_are_taken(tmp_path: Path) -> None
 
 
 def test_values_that_ultralytics_takes_are_taken(tmp_path: Path) -> None:
-    row = "0 1.5 0.5 2 1.25 1.01 -0.01 3 0.5 0.25 0.7 0.25 0.5 0 0 0 0"
+    row = "0 1.5 0.5 2 1.25 1.01 -0.01 2 0.5 0.25 0.7 0.25 0.5 0 0 0 0"
     dataset = read_yolo(make(tmp_path, {"train/x.png": row}))
     [instance] = dataset.instances
     # Parts times 64 and 48, by hand; an unlabeled keypoint keeps the location it came with.
     np.testing.assert_allclose(instance.bbox, (32, -6, 128, 60))
     np.testing.assert_allclose(
-        instance.raw, [[64.64, -0.48, 3], [32, 12, 0.7], [16, 24, 0], [0, 0, 0]]
+        instance.raw, [[64.64, -0.48, 2], [32, 12, 0.7], [16, 24, 0], [0, 0, 0]]
     )
     assert np.isnan(instance.keypoints[2, :2]).all()
 
@@ -505,8 +506,10 @@ BAD_ROWS = [
         "y of keypoint 3 is '-0.011', expected -0.01 to 1.01",
         id="y low",
     ),
-    pytest.param(f"{BOX} {POINTS[:-1]}-1", "visibility of keypoint 3 is '-1', expected 0 or more",
+    pytest.param(f"{BOX} {POINTS[:-1]}-1", "visibility of keypoint 3 is '-1', expected 0 to 2",
                  id="v -1"),
+    pytest.param(f"{BOX} {POINTS[:-1]}3", "visibility of keypoint 3 is '3', expected 0 to 2",
+                 id="v 3"),
     pytest.param(f"0 -0.02 0.5 0.5 0.5 {POINTS}", "bbox cx is '-0.02', expected -0.01 or more",
                  id="cx"),
     pytest.param(f"0 0.5 0.5 -0.001 0.5 {POINTS}", "bbox width is '-0.001', expected 0 or more",
@@ -554,8 +557,8 @@ def test_bad_row_is_left_out_on_request(row: str, message: str, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("row", "_message"),
-    # These are numbers to numpy, and Ultralytics takes no second look at them.
-    [p for p in BAD_ROWS if p.id not in ("inf", "underscore", "other digits")],
+    # These are numbers to numpy, and Ultralytics takes no second look at what they say.
+    [p for p in BAD_ROWS if p.id not in ("inf", "underscore", "other digits", "v 3")],
 )
 def test_ultralytics_refuses_the_same_rows(
     row: str, _message: str, tmp_path: Path, ultralytics: dict[str, Any]
@@ -1445,6 +1448,34 @@ def test_labels_are_those_of_convert_coco_and_pass_the_verifier(
 
 def read_lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def test_data_yaml_is_understood_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Yaml:
+        @staticmethod
+        def load(path: Path, append_filename: bool) -> dict[str, Any]:
+            return {**header_of(Path(path).parent), "yaml_file": str(path)}
+
+    names = from_ultralytics("nn/autobackend.py", {"check_class_names"})
+    checks = from_ultralytics(
+        "data/utils.py", {"check_det_dataset", "DATASET_KEY_TYPES"},
+        YAML=Yaml, check_file=lambda path, **options: path, check_font=lambda path: None,
+        check_class_names=names["check_class_names"], is_ascii=lambda names: True,
+        is_tarfile=lambda path: False, zipfile=zipfile, DATASETS_DIR=tmp_path / "datasets",
+    )  # fmt: skip
+    dataset = made(sizes={f"{i}.png": (64, 48) for i in range(4)})
+    parts = {"train": ["0.png", "1.png"], "val": ["2.png"], "test": ["3.png"]}
+    write(dataset, tmp_path / "copied", split=parts)
+    write(dataset, tmp_path / "whole")
+    monkeypatch.chdir(tmp_path)
+    content = checks["check_det_dataset"](tmp_path / "copied/data.yaml")
+    assert content["names"] == {0: "animal"}
+    for split, images in parts.items():
+        assert sorted(os.listdir(content[split])) == images
+    content = checks["check_det_dataset"](tmp_path / "whole/data.yaml")
+    assert content["val"] == content["train"]
 
 
 # --- any dataset ----------------------------------------------------------------------------------
