@@ -67,6 +67,8 @@ class Format:
         folder of the format. It does not raise for content of any kind.
     is_folder : bool
         Whether `path` may be a folder.
+    has_ids : bool
+        Whether a file has annotation ids, so that new instances are given theirs when written.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Format:
     losses: str
     is_of: str
     is_folder: bool = False
+    has_ids: bool = False
 
 
 _BUILT_IN: Final = (
@@ -90,6 +93,7 @@ _BUILT_IN: Final = (
         "write_coco",
         "coco_losses",
         "is_coco",
+        has_ids=True,
     ),
     Format(
         "coco-results",
@@ -325,7 +329,8 @@ def write(
     writer, find_losses = _function(row, row.writer), _function(row, row.losses)
     _check_options(row, writer, options)
     if isinstance(dataset, Selection):
-        dataset = dataset._with_ids().copy()
+        # A copy would make up ids of its own.
+        dataset = (dataset._with_ids() if row.has_ids else dataset).copy()
     with dataset.lock:
         losses = find_losses(dataset, **_taken_by(find_losses, options))
     if losses and not allow_loss:
