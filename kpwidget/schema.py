@@ -236,6 +236,12 @@ class Schema:
             a, b = index[first], index[second]
             flip_indices[a], flip_indices[b] = b, a
             sides[a], sides[b] = _sides_of_pair(first, second)
+        shown_pairs = flip_indices
+        if not parts.flip_pairs:  # as COCO's own files: the names tell what to show, no more
+            shown_pairs = np.arange(n_keypoints, dtype=np.int64)
+            for a, b in _pairs_by_name(parts.keypoints):
+                shown_pairs[a], shown_pairs[b] = b, a
+                sides[a], sides[b] = "left", "right"
         sigmas = None if parts.sigmas is None else np.array(parts.sigmas, dtype=np.float64)
         layout = None if parts.layout is None else np.array(parts.layout, dtype=np.float64)
         for array in (edges, flip_indices, sigmas, layout):
@@ -250,7 +256,7 @@ class Schema:
         put(self, "_sigmas", sigmas)
         put(self, "_layout", layout)
         put(self, "_sides", tuple(sides))
-        put(self, "_colors", parts.colors or _default_colors(sides, flip_indices))
+        put(self, "_colors", parts.colors or _default_colors(sides, shown_pairs))
         put(self, "_hash", hash(parts[:3]))
 
     @classmethod
@@ -424,10 +430,11 @@ class Schema:
 
     @property
     def sides(self) -> tuple[str | None, ...]:
-        """'left', 'right' or None (in no flip pair) per keypoint.
+        """'left', 'right' or None per keypoint: how it is shown.
 
-        Which of a pair is the left one is told by its name (``left_eye``, ``LWrist``, ``eye_l``);
-        if neither name tells, it is the pair's first.
+        Which of a flip pair is the left one is told by its name (``left_eye``, ``LWrist``,
+        ``eye_l``); if neither name tells, it is the pair's first. A schema without flip pairs, as
+        in COCO's own files, shows two names that differ in their side alone as such a pair.
         """
         return self._sides
 
@@ -914,6 +921,19 @@ def _leftness(name: str) -> int:
 
 def _sides_of_pair(first: str, second: str) -> tuple[str, str]:
     return ("left", "right") if _leftness(first) >= _leftness(second) else ("right", "left")
+
+
+def _pairs_by_name(names: Sequence[str]) -> list[tuple[int, int]]:
+    """Left and right of names that are the same but for the word of their side."""
+    found: dict[tuple[str, ...], dict[int, list[int]]] = {}
+    for k, name in enumerate(names):
+        side = _leftness(name)
+        if side in (1, -1):
+            words = tuple("" if _leftness(word) else word.lower() for word in _WORD.findall(name))
+            numbers = re.findall(r"\d+", name)
+            found.setdefault((*words, *numbers), {}).setdefault(side, []).append(k)
+    pairs = [(of.get(1, []), of.get(-1, [])) for of in found.values()]
+    return [(left[0], right[0]) for left, right in pairs if len(left) == len(right) == 1]
 
 
 def _default_colors(

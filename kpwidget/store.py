@@ -114,12 +114,18 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
     dataset.path = target
     dataset._saved_revision = revision
     dataset.layout.stat = FileStat.of(target.stat())
-    dataset.layout.digest = report.digest
+    dataset.layout.written = report.content
     return report
 
 
 def _same_path(one: Path, other: Path) -> bool:
     return os.path.abspath(one) == os.path.abspath(other)
+
+
+def _has(path: Path, pieces: Sequence[bytes | memoryview]) -> bool:
+    """Whether a file holds these bytes and no others."""
+    with builtins.open(path, "rb") as file:
+        return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
 
 
 def _refuse_conflict(dataset: Dataset, path: Path) -> None:
@@ -141,12 +147,12 @@ def _refuse_conflict(dataset: Dataset, path: Path) -> None:
         )
     if stat == layout.stat:
         return
-    if layout.digest is None and layout.text is not None:
-        layout.digest = formats.digest_of([layout.text.data])
-    with builtins.open(path, "rb") as file:
-        if formats.digest_of(iter(lambda: file.read(1 << 22), b"")) == layout.digest:
-            layout.stat = stat
-            return
+    pieces = layout.written
+    if pieces is None:
+        pieces = [] if layout.text is None else [layout.text.data]
+    if stat.size == layout.stat.size and _has(path, pieces):
+        layout.stat = stat
+        return
     raise ConflictError(
         f"{path}: somebody else has changed this file since it was read ({layout.stat.size} bytes "
         f"then, {stat.size} now). Nothing was overwritten. Save under another name, "

@@ -289,6 +289,20 @@ def test_instance_colors_stay_apart_under_colour_blindness(vision):
     assert min(difference(a, b, vision) for a, b in pairs) > 15
 
 
+def test_sides_are_shown_by_name_where_there_are_no_flip_pairs():
+    schema = Schema("s", ["nose", "left_eye", "REye", "RightEye2", "eye_2_left", "left", "tail_l"])
+    # eye_2_left and RightEye2 have their words in another order: they are no pair.
+    assert schema.sides == (None, "left", "right", None, None, None, None)
+    schema = Schema("s", ["nose", "left_eye", "right_eye", "LWrist", "RWrist", "toe1_l", "toe1_r"])
+    assert schema.sides == (None, "left", "right", "left", "right", "left", "right")
+    assert schema.flip_pairs == ()
+    assert schema.flip_indices.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    paired = Schema(
+        "s", schema.keypoints, flip_pairs=[("left_eye", "right_eye"), ("LWrist", "RWrist")]
+    )
+    assert paired.sides == (*schema.sides[:5], None, None)
+
+
 def test_without_sides_eight_colors_take_turns():
     colors = Schema("x", [f"k{i}" for i in range(10)]).colors
     assert len(set(colors[:8])) == 8

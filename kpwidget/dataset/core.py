@@ -128,8 +128,8 @@ class FileLayout:
         Where the keypoints stand, by category id, for categories that were read.
     stat : FileStat or None
         Of the file, when it was read or written last.
-    digest : bytes or None
-        Hash of the content written last; None when that is `text`.
+    written : sequence of bytes or memoryview, or None
+        The content written last, in pieces, most of them parts of `text`; None when that is `text`.
     """
 
     text: FileText | None = None
@@ -140,7 +140,7 @@ class FileLayout:
     categories_read: dict[int, tuple[int, Category]] = field(default_factory=dict)
     point_fields: dict[int, PointFields] = field(default_factory=dict)
     stat: FileStat | None = None
-    digest: bytes | None = None
+    written: Sequence[bytes | memoryview] | None = None
 
 
 class Dataset:

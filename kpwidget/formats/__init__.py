@@ -8,7 +8,6 @@ point of the group ``kpwidget.formats`` that names a `Format`.
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib
 import importlib.metadata
 import inspect
@@ -18,7 +17,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -33,7 +32,6 @@ __all__ = [
     "WriteReport",
     "all_formats",
     "detect_format",
-    "digest_of",
     "read",
     "write",
     "write_file",
@@ -215,8 +213,8 @@ class WriteReport:
         What was not written, how things were mapped or what is worth knowing, each in words.
     losses : tuple of Loss
         What was lost with the caller's leave.
-    digest : bytes
-        Hash of the file written (see `digest_of`), empty for formats that are a folder.
+    content : sequence of bytes or memoryview
+        What the file holds, in pieces; empty for formats that are a folder.
     """
 
     path: Path
@@ -226,7 +224,7 @@ class WriteReport:
     n_new_ids: int = 0
     notes: tuple[str, ...] = ()
     losses: tuple[Loss, ...] = ()
-    digest: bytes = b""
+    content: Sequence[bytes | memoryview] = field(default=(), repr=False, compare=False)
 
     def __str__(self) -> str:
         """Return one line, and one more per loss and note."""
@@ -434,19 +432,6 @@ def _check_options(row: Format, function: Callable[..., Any], options: Mapping[s
         raise TypeError(
             f"format {row.name!r} has no option {', '.join(map(repr, unknown))}; {listed}"
         )
-
-
-def digest_of(chunks: Iterable[bytes | memoryview]) -> bytes:
-    """SHA-256 of some bytes, by which it is told whether a file is still the same.
-
-    Parameters
-    ----------
-    chunks : iterable of bytes or memoryview
-    """
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        digest.update(chunk)
-    return digest.digest()
 
 
 @contextmanager

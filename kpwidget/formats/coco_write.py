@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset, PointFields
 from kpwidget.dataset.text import RecordKind
-from kpwidget.formats import Loss, WriteReport, digest_of, write_file
+from kpwidget.formats import Loss, WriteReport, write_file
 from kpwidget.formats.json_text import Style, dumps, members, spliced, style_of, with_numbers
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
@@ -71,10 +70,7 @@ def write_coco(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
         chunks = list(_Writer(dataset, notes).chunks())
         notes.extend(_unheld(dataset))
         n_images, n_instances = len(dataset.images), len(dataset.instances)
-    # Hashing and writing both leave the interpreter to the other meanwhile.
-    with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(digest_of, chunks)
-        write_file(path, chunks)
+    write_file(path, chunks)
     return WriteReport(
         Path(path),
         "coco",
@@ -82,7 +78,7 @@ def write_coco(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
         n_instances,
         n_new_ids,
         tuple(notes),
-        digest=digest.result(),
+        content=chunks,
     )
 
 
