@@ -242,15 +242,19 @@ def _put(
     columns.bbox[at], has_box = _rows_of(boxes, 4, math.nan)
     is_good &= has_box
     columns.area[at] = np.array(areas, np.float64)  # None becomes NaN
-    columns.score[at] = np.array(scores, np.float64)
+    if set(scores) != {None}:
+        columns.score[at] = np.array(scores, np.float64)
     columns.iscrowd[at] = np.where(is_good, iscrowd, 0)
     if set(tracks) != {None}:
         for position, track in zip(at.tolist(), tracks, strict=True):
             if track is not None:
                 columns.tracks[position] = track
-    for category_id in sorted(set(category_ids)):
+    different = sorted(set(category_ids))
+    for category_id in different:
         chosen = np.flatnonzero(category == category_id)
-        of_category = [records[i] for i in chosen.tolist()]
+        of_category = records
+        if len(different) > 1:
+            of_category = [records[i] for i in chosen.tolist()]
         fields = point_fields.get(category_id)
         if fields is None:
             for record in of_category:

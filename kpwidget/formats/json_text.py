@@ -25,7 +25,7 @@ from kpwidget.schema import FormatError, _decode, _parse_json
 __all__ = ["Style", "dumps", "members", "scan", "spliced", "style_of", "with_numbers"]
 
 _CHUNK: Final = 1 << 18  # bytes looked at in one go: they and their masks stay in the cache
-_BLOCK: Final = 1 << 22  # bytes given to a thread
+_BLOCK: Final = 1 << 20  # bytes given to a thread at least
 _QUOTE, _BACKSLASH, _COLON = b'"\\:'
 _SPACES: Final = b" \t\n\r"
 _GAP: Final = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
@@ -114,9 +114,12 @@ def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     bytes_ = np.frombuffer(data, np.uint8)
     has_escapes = b"\\" in data
 
+    # A few blocks for each of two threads.
+    size = max(_BLOCK, -(-len(data) // 8 // _CHUNK) * _CHUNK)
+
     def found(start: int) -> NDArray[np.int64]:
         parts = []
-        for at in range(start, min(start + _BLOCK, len(data)), _CHUNK):
+        for at in range(start, min(start + size, len(data)), _CHUNK):
             chunk = bytes_[at : at + _CHUNK]
             # With this bit set [ and { are the same, ] and } as well, and a quote is itself.
             upper = chunk | 0x20
@@ -128,7 +131,7 @@ def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
             parts.append(np.flatnonzero(mask) + at)
         return np.concatenate(parts)
 
-    blocks = range(0, len(data), _BLOCK)
+    blocks = range(0, len(data), size)
     if len(blocks) > 1:  # numpy lets the other thread run meanwhile
         with ThreadPoolExecutor(2) as pool:
             tokens = np.concatenate(list(pool.map(found, blocks)))
@@ -254,39 +257,49 @@ def _with_repeated_keys(
         begin, end = strings[low:high], ends[low:high]
         after = bytes_[end + 1]
         # A colon, or a space before what may be one.
-        is_key = (after == _COLON) | (after == 32) | ((after >= 9) & (after <= 13))
-        begin, end = begin[is_key] + 1, end[is_key]
-        # How many keys each record has, and with that to which record each key belongs.
+        is_key = (after == _COLON) | (after <= 32)
+        begin, end = begin[is_key], end[is_key]
+        # The keys of a record stand together.
         firsts = np.searchsorted(begin, np.append(records[:, 0], records[-1, 1]))
-        counts = np.diff(firsts)
-        length = end - begin
-        name = length.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        name ^= words[np.minimum(begin, len(words) - 1)] & _LOW_BYTES[np.minimum(length, 8)]
-        doubtful = _with_repeated_names(name, firsts[:-1], counts)
+        begin += 1
+        lengths = end - begin
+        np.minimum(begin, len(words) - 1, out=begin)
+        repeated = _with_repeated_names(words, begin, lengths, firsts)
         # Escapes can spell one key in two ways.
         low, high = np.searchsorted(escapes, (records[0, 0], records[-1, 1]))
         escaped = np.searchsorted(records[:, 0], escapes[low:high], "right") - 1
-        found[kind] = np.union1d(doubtful, escaped).astype(np.int64)
+        found[kind] = np.array(sorted({*repeated, *escaped.tolist()}), np.int64)
     return found
 
 
 def _with_repeated_names(
-    names: NDArray[np.uint64], firsts: NDArray[np.int64], counts: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Records that have a name twice; record i has ``names[firsts[i] : firsts[i] + counts[i]]``."""
-    found = []
+    words: NDArray[np.uint64],
+    begin: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+) -> list[int]:
+    """Records that have a key twice; those of record i are ``firsts[i] : firsts[i + 1]``."""
+    found: list[int] = []
+    counts = np.diff(firsts)
     for count in np.flatnonzero(np.bincount(counts)).tolist():
         records = np.flatnonzero(counts == count)
-        rows = names[firsts[records][:, None] + np.arange(count)]
+        at = firsts[records][:, None] + np.arange(count)
         # Most have the keys of the first one, in the same order.
-        is_other = (rows != rows[0]).any(axis=1)
-        is_other[0] = True
-        ordered = np.sort(rows[is_other], axis=1)
-        is_repeated = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
-        if is_repeated[0]:  # and so do all that are like it
-            found.append(records[~is_other])
-        found.append(records[is_other][is_repeated])
-    return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
+        sizes = lengths[at]
+        kept = _LOW_BYTES[np.minimum(sizes[0], 8)]
+        names = words[begin[at]]
+        first = names[0] & kept
+        is_other = ((names & kept) != first).any(axis=1) | (sizes != sizes[0]).any(axis=1)
+        pairs = list(zip(first.tolist(), sizes[0].tolist(), strict=True))
+        if len(set(pairs)) < count:
+            found += records[~is_other].tolist()
+        if is_other.any():
+            sizes = sizes[is_other]
+            names = names[is_other] & _LOW_BYTES[np.minimum(sizes, 8)]
+            mixed = np.sort(names * np.uint64(0x9E3779B97F4A7C15) + sizes.astype(np.uint64), axis=1)
+            is_repeated = (mixed[:, 1:] == mixed[:, :-1]).any(axis=1)
+            found += records[is_other][is_repeated].tolist()
+    return found
 
 
 # --- values inside of a record --------------------------------------------------------------------
