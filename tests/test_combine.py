@@ -346,6 +346,28 @@ def test_merge_with_what_was_split_off_gives_the_whole_again(tmp_path: Path) -> 
     assert (before.n_instances_added, len(before.duplicates), before.conflicts) == (0, 8, ())
 
 
+@pytest.mark.parametrize("others", [[], [{"id": 90, "image_id": 4, "category_id": 9}]])
+def test_an_edit_after_parts_of_a_file_are_merged_the_other_way_round(
+    tmp_path: Path, others: list[Any]
+) -> None:
+    path = tmp_path / "all.json"
+    content = {
+        "images": [image(i, f"{i}.png") for i in range(1, 7)],
+        "annotations": [*others, *(bolt(i, i, i, i, 2, 1, 1, 1) for i in range(1, 7))],
+        "categories": [BOLT, {"id": 9, "name": "crack"}],
+    }
+    path.write_text(json.dumps(content))
+    for number in range(1, 7):
+        parts = read(path).split({"first": [0, 1, 2], "last": [3, 4, 5]})
+        parts["last"].merge(parts["first"])
+        parts["last"].instance(f"coco:{number}").set_keypoint("head", 50, 60)
+        write(parts["last"], tmp_path / "whole.json")
+        again = read(tmp_path / "whole.json")
+        assert parts["last"].differences(again) == []
+        assert [x.id for x in again.instances] == [4, 5, 6, 1, 2, 3]
+        assert again.instance(f"coco:{number}").keypoints[0].tolist() == [50, 60, 2]
+
+
 def test_both_sides_of_a_conflict_are_written_also_from_one_file(tmp_path: Path) -> None:
     ours, _ = two_files(tmp_path)
     theirs = ours.select().copy()

@@ -19,7 +19,7 @@ from kpwidget.formats.json_text import Style, dumps, members, spliced, style_of,
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
 
-__all__ = ["coco_losses", "write_coco"]
+__all__ = ["coco_losses", "made_coco", "write_coco"]
 
 _LISTS: Final[tuple[RecordKind, ...]] = ("images", "annotations", "categories")
 _TOP_KEYS: Final = ("info", "licenses", "images", "annotations", "categories")
@@ -64,13 +64,26 @@ def write_coco(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
     are replaced in keypoints, num_keypoints, bbox and area. New records come after the others, in
     the order of ``dataset.instances`` and in the file's own style; without a file, one per line.
     """
+    report = made_coco(dataset, path)
+    write_file(path, report.content)
+    return report
+
+
+def made_coco(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
+    """What `write_coco` would write, as the content of its report; nothing is written.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path : str or os.PathLike
+        For the report.
+    """
     with dataset.lock:
         n_new_ids = dataset._give_ids()
         notes: list[str] = []
         chunks = list(_Writer(dataset, notes).chunks())
         notes.extend(_unheld(dataset))
         n_images, n_instances = len(dataset.images), len(dataset.instances)
-    write_file(path, chunks)
     return WriteReport(
         Path(path),
         "coco",
@@ -172,7 +185,7 @@ class _Writer:
         ----------
         kind : str
         kept : ndarray of shape (n,)
-            Positions in the file's list, rising.
+            Positions in the file's list, in the order in which they are written.
         replaced : mapping of int to bytes
             New text of some of them.
         added : iterable of bytes
@@ -189,10 +202,9 @@ class _Writer:
         yield b"["
         is_first = True
         # Runs of records that stand together in the file are written in one piece.
-        breaks = set(replaced)
         cuts = np.flatnonzero(np.diff(kept) != 1) + 1
-        if breaks:
-            at = np.searchsorted(kept, sorted(breaks))
+        if replaced:
+            at = np.flatnonzero(np.isin(kept, list(replaced)))
             cuts = np.union1d(cuts, np.concatenate([at, at + 1]))
         cuts = cuts[(cuts > 0) & (cuts < len(kept))]
         edges = [0, *cuts.tolist(), len(kept)] if len(kept) else []
@@ -246,11 +258,15 @@ class _Writer:
         yield b"]" if is_first else b"\n]"
 
     def _with_others(self, own: NDArray[np.int64], others: Mapping[int, Any]) -> NDArray[np.int64]:
-        """Positions of our records and of the others of the file, rising."""
+        """Positions of our records in their order, and of the others of the file.
+
+        These stand at their places, or after ours where a merge has put ours in another order.
+        """
         if not len(others):
             return own
-        positions = getattr(others, "positions", None)
-        return np.union1d(own, np.array(list(others)) if positions is None else positions)
+        positions = np.array(list(others), np.int64)
+        is_rising = bool((own[1:] > own[:-1]).all())
+        return np.union1d(own, positions) if is_rising else np.concatenate([own, positions])
 
     def _images(self) -> tuple[NDArray[np.int64], dict[int, bytes], list[bytes]]:
         own, replaced, added = [], {}, []
