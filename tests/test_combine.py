@@ -346,6 +346,22 @@ def test_merge_with_what_was_split_off_gives_the_whole_again(tmp_path: Path) -> 
     assert (before.n_instances_added, len(before.duplicates), before.conflicts) == (0, 8, ())
 
 
+def test_bad_records_that_name_no_image_stay_out_of_the_parts(tmp_path: Path) -> None:
+    path = tmp_path / "all.json"
+    bad = [bolt(number, image_id, *[1] * 6) for number, image_id in ((8, [1]), (9, {}), (10, 77))]
+    content = {
+        "images": [image(1, "a.png"), image(2, "b.png")],
+        "annotations": [*bad, bolt(1, 1, 1, 2, 2, 3, 4, 2), {**bolt(2, 2), "keypoints": "none"}],
+        "categories": [BOLT],
+    }
+    path.write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match="4 bad records left out"):
+        dataset = read(path, on_error="skip")
+    parts = dataset.split({"one": [0], "two": [1]})
+    assert len(parts["one"].layout.annotations) == 0
+    assert [r["id"] for r in parts["two"].layout.annotations.values()] == [2]
+
+
 @pytest.mark.parametrize("others", [[], [{"id": 90, "image_id": 4, "category_id": 9}]])
 def test_an_edit_after_parts_of_a_file_are_merged_the_other_way_round(
     tmp_path: Path, others: list[Any]

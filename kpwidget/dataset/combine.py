@@ -488,6 +488,7 @@ class _Merge:
         self.conflicts: list[MergeConflict] = []
         self.new_categories: list[Category] = []
         self.new_point_fields: dict[int, PointFields] = {}
+        self.new_categories_read: dict[int, tuple[FileText, int, Category]] = {}
         self.new_images: list[ImageState] = []
         self.records: list[InstanceRecord] = []
         self.as_read: list[int] = []  # rows of those that are what their text says, ids and all
@@ -531,9 +532,10 @@ class _Merge:
                     self.category_ids[number] = number = following
                     following += 1
                 taken.add(number)
-                fields = self.other.layout.point_fields.get(category.id)
-                if fields is not None:
-                    self.new_point_fields[number] = fields
+                layout = self.other.layout
+                self.new_point_fields[number] = layout.fields_of(category)
+                if category.id in layout.categories_read:
+                    self.new_categories_read[number] = layout.categories_read[category.id]
                 found.append(len(ours) + len(self.new_categories))
                 self.new_categories.append(replace(category, id=number, name=name))
         return found
@@ -604,6 +606,10 @@ class _Merge:
         uids, ids = theirs.uids(rows), theirs.column("id", rows).tolist()
         signatures = _signatures(theirs, rows, len(self.other.categories))
         signature_here, row_here = self._instances_here(sorted({*images}))
+        has_same_fields = [
+            self.other.layout.fields_of(category) == self._fields_of(index)
+            for category, index in zip(self.other.categories, self.category_of, strict=True)
+        ]
         taken_ids, taken_uids, used = _taken_ids(self.dataset), {*uids}, self._used_positions()
         self.duplicates_added = add_duplicates
         every = zip(rows, uids, ids, images, categories.tolist(), signatures, strict=True)
@@ -647,8 +653,10 @@ class _Merge:
                 category=category,
                 row=table.n_rows + len(self.records),
             )
-            if (record.text, record.position) in used:
-                # A text has one instance for each record: this one is written as a new one.
+            is_used = (record.text, record.position) in used
+            if is_used or not has_same_fields[theirs.category(row)]:
+                # A text has one instance for each record, and the keypoints of a category stand
+                # in the same fields (COCO-WholeBody has several): it is written as a new one.
                 extra = dict(self.other.instance(uid).extra)
                 record = replace(record, text=None, position=-1, extra=extra)
             elif record.text is not None and row not in theirs.edited:
@@ -678,6 +686,13 @@ class _Merge:
     def _category_id(self, index: int) -> int:
         categories, n = self.dataset.categories, len(self.dataset.categories)
         return (categories[index] if index < n else self.new_categories[index - n]).id
+
+    def _fields_of(self, index: int) -> PointFields:
+        """Where the keypoints of a category here stand, or will stand."""
+        categories, n = self.dataset.categories, len(self.dataset.categories)
+        if index < n:
+            return self.dataset.layout.fields_of(categories[index])
+        return self.new_point_fields[self.new_categories[index - n].id]
 
     def _ids_there(self, row: int) -> tuple[int | str, int]:
         """Ids of image and category of a row of the other dataset."""
@@ -736,6 +751,7 @@ class _Merge:
             for category in self.new_categories:
                 dataset._add_category(category)
             dataset.layout.point_fields.update(self.new_point_fields)
+            dataset.layout.categories_read.update(self.new_categories_read)
             for state in self.new_images:
                 dataset._add_image(state)
                 dataset._n_done += state.is_done

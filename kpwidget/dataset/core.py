@@ -122,8 +122,9 @@ class FileLayout:
         Records that are neither image, category nor instance (repeated images, categories
         without keypoints, their annotations, bad records that were skipped), by their position
         in the file's list.
-    categories_read : dict of int to (int, Category)
-        Position of each of our categories in the file's list, and what it was, by category id.
+    categories_read : dict of int to (FileText, int, Category)
+        The text that each of our categories was read from, its position in the list there, and
+        what it was, by category id.
     point_fields : dict of int to PointFields
         Where the keypoints stand, by category id, for categories that were read.
     stat : FileStat or None
@@ -137,10 +138,14 @@ class FileLayout:
     images: Mapping[int, Any] = field(default_factory=dict)
     categories: Mapping[int, Any] = field(default_factory=dict)
     annotations: Mapping[int, Any] = field(default_factory=dict)
-    categories_read: dict[int, tuple[int, Category]] = field(default_factory=dict)
+    categories_read: dict[int, tuple[FileText, int, Category]] = field(default_factory=dict)
     point_fields: dict[int, PointFields] = field(default_factory=dict)
     stat: FileStat | None = None
     written: Sequence[bytes | memoryview] | None = None
+
+    def fields_of(self, category: Category) -> PointFields:
+        """Where the keypoints of a category stand in a record."""
+        return self.point_fields.get(category.id, (("keypoints", category.n_keypoints),))
 
 
 class Dataset:
@@ -936,6 +941,7 @@ class Dataset:
         for category in self._categories[n_categories:]:
             del self._category_of_id[category.id]
             self.layout.point_fields.pop(category.id, None)
+            self.layout.categories_read.pop(category.id, None)
         del self._images[n_images:], self._categories[n_categories:]
         self._table.forget_added(n_images, n_categories)
 
@@ -1082,7 +1088,9 @@ class Dataset:
                 kept = [
                     position
                     for position, record in layout.annotations.items()
-                    if isinstance(record, Mapping) and record.get("image_id") in ids
+                    if isinstance(record, Mapping)
+                    and isinstance(record.get("image_id"), int | str)
+                    and record["image_id"] in ids
                 ]
                 copy.layout.annotations = RecordsAt(
                     layout.text, "annotations", np.array(kept, np.int64)

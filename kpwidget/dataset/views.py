@@ -327,8 +327,9 @@ class Instance:
             row = table.row(self.uid)
             text, position = table.text(row), table.value(row, "position")
             extra = table.value(row, "extra")
+            fields = self.dataset.layout.fields_of(self.category)
         record = extra if text is None else text.record("annotations", position)
-        return _extra(record, _INSTANCE_FIELDS)
+        return _extra(record, _INSTANCE_FIELDS.union(name for name, _ in fields))
 
     def set_keypoint(self, keypoint: str | int, x: float, y: float, visibility: int = 2) -> None:
         """Place a keypoint.

@@ -404,7 +404,7 @@ class _Reader:
                     others.append(position)
                 else:
                     categories[number] = category
-                    layout.categories_read[number] = (position, category)
+                    layout.categories_read[number] = (self._text, position, category)
             except _Bad as bad:
                 self.note("category", position, record, bad.problems)
                 others.append(position)

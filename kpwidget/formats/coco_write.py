@@ -309,19 +309,25 @@ class _Writer:
         own, replaced, added = [], {}, []
         for category in self._dataset.categories:
             read = layout.categories_read.get(category.id)
-            if read is None or self._text is None:
+            if read is None:
                 added.append(dumps(_category_record(category), self._style).encode())
                 continue
-            position, before = read
-            own.append(position)
+            text, position, before = read
+            record = text.raw("categories", position)
             if category is not before:
+                known = _category_record(before)
                 changes = {
                     key: dumps(value, self._style)
                     for key, value in _category_record(category).items()
-                    if value != _category_record(before).get(key)
+                    if value != known.get(key)
                 }
-                raw = self._text.raw("categories", position).decode()
-                replaced[position] = spliced(raw, changes).encode()
+                record = spliced(record.decode(), changes).encode()
+            if text is not self._text:
+                added.append(record)
+                continue
+            own.append(position)
+            if category is not before:
+                replaced[position] = record
         kept = self._with_others(np.array(own, np.int64), layout.categories)
         return kept, replaced, added
 
@@ -355,13 +361,13 @@ class _Writer:
         category = instance.category
         points = table.raw_keypoints_of(table.category(row), [row])[0]
         text = table.text(row)
+        where = dataset.layout.fields_of(category)
         if text is None:
-            return dumps(_new_annotation(instance, points), self._style).encode()
+            return dumps(_new_annotation(instance, points, where), self._style).encode()
         raw = text.raw("annotations", table.value(row, "position")).decode()
         fields = json.loads(raw)
         changes: dict[str, str] = {}
         given = {member.key: raw[member.value_start : member.end] for member in members(raw)}
-        where = dataset.layout.point_fields.get(category.id, (("keypoints", category.n_keypoints),))
         is_edited = _change_points(fields, given, where, points, changes)
         if is_edited and ("num_keypoints" in fields or fields.get("keypoints") is None):
             n_labeled = _n_labeled(where, points)
@@ -430,14 +436,23 @@ def _flat(points: NDArray[np.float64]) -> list[float]:
     return flat
 
 
-def _new_annotation(instance: Any, points: NDArray[np.float64]) -> dict[str, Any]:
+def _new_annotation(
+    instance: Any, points: NDArray[np.float64], where: PointFields
+) -> dict[str, Any]:
     bbox, area = instance.bbox, instance.area
+    fields: dict[str, Any] = {}
+    start = 0
+    for name, n in where:
+        fields[name] = _flat(points[start : start + n])
+        start += n
+        if name in _VALID_FLAGS:
+            fields[_VALID_FLAGS[name]] = any(fields[name][2::3])
     written: dict[str, Any] = {
         "id": instance.id,
         "image_id": instance.image.id,
         "category_id": instance.category.id,
-        "keypoints": _flat(points),
-        "num_keypoints": instance.n_labeled,
+        **fields,
+        "num_keypoints": _n_labeled(where, points) or 0,
         # Evaluation requires both (pycocotools raises KeyError without them).
         "bbox": [0, 0, 0, 0] if bbox is None else list(bbox),
         "area": 0 if area is None else area,

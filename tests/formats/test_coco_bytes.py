@@ -226,6 +226,72 @@ def test_real_file_comes_back_and_an_edit_changes_its_record_alone(
     assert written(dataset, tmp_path) == data
 
 
+PARTS = {"foot": 6, "face": 68, "lefthand": 21, "righthand": 21}
+
+
+def wholebody(tmp_path: Path, name: str = "a", **more: Any) -> Path:
+    """A COCO-WholeBody file of one annotation; what is `more` is of its category."""
+    path = tmp_path / f"{name}.json"
+    points: dict[str, Any] = {"keypoints": [1, 2, 2] * 17}
+    for number, (part, n) in enumerate(PARTS.items()):
+        points |= {f"{part}_kpts": [number, 7.5, 1] * n, f"{part}_valid": True}
+    record = {"id": 1, "image_id": 1, "category_id": 1, "num_keypoints": 17, **points}
+    category = {"id": 1, "name": "person", "keypoints": list(kp.schemas.get("coco17").keypoints)}
+    content = {
+        "images": [{"id": 1, "file_name": f"{name}.png", "width": 64, "height": 48}],
+        "annotations": [{**record, "bbox": [0, 0, 9, 9], "area": 81, "iscrowd": 0, "box": [4]}],
+        "categories": [{**category, "skeleton": [[1, 2]], **more}],
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize("part", ["whole", "foot", "left_hand"])
+def test_a_new_instance_in_a_wholebody_file_has_its_fields(tmp_path: Path, part: str) -> None:
+    dataset = formats.read(wholebody(tmp_path), wholebody=part)
+    n = dataset.categories[0].n_keypoints
+    points = np.column_stack([np.arange(n), np.arange(n) + 0.5, np.arange(n) % 3])
+    dataset.add_instance(0, keypoints=points)
+    records = json.loads(written(dataset, tmp_path))["annotations"]
+    again = formats.read(tmp_path / "out.json", wholebody=part)
+    for before, after in zip(dataset.instances, again.instances, strict=True):
+        np.testing.assert_array_equal(after.keypoints, before.keypoints)
+    if part == "whole":
+        assert records[1].keys() == records[0].keys() - {"box"}
+        assert records[1]["face_kpts"][:6] == [23, 23.5, 2, 0, 0, 0]
+        assert records[1]["num_keypoints"] == 11
+        assert dataset.instances[0].extra.keys() == {"box", *(f"{p}_valid" for p in PARTS)}
+    elif part == "foot":
+        assert records[1]["foot_valid"] is True
+        assert records[1]["num_keypoints"] == 0
+
+
+def test_wholebody_instances_go_where_the_keypoints_stand_otherwise(tmp_path: Path) -> None:
+    # Edges that are not drawn, and the 17 names, are those of the file also after a merge.
+    path = wholebody(tmp_path, skeleton=[[1, 2], [16, 200]])
+    with warnings.catch_warnings(action="ignore"):
+        theirs = formats.read(path)
+        empty = kp.Dataset()
+        empty.merge(theirs)
+        content = json.loads(written(empty, tmp_path))
+        assert content["categories"] == json.loads(path.read_text())["categories"]
+        assert content["annotations"] == json.loads(path.read_text())["annotations"]
+        assert empty.differences(formats.read(tmp_path / "out.json")) == []
+    flat = kp.Dataset(kp.Category(1, theirs.categories[0].schema, "person"))
+    flat.merge(theirs)
+    record = json.loads(written(flat, tmp_path))["annotations"][0]
+    assert len(record["keypoints"]) == 399
+    assert record["box"] == [4]
+    assert "face_kpts" not in record
+    np.testing.assert_array_equal(flat.instances[0].raw, theirs.instances[0].raw)
+    assert flat.differences(formats.read(tmp_path / "out.json")) == []
+    back = formats.read(wholebody(tmp_path, "b"))
+    back.merge(formats.read(tmp_path / "out.json"))
+    first, second = json.loads(written(back, tmp_path))["annotations"]
+    assert first.keys() - {"box"} == second.keys() - {"box"}
+    assert {k: v for k, v in first.items() if k.endswith("_kpts")}.items() <= second.items()
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"the shared files are not at {SHARED}")
 def test_parts_of_a_wholebody_file(tmp_path: Path) -> None:
     path = SHARED / "format-examples" / "coco-wholebody" / "wholebody.json"
