@@ -499,6 +499,46 @@ def test_merge_renames_categories_and_keeps_ids_apart(tmp_path: Path) -> None:
         ours.merge(theirs, rename={"nut": "x"})
 
 
+def test_new_ids_stay_within_64_bits(tmp_path: Path) -> None:
+    largest = 2**63 - 1
+    files = [
+        coco(tmp_path, f"{name}.json", {
+            "images": [image(1, f"{name}1.png"), image(largest, f"{name}2.png")],
+            "annotations": [{**bolt(largest, largest, *[2] * 6), "category_id": largest}],
+            "categories": [{**BOLT, "id": largest, "name": name}],
+        })
+        for name in ("a", "b")
+    ]  # fmt: skip
+    files[0].merge(files[1])
+    assert [image.id for image in files[0].images] == [1, largest, 2, 3]
+    assert [category.id for category in files[0].categories] == [largest, 1]
+    write(files[0], tmp_path / "both.json")
+    again = read(tmp_path / "both.json")
+    assert files[0].differences(again) == []
+    assert [instance.id for instance in again.instances] == [largest, 1]
+
+
+def test_a_new_image_is_not_given_the_bad_annotations_of_a_missing_one(tmp_path: Path) -> None:
+    content = {
+        "images": [image(1, "a.png"), {"id": 8}],
+        "annotations": [bolt(1, 7, *[2] * 6), bolt(2, 8, *[2] * 6)],
+        "categories": [BOLT],
+    }
+    (tmp_path / "ours.json").write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match="3 bad records left out"):
+        ours = read(tmp_path / "ours.json", on_error="skip")
+    theirs = coco(tmp_path, "theirs.json", {
+        "images": [image(7, "b.png"), image(8, "c.png")],
+        "annotations": [bolt(5, 7, *[1] * 6)],
+        "categories": [BOLT],
+    })  # fmt: skip
+    assert ours.merge(theirs).image_ids == {7: 9, 8: 10}
+    write(ours, tmp_path / "both.json")
+    with pytest.warns(UserWarning, match="3 bad records left out"):
+        again = read(tmp_path / "both.json", on_error="skip")
+    assert ours.differences(again) == []
+
+
 def test_images_are_matched_by_content_on_request(tmp_path: Path) -> None:
     data = {"one": b"\x89PNG 1", "two": b"\x89PNG 2", "same": b"\x89PNG 1"}
     ours, theirs = Dataset(SCHEMA), Dataset(SCHEMA)

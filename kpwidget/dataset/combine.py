@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import re
 import secrets
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from kpwidget.dataset.table import NO_ID, InstanceRecord, InstanceTable
+from kpwidget.dataset.table import _MAX_ID, NO_ID, InstanceRecord, InstanceTable
 from kpwidget.dataset.text import FileText
-from kpwidget.dataset.values import as_float, as_int
+from kpwidget.dataset.values import as_float
 from kpwidget.dataset.views import ImageInfo, _count
 from kpwidget.history import PrimitiveChange
 from kpwidget.schema import Category
@@ -493,6 +494,7 @@ class _Merge:
         self.records: list[InstanceRecord] = []
         self.as_read: list[int] = []  # rows of those that are what their text says, ids and all
         problems: list[str] = []
+        self.kept_ids = _kept_ids(dataset)
         self.category_of = self._match_categories(rename, problems)
         self.image_of = self._match_images(match, problems)
         if problems:
@@ -508,9 +510,8 @@ class _Merge:
                 f"rename= names {', '.join(unknown)}, and the other dataset has the categories "
                 f"{', '.join(map(repr, sorted(names))) or 'none'}"
             )
-        taken = {category.id for category in ours}
-        taken.update(_ids_of(self.dataset.layout.categories.values()))
-        following = max([0, *taken, *(category.id for category in self.other.categories)]) + 1
+        taken = {category.id for category in ours} | self.kept_ids["category"]
+        free = _free_ids(taken | {category.id for category in self.other.categories})
         found: list[int] = []
         for category in self.other.categories:
             name = rename.get(category.name, category.name)
@@ -529,8 +530,7 @@ class _Merge:
             else:
                 number = category.id
                 if number in taken:
-                    self.category_ids[number] = number = following
-                    following += 1
+                    self.category_ids[number] = number = next(free)
                 taken.add(number)
                 layout = self.other.layout
                 self.new_point_fields[number] = layout.fields_of(category)
@@ -547,9 +547,8 @@ class _Merge:
         found = [by_name.get(state.file_name, []) for state in theirs._images]
         if match == "hash":
             self._match_by_content(found)
-        taken: set[int | str] = {state.id for state in ours._images}
-        numbers = [state.id for state in theirs._images if isinstance(state.id, int)]
-        following = max([0, *numbers, *(i for i in taken if isinstance(i, int))]) + 1
+        taken = {state.id for state in ours._images} | self.kept_ids["image"]
+        free = _free_ids(taken | {state.id for state in theirs._images})
         positions: list[int] = []
         for index, here in enumerate(found):
             state = theirs._images[index]
@@ -568,8 +567,7 @@ class _Merge:
                 continue
             number = state.id
             if number in taken:
-                self.image_ids[number] = number = following
-                following += 1
+                self.image_ids[number] = number = next(free)
             taken.add(number)
             positions.append(len(ours) + len(self.new_images))
             renamed = state.is_renamed or number != state.id
@@ -610,7 +608,10 @@ class _Merge:
             self.other.layout.fields_of(category) == self._fields_of(index)
             for category, index in zip(self.other.categories, self.category_of, strict=True)
         ]
-        taken_ids, taken_uids, used = _taken_ids(self.dataset), {*uids}, self._used_positions()
+        # Those of removed instances as well: undo may bring them back.
+        taken_ids = {*table.column("id", range(table.n_rows)).tolist()} - {NO_ID}
+        taken_ids |= self.kept_ids["annotation"]
+        taken_uids, used = {*uids}, self._used_positions()
         self.duplicates_added = add_duplicates
         every = zip(rows, uids, ids, images, categories.tolist(), signatures, strict=True)
         progress = tqdm(every, "merge", len(uids), unit="instance", delay=1.0, leave=False)
@@ -835,18 +836,32 @@ def _signatures(
     return signatures
 
 
-def _taken_ids(dataset: Dataset) -> set[int]:
-    """Annotation ids of a dataset, of removed instances and of records kept for writing, too."""
-    table = dataset._table
-    taken = set(table.column("id", range(table.n_rows)).tolist())
-    taken.discard(NO_ID)
-    return taken | _ids_of(dataset.layout.annotations.values())
+def _kept_ids(dataset: Dataset) -> dict[str, set[Any]]:
+    """Ids of images, categories and annotations that records kept for writing have or name.
+
+    A bad annotation that names an image which is not there would be one of a new image's.
+    """
+    layout = dataset.layout
+    found: dict[str, set[Any]] = {"image": set(), "category": set(), "annotation": set()}
+    for records, keys in (
+        (layout.images, {"image": "id"}),
+        (layout.categories, {"category": "id"}),
+        (layout.annotations,
+         {"annotation": "id", "image": "image_id", "category": "category_id"}),
+    ):  # fmt: skip
+        for record in records.values():
+            if isinstance(record, Mapping):
+                for kind, key in keys.items():
+                    if isinstance(record.get(key), int | str):
+                        found[kind].add(record[key])
+    return found
 
 
-def _ids_of(records: Iterable[Any]) -> set[int]:
-    """Return the ids of records kept for writing."""
-    numbers = (as_int(r.get("id")) for r in records if isinstance(r, Mapping))
-    return {number for number in numbers if number is not None}
+def _free_ids(taken: set[Any]) -> Iterator[int]:
+    """Ids above all that are taken and, when 64 bits hold no more, those between."""
+    highest = max((number for number in taken if isinstance(number, int)), default=0)
+    yield from range(max(highest, 0) + 1, _MAX_ID + 1)
+    yield from (number for number in itertools.count(1) if number not in taken)
 
 
 def _how_categories_differ(theirs: Category, ours: Category) -> str:
