@@ -534,8 +534,10 @@ class _Merge:
                 taken.add(number)
                 layout = self.other.layout
                 self.new_point_fields[number] = layout.fields_of(category)
-                if category.id in layout.categories_read:
-                    self.new_categories_read[number] = layout.categories_read[category.id]
+                read = layout.categories_read.get(category.id)
+                # One that names no keypoints is written anew, with the names it was read with.
+                if read is not None and read[0].record("categories", read[1]).get("keypoints"):
+                    self.new_categories_read[number] = read
                 found.append(len(ours) + len(self.new_categories))
                 self.new_categories.append(replace(category, id=number, name=name))
         return found

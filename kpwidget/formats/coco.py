@@ -417,13 +417,16 @@ class _Reader:
         if record.get("keypoints") not in (None, []):
             category = self._category(number, record)
         else:
-            name = record.get("name")
+            name, supercategory = record.get("name"), record.get("supercategory")
             schema = self._schemas(name) if isinstance(name, str) else None
             if schema is None or not isinstance(name, str):
                 self._without_keypoints[number] = str(name)
                 return None
-            extra = {key: value for key, value in record.items() if key not in _OF_CATEGORY}
-            category = Category(number, schema, name, None, extra)
+            if not (supercategory is None or isinstance(supercategory, str)):
+                raise _Bad(f"'supercategory' is {supercategory!r}, expected text")
+            used = {*_OF_CATEGORY, *_NEEDED_BY_SCHEMA}
+            extra = {key: value for key, value in record.items() if key not in used}
+            category = Category(number, schema, name, supercategory, extra)
         fields: PointFields = (("keypoints", category.n_keypoints),)
         if category.n_keypoints == 17 and self._wholebody != "body" and self.has_wholebody:
             category, fields = _whole_body(category, self._wholebody)
@@ -666,7 +669,7 @@ class _Annotations:
         points = _points(its, reader._fields[its.id], record, problems)
         bbox = _numbers(record, "bbox", 4, problems)
         area = _number(record, "area", problems)
-        if not any(bbox or (0,)) and not points[:, 2].any():
+        if bbox is not None and not any(bbox) and not points[:, 2].any():
             # This is how an instance without a box is written: COCO requires one.
             bbox = None
             area = area or None

@@ -423,7 +423,8 @@ class Helper:
         # Without it everything is decoded here: an interpreter may be one that starts no processes.
         with contextlib.suppress(OSError, ValueError):
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from {__name__} import _serve; _serve()"],
+                # -P: the folder it is started in may be a stranger's, with modules of its own.
+                [sys.executable, "-P", "-c", f"from {__name__} import _serve; _serve()"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

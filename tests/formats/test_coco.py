@@ -677,6 +677,34 @@ def test_category_without_names_is_read_with_a_schema(tmp_path: Path) -> None:
         assert written["categories"] == value["categories"]
 
 
+def test_category_read_with_a_schema_keeps_the_rest_of_its_record(tmp_path: Path) -> None:
+    value = content()
+    value["categories"][1] |= {"keypoints": [], "supercategory": "sky", "note": 1}
+    value["annotations"][0] |= {"category_id": 90, "keypoints": [1, 2, 2, 3, 4, 1]}
+    dataset = read(tmp_path, value, schema={"cloud": Schema("two", ["left", "right"])})
+    cloud = dataset.category("cloud")
+    assert (cloud.supercategory, cloud.extra) == ("sky", {"note": 1})
+    assert same_text(rewritten(dataset, tmp_path), value)
+    empty = Dataset()
+    empty.merge(dataset)
+    written = rewritten(empty, tmp_path)["categories"][1]
+    assert written["keypoints"] == ["left", "right"]
+    assert (written["supercategory"], written["note"]) == ("sky", 1)
+    value["categories"][1]["supercategory"] = 3
+    with pytest.raises(FormatError, match="category 90 .*'supercategory' is 3, expected text"):
+        read(tmp_path, value, schema=Schema("two", ["left", "right"]))
+
+
+def test_an_area_without_a_bbox_is_given_however_the_record_is_looked_at(tmp_path: Path) -> None:
+    value = content()
+    value["annotations"][0] = {"id": 1, "image_id": 1, "category_id": 1, "area": 0}
+    value["annotations"][1:] = [{**value["annotations"][0], "id": 2, "k\u00e9y": 1}]
+    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
+        (tmp_path / "area.json").write_text(text, encoding="utf-8")
+        dataset = formats.read(tmp_path / "area.json")
+        assert [instance.area for instance in dataset.instances] == [0, 0]
+
+
 def test_ambiguous_file_name_is_not_guessed(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         write_png(tmp_path / folder / "a.png")

@@ -505,6 +505,19 @@ def test_second_process_reads_the_same(tmp_path: Path, monkeypatch: pytest.Monke
     assert lonely.differences(alone) == []
 
 
+def test_second_process_takes_no_modules_from_the_folder_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "in.json"
+    path.write_bytes(b"[{}]")
+    (tmp_path / "numpy.py").write_text("raise ImportError('of the folder')")
+    monkeypatch.chdir(tmp_path)
+    helper = coco_columns.Helper(path)
+    helper.begin(np.array([[1, 3]]), np.empty(0, np.int64), {})
+    assert helper.answer() is not None
+    helper.close()
+
+
 @pytest.mark.parametrize(
     ("text", "changes", "expected"),
     [
