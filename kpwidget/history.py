@@ -118,6 +118,8 @@ class Step:
         The person in whose name it was done.
     time : float
         Seconds since the epoch at the start of the step.
+    writer, number : str and int, or None
+        The log that the step was read from, and its id there.
     """
 
     id: int
@@ -131,6 +133,8 @@ class Step:
     time: float = 0.0
     _changes: list[PrimitiveChange] = field(default_factory=list, repr=False)
     _scopes: dict[str | int, _Scope] = field(default_factory=dict, repr=False)
+    writer: str | None = None
+    number: int | None = None
 
     @property
     def changes(self) -> tuple[PrimitiveChange, ...]:
@@ -234,6 +238,8 @@ class History:
         self._callbacks: dict[object, Callable[[Change], object]] = {}
         self._held = threading.local()
         self._error_handlers: dict[object, Callable[[Exception], object]] = {}
+        #: Called after the lock is released and before callbacks: makes what was done durable.
+        self.settle: Callable[[], object] = lambda: None
 
     # Transactions
 
@@ -364,6 +370,61 @@ class History:
         self.notify(change_made)
         return step
 
+    def steps(self) -> list[Step]:
+        """The steps in force, in the order in which they came."""
+        with self._lock:
+            return list(self._in_force.values())
+
+    def replay(self, kind: Literal["edit", "undo", "redo"], step: Step, *, apply: bool) -> None:
+        """Do what a log says was done, or, if the values are there already, only remember it.
+
+        Nobody is told. `step` is new for an edit, else one that was given before.
+
+        Raises
+        ------
+        UndoError
+            If another step has changed the values since. Nothing is changed.
+        """
+        with self._lock:
+            self._refuse_when_open(kind)
+            if kind == "edit":
+                step.id = self._next_id
+                self._next_id += 1
+                if apply:
+                    for i, change in enumerate(step._changes):
+                        try:
+                            self._apply(change, change.after)
+                        except Exception:
+                            for made in reversed(step._changes[:i]):
+                                self._apply(made, made.before)
+                            raise
+                self._commit(step)
+                return
+            is_undo = kind == "undo"
+            there, gone = (
+                (self._in_force, self._undone) if is_undo else (self._undone, self._in_force)
+            )
+            if step.id not in there:
+                raise UndoError(
+                    f"cannot {kind} {step.label!r}: it is not {'in force' if is_undo else 'undone'}"
+                )
+            self._refuse_conflicts(step, "undo" if is_undo else "redo")
+            if apply:
+                for change in reversed(step._changes) if is_undo else step._changes:
+                    self._apply(change, change.before if is_undo else change.after)
+            for change in {(c.owner, c.target): c for c in step._changes}.values():
+                if is_undo:
+                    self._writers[change.owner][change.target].pop()
+                else:
+                    self._push(change.owner, {change.target}, step.id)
+            of_there, of_gone = self._in_force_of, self._undone_of
+            if not is_undo:
+                of_there, of_gone = of_gone, of_there
+            del there[step.id]
+            of_there[step.origin].remove(step)  # with two writers it need not be the last one
+            gone[step.id] = step
+            of_gone.setdefault(step.origin, []).append(step)
+
     def _refuse_when_open(self, what: str) -> None:
         if self._open is not None:
             raise UndoError(
@@ -450,8 +511,10 @@ class History:
             yield
         finally:
             self._held.changes = None
+            if changes:
+                self.settle()
             for change in changes:
-                self.notify(change)
+                self._call(change)
 
     def notify(self, change: Change) -> None:
         """Call every callback with `change`; errors go to the handlers, else are raised."""
@@ -459,6 +522,10 @@ class History:
         if held is not None:
             held.append(change)
             return
+        self.settle()
+        self._call(change)
+
+    def _call(self, change: Change) -> None:
         errors: list[Exception] = []
         for callback in tuple(self._callbacks.values()):
             try:

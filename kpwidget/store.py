@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
+import hashlib
+import json
 import os
+import re
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kpwidget import formats
 from kpwidget.dataset import Dataset, FileStat
 from kpwidget.formats import WriteReport
+from kpwidget.formats.coco_write import made_coco
+from kpwidget.journal import Entry, Journal, Recorder, read_logs, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from kpwidget.schema import Category, Schema
 
-__all__ = ["ConflictError", "open", "save"]
+__all__ = ["ConflictError", "attach_journal", "journal_folder", "open", "save"]
 
 
 class ConflictError(RuntimeError):
@@ -28,8 +34,12 @@ def open(
     images: Any = None,
     schema: Schema | Category | Sequence[Schema | Category] | None = None,
     annotator: str | None = None,
+    journal: str | os.PathLike[str] | bool = True,
 ) -> Dataset:
-    """Dataset in a file, or a new one that will be saved there.
+    """Dataset in a file, or a new one that will be saved there, with a journal of its edits.
+
+    Every edit is on disk in the journal before it counts as done. What the journal has and the
+    file has not is put in place; a line says so.
 
     Parameters
     ----------
@@ -42,6 +52,9 @@ def open(
         What is labeled. For a file that exists: checked against its categories.
     annotator : str, optional
         The person in whose name edits are made. Default: JUPYTERHUB_USER or the login name.
+    journal : bool, str or os.PathLike
+        Folder of the journal; by default beside the file, ``labels.kpwidget`` for ``labels.json``.
+        False for none.
 
     Returns
     -------
@@ -54,7 +67,24 @@ def open(
         If the file does not exist and there is nothing to make a dataset of.
     ValueError
         If a schema is not that of a category of the file.
+    ConflictError
+        If somebody else has changed the file, and the journal has edits that were made on the one
+        before.
     """
+    dataset = _opened(path, images, schema, annotator)
+    if journal is not False:
+        said = attach_journal(dataset, None if journal is True else cast("str", journal))
+        if said:
+            print(said)
+    return dataset
+
+
+def _opened(
+    path: str | os.PathLike[str],
+    images: Any,
+    schema: Schema | Category | Sequence[Schema | Category] | None,
+    annotator: str | None,
+) -> Dataset:
     target = Path(path)
     if target.exists():
         dataset = formats.read(target, images=images)
@@ -110,12 +140,191 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
         _refuse_conflict(dataset, target)
     with dataset.lock:
         revision = dataset._revision
-    report = formats.write(dataset, target, format="coco")
+        report = made_coco(dataset, target)
+        recorder: Recorder | None = dataset.recorder
+        if recorder is not None and not is_own:
+            recorder.journal.close()
+            recorder = _recorder(dataset, journal_folder(target))
+        covers = {} if recorder is None else recorder.position()
+    # Both leave the interpreter to the other: the content is hashed while it is written.
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(digest_of, report.content)
+
+        def before(path: Path) -> None:
+            if recorder is not None:
+                _keep_previous(path, recorder.journal.folder)
+                recorder.mark_saved(digest.result(), covers)
+                recorder.journal.flush()
+
+        formats.write_file(target, report.content, before)
     dataset.path = target
     dataset._saved_revision = revision
     dataset.layout.stat = FileStat.of(target.stat())
     dataset.layout.written = report.content
     return report
+
+
+def _keep_previous(path: Path, folder: Path) -> None:
+    """Keep the file that is about to be replaced, once, beside the journal."""
+    if not path.exists() or not folder.is_dir():
+        return
+    kept = folder / f"previous{path.suffix}"
+    temporary = kept.with_name(f".{kept.name}.tmp")
+    # It is a second copy, for a person who is sorry: no reason not to save.
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+        os.link(path, temporary)
+        os.replace(temporary, kept)
+
+
+def journal_folder(path: Path) -> Path:
+    """Folder of the journal of a labels file: beside it, with the ending ``.kpwidget``."""
+    return path.with_suffix(".kpwidget")
+
+
+def _unsaved_folder(dataset: Dataset) -> Path:
+    """Folder of the journal of a dataset without a file: told by its images and its schema."""
+    paths = [state.data for state in dataset._images if isinstance(state.data, str | os.PathLike)]
+    if len(paths) == len(dataset._images) and paths:
+        folders = [os.path.dirname(os.path.abspath(path)) for path in paths]
+        root = os.path.commonpath(folders)
+        name, told_by = os.path.basename(root) or "images", root
+    else:
+        name, told_by = "images", json.dumps(sorted(s.file_name for s in dataset._images))
+    schema = json.dumps([[c.name, c.keypoints] for c in dataset.categories])
+    short = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "images"
+    digest = hashlib.sha256(f"{told_by}\n{schema}".encode("utf-8", "surrogatepass")).hexdigest()
+    return Path(".kpwidget").absolute() / f"{short}-{digest[:12]}"
+
+
+def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = None) -> str:
+    """Keep the edits of a dataset in a journal, after those it has were put in place.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Nothing happens if it has a journal.
+    folder : str or os.PathLike, optional
+        By default beside ``dataset.path``, with the ending ``.kpwidget``; for a dataset without a
+        file in ``./.kpwidget``, found again by the folder of the images and the schema.
+
+    Returns
+    -------
+    str
+        What was put in place, for people; empty if there was nothing.
+
+    Raises
+    ------
+    ConflictError
+        If the journal has edits that no version of the labels file has, and the file is not the one
+        they were made on. Nothing is changed.
+    """
+    if dataset.recorder is not None:
+        return ""
+    if folder is None:
+        folder = _unsaved_folder(dataset) if dataset.path is None else journal_folder(dataset.path)
+    where = Path(folder)
+    entries, problems = read_logs(where)
+    with dataset.lock:
+        text = dataset.layout.text
+        digest = None if text is None or dataset.path is None else digest_of([text.data])
+        covered, is_known = _covered(entries, digest, dataset, where)
+        for uid, number in _given_ids(entries).items():
+            row = dataset._table.row_of_id(number)
+            if row is not None and not dataset._table.has(uid):
+                dataset._table.rename(row, uid)
+        was_saved = dataset.is_saved
+        if not is_known:  # the file was changed by somebody else, and nothing of ours was lost
+            covered = {entry.writer: entry.n for entry in entries}
+        done = replay(dataset, entries if is_known else (), covered)
+        if was_saved and not done.n_steps:
+            dataset._saved_revision = dataset._revision
+        head = next((entry for entry in entries if entry.kind == "log"), None)
+        if head is not None:
+            dataset.uid = str(head.content.get("dataset", dataset.uid))
+        recorder = _recorder(dataset, where, after=max((e.order[0] for e in entries), default=0))
+        # Not before there is an edit: to open a file leaves nothing behind.
+        has_more = recorder.begin_after(entries, done)
+        dataset._tokens = dict(done.tokens)
+        dataset.conflicts = [*dataset.conflicts, *done.conflicts]
+        if digest is not None and (not is_known or not entries):
+            recorder.mark_saved(digest, covered)
+        problems += done.problems
+    if has_more:
+        recorder.journal.flush()
+    said = []
+    if done.n_steps:
+        n = len(done.instances)
+        said.append(
+            f"kpwidget: {done.n_steps} edit{'s' * (done.n_steps != 1)} of {n} "
+            f"instance{'s' * (n != 1)} restored from {where}"
+        )
+    if done.conflicts:
+        said.append(f"{len(done.conflicts)} values were changed by two people: see ds.conflicts")
+    if problems:
+        said.append(f"{len(problems)} entries could not be used: {'; '.join(problems[:3])}")
+        dataset.journal_problems = tuple(problems)
+    return "; ".join(said)
+
+
+def _recorder(dataset: Dataset, folder: Path, after: int = 0) -> Recorder:
+    recorder = Recorder(dataset, Journal(folder, after))
+    if dataset.recorder is not None:
+        dataset.recorder.stop()
+    dataset.recorder = recorder
+    recorder.start()
+    return recorder
+
+
+def _covered(
+    entries: Sequence[Entry], digest: bytes | None, dataset: Dataset, folder: Path
+) -> tuple[dict[str, int], bool]:
+    """What of the journal the labels file has already, and whether the journal knows the file."""
+    if digest is None:
+        return {}, True
+    marks = [entry for entry in entries if entry.kind == "saved"]
+    fitting = [mark for mark in marks if mark.content.get("digest") == digest.hex()]
+    if fitting:
+        return {str(k): int(v) for k, v in dict(fitting[-1].content["covers"]).items()}, True
+    if not marks:
+        return {}, not entries
+    saved: dict[str, int] = {}
+    for mark in marks:
+        for writer, n in dict(mark.content["covers"]).items():
+            saved[writer] = max(saved.get(writer, 0), int(n))
+    left = [
+        entry
+        for entry in entries
+        if entry.kind in ("edit", "undo", "redo") and entry.n > saved.get(entry.writer, 0)
+    ]
+    if not left:
+        return {}, False
+    uids = {part[2] for entry in left for part in entry.content.get("d", ()) if part[2]}
+    shown = ", ".join(sorted(map(str, uids))[:5]) + (", ..." if len(uids) > 5 else "")
+    raise ConflictError(
+        f"{dataset.path}: somebody else has changed this file, and the journal {folder} has "
+        f"{len(left)} edits that it was never saved with, of {len(uids)} instances ({shown}). "
+        "Nothing was changed. To work with the file as it is, open it with journal=False; to take "
+        f"both sides, put the version they were made on ({folder / 'previous.json'}, if it is that "
+        "one) back in its place, open and save it under another name, and use ds.merge"
+    )
+
+
+def _given_ids(entries: Iterable[Entry]) -> dict[str, int]:
+    """Annotation ids that instances were given when they were saved, by uid."""
+    found: dict[str, int] = {}
+    for entry in entries:
+        if entry.kind == "saved":
+            found.update({str(k): int(v) for k, v in dict(entry.content.get("ids", {})).items()})
+    return found
+
+
+def digest_of(pieces: Iterable[bytes | memoryview]) -> bytes:
+    """BLAKE2b hash of some bytes, 16 bytes long: which content of a file a mark is about."""
+    digest = hashlib.blake2b(digest_size=16)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
 
 
 def _same_path(one: Path, other: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ import pytest
 from kpwidget.dataset import Dataset
 from kpwidget.schema import Category, Schema
 
+# Tests that are not about the journal leave none behind, nor do the kernels that they start.
+os.environ["KPWIDGET_JOURNAL"] = "off"
 # Not by MPLBACKEND: the kernels that notebook tests start would inherit it and show no figures.
 matplotlib.use("Agg")
 

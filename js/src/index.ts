@@ -728,8 +728,13 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
           drawNow();
         }),
       );
-    const onLive = () => dispatch({ type: "connected", isConnected: layers.isLive });
+    const onLive = () => {
+      if (layers.isLive) outbox.revive();
+      else outbox.retire();
+      dispatch({ type: "connected", isConnected: layers.isLive });
+    };
     stops.push(layers.listenLive(onLive));
+    if (!layers.isLive) outbox.retire();
     if (!layers.isLive) dispatch({ type: "connected", isConnected: false });
     // Both in one message, as JupyterLab holds a second one back until the first has made a
     // subshell; so it waits for the view to be laid out. One that is hidden sends its viewport when
@@ -775,6 +780,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
 
   return () => {
     if (hasLayers) outbox.send({ kind: "bye", client });
+    outbox.retire();
     controller.abort();
     observer.disconnect();
     clearInterval(ticker);

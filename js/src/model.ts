@@ -59,7 +59,10 @@ export interface Scene {
   readonly done: number;
   readonly undo: UndoTop | null;
   readonly redo: UndoTop | null;
-  readonly saved: { readonly state: "memory" | "saved" | "changed"; readonly text: string };
+  readonly saved: {
+    readonly state: "memory" | "saved" | "changed" | "kept" | "failed";
+    readonly text: string;
+  };
 }
 
 export interface Category {

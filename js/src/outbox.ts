@@ -15,6 +15,8 @@ interface Stored {
 }
 
 const page = String(performance.timeOrigin);
+/** Clients of this page whose views can still send: what others left may be claimed. */
+const live = new Set<string>();
 const keyOf = (dataset: string, client: string) => `kpwidget:${dataset}:${client}`;
 
 /** A record as stored; null when it is not one of ours, which must not hide the others. */
@@ -45,6 +47,17 @@ export class Outbox {
     this.getState = getState;
     this.onLost = events.onLost;
     this.acked.set(client, 0);
+    live.add(client);
+  }
+
+  /** The connection is there again. */
+  revive(): void {
+    live.add(this.client);
+  }
+
+  /** The view is gone, or its kernel: what it has not delivered is for the next view to send. */
+  retire(): void {
+    live.delete(this.client);
   }
 
   knows(client: string): boolean {
@@ -62,6 +75,7 @@ export class Outbox {
       return true;
     } catch {
       // The comm is gone with its kernel; what was to be sent stays here.
+      this.retire();
       this.onLost();
       return false;
     }
@@ -138,6 +152,7 @@ export class Outbox {
     const claimed: Entry[][] = [];
     for (const [client, stored] of this.left(dataset)) {
       this.acked.set(client, stored.base);
+      live.add(client);
       const entries = stored.edits.map(({ seq, ...body }): Entry => {
         return { client, seq, body: body as Entry["body"], image: -1, effect: null, version: null };
       });
@@ -165,8 +180,9 @@ export class Outbox {
         const key = sessionStorage.key(i);
         if (!key?.startsWith(prefix)) continue;
         const stored = parse(sessionStorage.getItem(key));
-        if (!stored || stored.page === page || !Array.isArray(stored.edits)) continue;
-        if (stored.edits.length > 0) found.push([key.slice(prefix.length), stored]);
+        if (!stored || !Array.isArray(stored.edits) || stored.edits.length === 0) continue;
+        if (stored.page !== page || !live.has(key.slice(prefix.length)))
+          found.push([key.slice(prefix.length), stored]);
       }
     } catch (error) {
       console.warn("kpwidget: kept edits could not be read", error);

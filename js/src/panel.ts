@@ -80,10 +80,12 @@ function setAttribute(element: Element, name: string, value: string): void {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
-const GONE = "Labels that were not written to a file went with the kernel. Run the cells again.";
+const GONE = "What the journal has comes back when the cells are run again.";
 const SAVED = {
   memory: "These labels live in the kernel only: write them with kpwidget.write(...).",
   changed: "Edits since the last save: Ctrl+S saves.",
+  kept: "Every edit is on disk, in the journal. Ctrl+S writes the labels file, if there is one.",
+  failed: "The journal cannot be written: see the notice. The labels live in the kernel only.",
   saved: "The labels are in the file (COCO keeps no marks of what is done or finished).",
 } as const;
 

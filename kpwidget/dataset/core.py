@@ -173,6 +173,10 @@ class Dataset:
         Records of the file that are kept for writing and are not images, categories or instances.
     skipped : tuple of str
         What was wrong with the records that a reader left out because it was told to.
+    conflicts : list of kpwidget.journal.Conflict
+        Values that two people have changed from the same one, as the journal has them.
+    journal_problems : tuple of str
+        Lines of the journal that are damaged or could not be put in place.
     """
 
     def __init__(
@@ -199,6 +203,13 @@ class Dataset:
         # How often a value was put in place, and how often when the file last held everything.
         self._revision = 0
         self._saved_revision: int | None = None
+        #: What keeps the journal, and the edit of a view that is being applied, for it.
+        self.recorder: Any = None
+        self._token: tuple[str, int] | None = None
+        #: For each view in a browser the number of its last edit that is in the journal.
+        self._tokens: dict[str, int] = {}
+        self.conflicts: list[Any] = []
+        self.journal_problems: tuple[str, ...] = ()
         self._table = InstanceTable(self._categories)
         self._history = History(self._apply, self._describe, self.lock)
 
@@ -1027,6 +1038,22 @@ class Dataset:
             self._table.put_bbox(row, value)
         else:
             self._table.put_finished(row, value)
+
+    def _value_of(self, change: PrimitiveChange) -> Any:
+        """What the value that a change is about is now; KeyError if its instance is not there."""
+        if change.what == "status":
+            return self._images[change.image].is_done
+        if change.what == "category":
+            return self._categories[-1 - change.image]
+        uid = cast("str", change.uid)
+        if change.what == "instance":
+            return self._table.record(uid) if self._table.has(uid) else None
+        row = self._table.row(uid)
+        if change.what == "keypoint":
+            return self._table.point(row, cast("int", change.keypoint))
+        if change.what == "bbox":
+            return self._table.bbox(row)
+        return bool(self._table.value(row, "is_finished"))
 
     def _describe(self, change: PrimitiveChange) -> str:
         if change.what == "category":

@@ -518,17 +518,14 @@ class InstanceTable:
         return len(self.texts) - 1
 
     def insert(self, record: InstanceRecord) -> None:
-        """Make a row of `record`, or put it back if its row is there.
-
-        Rows before ``record.row`` that do not exist yet stay without an instance.
-        """
+        """Make a row of `record` after all others, or put it back if it had one."""
         columns = self._columns
-        if record.row < columns.n:
-            if columns["uid"][record.row] != record.uid or self.has(record.uid):
-                raise ValueError(f"row {record.row} of instance {record.uid!r} is taken")
-            self._show(record.row)
+        row = self._row_of.get(record.uid)
+        if row is not None:
+            if self.has(record.uid):
+                raise ValueError(f"instance {record.uid!r} is there already")
+            self._show(row)
             return
-        self.reserve(record.row)
         row = columns.append()
         columns["uid"][row] = record.uid
         columns["category"][row] = record.category
@@ -549,10 +546,12 @@ class InstanceTable:
             self._row_of_new_id[record.id] = row
         self._show(row)
 
-    def reserve(self, n_rows: int) -> None:
-        """Make rows without an instance until there are `n_rows`; new instances come after."""
-        while self._columns.n < n_rows:
-            self._columns.append()
+    def rename(self, row: int, uid: str) -> None:
+        """Give an instance that was just read the uid that it had when it was made."""
+        del self._row_of[self._columns["uid"][row]]
+        self._columns["uid"][row] = uid
+        self._row_of[uid] = row
+        self._row_of_new_id[int(self._columns["id"][row])] = row
 
     def take_out(self, uid: str) -> None:
         """Remove an instance. Its row stays for `insert`."""
@@ -600,9 +599,34 @@ class InstanceTable:
         self.edited.add(row)
         self._columns["bbox"][row] = math.nan if bbox is None else bbox
 
+    def put_made(
+        self,
+        row: int,
+        *,
+        is_finished: bool,
+        annotator: str | None,
+        source: str,
+        has_bbox: bool,
+        has_area: bool,
+    ) -> None:
+        """Give an instance that was read from a file what the file does not say of its making."""
+        columns = self._columns
+        columns["is_finished"][row] = is_finished
+        columns["annotator"][row] = annotator
+        columns["source"][row] = source
+        if not has_bbox:  # the file's is the one that was derived
+            columns["bbox"][row] = math.nan
+        if not has_area:
+            columns["area"][row] = math.nan
+
     def put_finished(self, row: int, is_finished: bool) -> None:
         """Replace the mark of being finished."""
         self._columns["is_finished"][row] = is_finished
+
+    def given_ids(self) -> dict[str, int]:
+        """Annotation ids of instances that were new when they got them, by uid."""
+        uids = self._columns["uid"]
+        return {uids[row]: number for number, row in self._row_of_new_id.items()}
 
     def give_ids(self, taken: set[int]) -> int:
         """Give every instance without an annotation id the next free one.

@@ -451,7 +451,11 @@ def _kept_open(path: Path) -> Iterator[None]:
             threading.Thread(target=os.close, args=(held,)).start()
 
 
-def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview]) -> None:
+def write_file(
+    path: str | os.PathLike[str],
+    chunks: Iterable[bytes | memoryview],
+    before: Callable[[Path], object] = lambda target: None,
+) -> None:
     """Write a file in one go: at every moment there is the whole old file or the whole new one.
 
     Parameters
@@ -460,6 +464,9 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview
         A link is followed. The permissions of a file that exists are kept.
     chunks : iterable of bytes or memoryview
         The content.
+    before : callable, optional
+        Called with the path of the file when the new content is on disk and the old one still in
+        its place.
 
     Raises
     ------
@@ -485,6 +492,7 @@ def write_file(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview
             os.fsync(file.fileno())
         if target.exists():
             os.chmod(temporary, target.stat().st_mode & 0o7777)
+        before(target)
         with _kept_open(target):
             os.replace(temporary, target)
     finally:

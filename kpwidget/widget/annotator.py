@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,7 +24,7 @@ import numpy as np
 from .. import geometry
 from ..dataset import Change, Dataset, ImageInfo, Instance, UndoError
 from ..images import EncodedImage, ImageError
-from ..store import ConflictError
+from ..store import ConflictError, attach_journal
 from .painter import LAYERS, LOOK, LayerName, Painter, View, draw_poster, figures
 from .pictures import Detail, Picture, PictureQueue, encode_preview
 from .publisher import Publisher
@@ -65,9 +66,13 @@ _APPLIED: WeakKeyDictionary[Dataset, dict[str, int]] = WeakKeyDictionary()
 
 @dataclass
 class _Client:
-    """What is known of one view in a browser: the edits applied, and those that came too early."""
+    """What is known of one view in a browser: the edits applied, and those that came too early.
+
+    `durable` are those of the applied ones that the journal has.
+    """
 
     applied: int = 0
+    durable: int = 0
     acknowledged: int = 0
     held: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -87,9 +92,15 @@ class Annotator(Stage):
         The category that new instances get: its name or id. The first one by default.
     height : int
         Height of the picture in CSS px.
+    journal : bool
+        Whether edits are kept on disk as they are made, beside the labels file or, for a dataset
+        without one, in ``./.kpwidget``. What the journal has from before is put in place, and a
+        line says so. The environment variable ``KPWIDGET_JOURNAL=off`` means False.
 
     Raises
     ------
+    ConflictError
+        If the journal has edits that were made on another version of the labels file.
     TypeError
         If a keyword is not known.
     ValueError
@@ -108,12 +119,13 @@ class Annotator(Stage):
         image: int | str = 0,
         category: str | int | None = None,
         height: int = 600,
+        journal: bool = True,
         **unknown: Any,
     ) -> None:
         if unknown:
             raise TypeError(
                 f"Annotator got unknown keywords {sorted(unknown)}; "
-                "it takes dataset, image, category and height"
+                "it takes dataset, image, category, height and journal"
             )
         if not isinstance(dataset, Dataset):
             raise TypeError(f"dataset: expected a kpwidget.Dataset, got {type(dataset).__name__}")
@@ -123,6 +135,10 @@ class Annotator(Stage):
             )
         if not dataset.categories:
             raise ValueError("the dataset has no category with keypoints to label")
+        if journal and os.environ.get("KPWIDGET_JOURNAL") != "off":
+            said = attach_journal(dataset)
+            if said:
+                print(said)
         self._dataset = dataset
         self._index = dataset.images[image].index
         first = 0
@@ -132,7 +148,7 @@ class Annotator(Stage):
         self._hidden: set[str] = set()
         self._locked: set[str] = set()
         self._clients: dict[str, _Client] = {}
-        self._applied = _APPLIED.setdefault(dataset, {})
+        self._applied = _APPLIED.setdefault(dataset, dict(dataset._tokens))
         #: The clients whose views were closed; a page that was left without a word counts as there.
         self._gone: set[str] = set()
         self._leader = ""
@@ -318,7 +334,16 @@ class Annotator(Stage):
         edits = content.get("edits")
         if not isinstance(edits, list):
             raise Refused(f"edits: expected a list, got {type(edits).__name__}")
-        # What a person's callback does, wait for another thread perhaps, it does without the lock.
+        # What a person's callback does, wait for another thread perhaps, it does without the lock;
+        # and so is the journal written, once for all of the edits.
+        try:
+            self._apply_edits(name, base, edits)
+        finally:
+            with self._dataset.lock:
+                client = self._clients[name]
+                client.durable = max(client.durable, client.applied)
+
+    def _apply_edits(self, name: str, base: int, edits: list[Any]) -> None:
         with self._dataset._history.callbacks_after(), self._dataset.lock:
             client = self._clients.setdefault(name, _Client())
             self._gone.discard(name)
@@ -370,7 +395,11 @@ class Annotator(Stage):
         op = edit.get("op")
         if op not in OPS:
             raise Refused(f"unknown edit {shown(op)}")
-        getattr(self, f"_apply_{op}")(edit, (client, seq))
+        self._dataset._token = (client, seq)  # undo and redo have it from here
+        try:
+            getattr(self, f"_apply_{op}")(edit, (client, seq))
+        finally:
+            self._dataset._token = None
 
     # -- the edits ------------------------------------------------------------------------------
 
@@ -601,7 +630,7 @@ class Annotator(Stage):
         if step.image is not None and step.image != self._index:
             self._show(step.image)
         self._dirty |= {"skeletons", "active"}
-        self._settle(step.context[which], self._index)
+        self._settle(Cursor.of(step.context.get(which)), self._index)
 
     def _apply_save(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         if self._dataset.path is None:
@@ -684,13 +713,13 @@ class Annotator(Stage):
             for message in outgoing:
                 self.send(message)
             for name, client in self._clients.items():
-                if client.acknowledged < client.applied:
-                    client.acknowledged = client.applied
+                if client.acknowledged < client.durable:
+                    client.acknowledged = client.durable
                     self.send(
                         {
                             "kind": "ack",
                             "client": name,
-                            "seq": client.applied,
+                            "seq": client.durable,
                             "version": self._version,
                         }
                     )
@@ -748,6 +777,11 @@ class Annotator(Stage):
         }
 
     def _saved(self) -> dict[str, str]:
+        recorder = self._dataset.recorder
+        if recorder is not None and recorder.journal.error is not None:
+            return {"state": "failed", "text": "in memory only"}
+        if recorder is not None and not self._dataset.is_saved:
+            return {"state": "kept", "text": "kept in the journal"}
         if self._dataset.path is None:
             return {"state": "memory", "text": "in memory"}
         if not self._dataset.is_saved:

@@ -51,6 +51,13 @@ class Cursor:
     instance: str | None = None
     keypoint: int | None = 0
 
+    @classmethod
+    def of(cls, value: Any) -> Cursor:
+        """A cursor as it was kept in a step, or in a journal that was read."""
+        if isinstance(value, Cursor):
+            return value
+        return cls(**value) if isinstance(value, dict) else cls()
+
     def to_wire(self) -> dict[str, Any]:
         """The cursor as the scene carries it."""
         return {"category": self.category, "instance": self.instance, "keypoint": self.keypoint}

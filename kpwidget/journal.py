@@ -1,0 +1,774 @@
+"""The durable log of edits beside a labels file: append, read back, replay.
+
+A journal is a folder of append-only logs, one for each writer (a dataset in a kernel). A line is
+one step, undo or redo, with a checksum before it. Nobody writes to another's log, so there are no
+locks and the folder may lie on a network file system. Reading puts the logs together by their
+clocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import re
+import secrets
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+from kpwidget.dataset import Dataset, InstanceRecord
+from kpwidget.history import Change, PrimitiveChange, Step, UndoError, _change
+
+__all__ = ["Conflict", "Entry", "Journal", "Recorder", "Replayed", "read_logs", "replay"]
+
+SUFFIX: Final = ".log"
+VERSION: Final = 1
+_LINE: Final = re.compile(rb"([0-9a-f]{8}) (\{.*\})")
+#: Lines longer than this are not ours.
+_MAX_LINE: Final = 64_000_000
+#: Clocks are milliseconds since the epoch, shifted by so many bits to count within one.
+_COUNTER_BITS: Final = 16
+_CODES: Final = {
+    "instance": "i", "keypoint": "k", "bbox": "b", "finished": "f", "status": "s", "category": "c",
+}  # fmt: skip
+_WHAT: Final = {code: what for what, code in _CODES.items()}
+
+
+# --- the files ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a log.
+
+    Attributes
+    ----------
+    writer : str
+        Whose log it is.
+    content : dict
+        ``n`` its number in the log, from 1; ``c`` its clock; ``k`` its kind: 'log' (head of a log),
+        'edit', 'undo', 'redo', 'saved'; the rest as `Recorder` writes it.
+    """
+
+    writer: str
+    content: Mapping[str, Any]
+
+    @property
+    def n(self) -> int:
+        """Number in its log."""
+        return int(self.content["n"])
+
+    @property
+    def kind(self) -> str:
+        """What it is."""
+        return str(self.content["k"])
+
+    @property
+    def order(self) -> tuple[int, str, int]:
+        """By which the entries of all logs are sorted."""
+        return (int(self.content["c"]), self.writer, self.n)
+
+    @property
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        return (int(self.content["c"]) >> _COUNTER_BITS) / 1000
+
+
+def line_of(content: Mapping[str, Any]) -> bytes:
+    """The line of a log that holds `content`: checksum (CRC-32), space, JSON.
+
+    Parameters
+    ----------
+    content : mapping
+    """
+    # Half of a surrogate pair has no UTF-8; escaped it has.
+    text = json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def read_logs(folder: Path) -> tuple[list[Entry], list[str]]:
+    """All intact entries of a journal in their order, and what was wrong with the others.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not exist.
+
+    Returns
+    -------
+    list of Entry
+        Sorted by clock, then writer.
+    list of str
+        Each damaged line in words: the log, the line, what is wrong. A last line that was cut off,
+        as by a crash in the middle of a write, was never acknowledged and is left out without a
+        word.
+    """
+    entries: list[Entry] = []
+    problems: list[str] = []
+    for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            problems.append(f"{path}: cannot be read: {error}")
+            continue
+        found, wrong = _entries_of(path, data)
+        entries += found
+        problems += wrong
+    entries.sort(key=lambda entry: entry.order)
+    return entries, problems
+
+
+def _entries_of(path: Path, data: bytes) -> tuple[list[Entry], list[str]]:
+    entries: list[Entry] = []
+    problems: list[str] = []
+    expected = 1
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        content = _checked(line)
+        if content is None:
+            if number == len(lines):  # nothing after it: torn by a crash
+                continue
+            problems.append(f"{path}: line {number} is damaged and was skipped")
+            continue
+        if content["n"] > expected:
+            problems.append(
+                f"{path}: line {number}: {content['n'] - expected} entries before it are missing"
+            )
+        elif content["n"] < expected:
+            problems.append(f"{path}: line {number}: entry {content['n']} is there twice")
+            continue
+        expected = content["n"] + 1
+        entries.append(Entry(path.stem, content))
+    return entries, problems
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    """Content of a line; None if it is not one that was written."""
+    match = _LINE.fullmatch(line) if len(line) <= _MAX_LINE else None
+    if match is None or int(match[1], 16) != zlib.crc32(match[2]):
+        return None
+    try:
+        content = json.loads(match[2])
+    except (ValueError, RecursionError):
+        return None
+    is_one = isinstance(content, dict) and all(type(content.get(key)) is int for key in "nc")
+    return content if is_one and isinstance(content.get("k"), str) else None
+
+
+class Journal:
+    """The log of one writer, in a folder that others may write to as well.
+
+    Parameters
+    ----------
+    folder : Path
+        Made with the first entry.
+    after : int
+        A clock that all entries are to come after.
+
+    Attributes
+    ----------
+    folder : Path
+    writer : str
+    error : str or None
+        Why what was appended last is not on disk, in words; None if it is.
+    """
+
+    def __init__(self, folder: Path, after: int = 0) -> None:
+        self.folder = folder
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self.writer = f"{stamp}-{secrets.token_hex(4)}"
+        self.error: str | None = None
+        self.n = 0
+        self._clock = after
+        self._unwritten: list[bytes] = []
+        self._lock = threading.Lock()  # of the list above
+        self._writing = threading.Lock()  # of the file
+        self._file: int | None = None
+        self._is_torn = False
+
+    @property
+    def path(self) -> Path:
+        """The log."""
+        return self.folder / f"{self.writer}{SUFFIX}"
+
+    def append(self, kind: str, content: Mapping[str, Any]) -> int:
+        """Add an entry; `flush` makes it durable.
+
+        Returns
+        -------
+        int
+            Its number in the log.
+        """
+        with self._lock:
+            self._clock = max(self._clock + 1, int(time.time() * 1000) << _COUNTER_BITS)
+            self.n += 1
+            line = line_of({"n": self.n, "c": self._clock, "k": kind, **content})
+            self._unwritten.append(line)
+            return self.n
+
+    def flush(self) -> bool:
+        """Write what was appended, and return when it is on disk; False if that fails.
+
+        What could not be written is kept and written by a later call; `error` says why.
+        """
+        with self._writing:
+            with self._lock:
+                lines, self._unwritten = self._unwritten, []
+            if not lines:
+                return self.error is None
+            try:
+                if self._file is None or not self.path.exists():
+                    self._open()
+                self._write(b"".join(lines))
+            except OSError as error:
+                self.error = f"{self.folder}: {error.strerror or error}"
+                with self._lock:
+                    self._unwritten[:0] = lines
+                self._close_file()
+                return False
+            self.error = None
+            return True
+
+    def _open(self) -> None:
+        self._close_file()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self._file = os.open(self.path, flags, 0o666)
+        for folder in (self.folder, self.folder.parent):
+            _sync_folder(folder)
+
+    def _write(self, data: bytes) -> None:
+        assert self._file is not None
+        if self._is_torn:  # end the line that a failed write has left
+            data = b"\n" + data
+        self._is_torn = True
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._file, view) :]
+        os.fsync(self._file)
+        self._is_torn = False
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # its disk may be gone
+                os.close(self._file)
+            self._file = None
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self.flush()
+        with self._writing:
+            self._close_file()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# --- edits as entries ---------------------------------------------------------------------------
+
+
+class Recorder:
+    """Writes what is done to a dataset into its journal.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    journal : Journal
+    """
+
+    def __init__(self, dataset: Dataset, journal: Journal) -> None:
+        self._dataset = dataset
+        self.journal = journal
+        self._has_head = False
+        self._others: dict[str, int] = {}
+        self._known_ids: set[str] = set()
+        self._unwatch: Callable[[], None] = lambda: None
+
+    def begin(self) -> None:
+        """Write the head of the log, before its first entry."""
+        if self._has_head:
+            return
+        self._has_head = True
+        dataset = self._dataset
+        self.journal.append(
+            "log",
+            {
+                "version": VERSION,
+                "dataset": dataset.uid,
+                "annotator": dataset.annotator,
+                "categories": [
+                    {"id": c.id, "name": c.name, "keypoints": c.keypoints}
+                    for c in dataset.categories
+                ],
+            },
+        )
+
+    def start(self) -> None:
+        """Record from now on."""
+        history = self._dataset._history
+        self._unwatch = history.watch(self.record)
+        history.settle = self.journal.flush
+
+    def stop(self) -> None:
+        """Record no more."""
+        self._unwatch()
+        self._dataset._history.settle = lambda: None
+
+    def begin_after(self, entries: Iterable[Entry], done: Replayed) -> bool:
+        """Go on where a journal ends: record what the dataset has besides, if there is anything."""
+        for entry in entries:
+            self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
+            if entry.kind == "saved":
+                self._known_ids.update(dict(entry.content.get("ids", {})))
+        if done.aliases:
+            self.begin()
+            self.journal.append("alias", {"uids": done.aliases})
+        own = [s for s in self._dataset._history.steps() if s.id not in done.known]
+        for step in own:
+            self.record(_change("edit", step))
+        return bool(own or done.aliases)
+
+    def position(self) -> dict[str, int]:
+        """For each writer the number of its last entry that the dataset has."""
+        return {**self._others, self.journal.writer: self.journal.n}
+
+    def mark_saved(self, digest: bytes, covers: Mapping[str, int]) -> None:
+        """Say that the labels file of this content has all that `covers` says."""
+        self.begin()
+        table = self._dataset._table
+        ids = {
+            uid: number for uid, number in table.given_ids().items() if uid not in self._known_ids
+        }
+        self._known_ids.update(ids)
+        content: dict[str, Any] = {"digest": digest.hex(), "covers": dict(covers)}
+        if ids:
+            content["ids"] = ids
+        self.journal.append("saved", content)
+
+    def record(self, change: Change) -> None:
+        """Append a change. Called under the dataset's lock; `Journal.flush` comes after it."""
+        self.begin()
+        step = change.step
+        content: dict[str, Any] = {"s": step.id}
+        if step.writer is not None:  # a step that was read from a log
+            content = {"s": step.number, "of": step.writer}
+        content["a"] = self._dataset.annotator
+        if change.kind == "edit":
+            content["a"] = step.annotator
+            content["l"] = step.label
+            content["o"] = step.origin
+            content["w"] = step.token
+            if step.image is not None:
+                content["i"] = self._image(step.image)
+            if step.context:
+                content["x"] = {key: _plain(value) for key, value in step.context.items()}
+            content["d"] = [self.change(part) for part in step.changes]
+        else:
+            content["w"] = self._dataset._token
+        self.journal.append(change.kind, {k: v for k, v in content.items() if v is not None})
+
+    def _image(self, index: int) -> Any:
+        return image_key(self._dataset, index)
+
+    def change(self, change: PrimitiveChange) -> list[Any]:
+        """One value that was replaced: code, image, uid, keypoint, before, after."""
+        image = self._image(change.image) if change.image >= 0 else change.image
+        before, after = change.before, change.after
+        if change.what == "instance":
+            before, after = (self._instance(value) for value in (before, after))
+        elif change.what == "category":
+            before, after = before.name, after.name
+        return [_CODES[change.what], image, change.uid, change.keypoint, before, after]
+
+    def _instance(self, record: InstanceRecord | None) -> dict[str, Any] | None:
+        if record is None:
+            return None
+        values = {
+            "c": self._dataset.categories[record.category].id,
+            "p": record.keypoints,
+            "b": record.bbox,
+            "ar": record.area,
+            "ic": record.iscrowd or None,
+            "t": record.track_id,
+            "sc": record.score,
+            "a": record.annotator,
+            "so": record.source,
+            "f": None if record.is_finished else False,
+            "id": record.id,
+            "e": _extra_of(record) or None,
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+
+def image_key(dataset: Dataset, index: int) -> Any:
+    """What names an image in a journal: its file name; with its id where several have that name."""
+    state = dataset._images[index]
+    if len(dataset._indices_of_file_name[state.file_name]) == 1:
+        return state.file_name
+    return [state.file_name, state.id]
+
+
+def _extra_of(record: InstanceRecord) -> Mapping[str, Any] | None:
+    from kpwidget.dataset.views import _INSTANCE_FIELDS
+
+    if record.text is None:
+        return record.extra
+    fields = record.text.record("annotations", record.position)
+    return {key: value for key, value in fields.items() if key not in _INSTANCE_FIELDS}
+
+
+def _plain(value: Any) -> Any:
+    return value.to_wire() if hasattr(value, "to_wire") else value
+
+
+# --- reading back -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A value that two writers changed from the same one.
+
+    Attributes
+    ----------
+    image : str
+        File name.
+    instance : str or None
+        uid.
+    keypoint : str or None
+        Name, if it is about a keypoint.
+    what : str
+        'keypoint', 'bbox', 'finished', 'status' or 'instance'.
+    kept, other : object
+        The value that is in force, and the one that is not.
+    annotator : str
+        Who gave the other value.
+    """
+
+    image: str
+    instance: str | None
+    keypoint: str | None
+    what: str
+    kept: Any
+    other: Any
+    annotator: str
+
+
+@dataclass
+class Replayed:
+    """What `replay` did.
+
+    Attributes
+    ----------
+    n_steps : int
+        Edits, undos and redos that were put in place: those that the labels file did not have.
+    instances : set of str
+        Those they touched.
+    problems : list of str
+        What could not be put in place, in words.
+    conflicts : list of Conflict
+    tokens : dict of str to int
+        For each view in a browser the number of its last edit that is in the journal.
+    aliases : dict of str to str
+        uid in the journal and uid now, of instances that code has made again.
+    known : set of int
+        Ids of the steps of the dataset that the journal has.
+    """
+
+    n_steps: int
+    instances: set[str]
+    problems: list[str]
+    conflicts: list[Conflict]
+    tokens: dict[str, int]
+    aliases: dict[str, str] = field(default_factory=dict)
+    known: set[int] = field(default_factory=set)
+
+
+def replay(dataset: Dataset, entries: Sequence[Entry], covered: Mapping[str, int]) -> Replayed:
+    """Do again what the entries say, and rebuild the history of undo from them.
+
+    What code has done to the dataset already, since it was made, may be what it did the last time
+    as well: a notebook's cells are run again after the kernel was restarted. Such steps are told
+    by what they do, and not done twice; an instance that was made anew takes the place of the old.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As the labels file gives it, or new.
+    entries : iterable of Entry
+        In order.
+    covered : mapping of str to int
+        For each writer the number of its last entry that the dataset has already; of these only the
+        history is rebuilt.
+
+    Returns
+    -------
+    Replayed
+    """
+    done = Replayed(0, set(), [], [], {})
+    steps: dict[tuple[str, int], Step] = {}
+    reader = _Reader(dataset, _canonical_uids(entries))
+    history = dataset._history
+    local = [step for step in history.steps() if step.origin is None]
+    for entry in entries:
+        content = entry.content
+        if entry.kind not in ("edit", "undo", "redo"):
+            continue
+        is_covered = entry.n <= covered.get(entry.writer, 0)
+        where = f"entry {entry.n} of {entry.writer} ({content.get('l', entry.kind)!r})"
+        try:
+            token = content.get("w")
+            if token is not None:
+                client, seq = token
+                done.tokens[client] = max(done.tokens.get(client, 0), int(seq))
+            key = (str(content.get("of", entry.writer)), int(content["s"]))
+            if entry.kind == "edit":
+                if local and content.get("o") is None and reader.is_again(local[0], content):
+                    steps[key] = local.pop(0)
+                    done.known.add(steps[key].id)
+                    continue
+                step = reader.step(entry)
+                clashes = [] if is_covered else reader.clashes(step)
+                history.replay("edit", step, apply=not is_covered)
+                steps[key] = step
+                done.conflicts += clashes
+                done.known.add(step.id)
+            else:
+                kind = cast("Literal['undo', 'redo']", entry.kind)
+                if key not in steps:
+                    raise _Unusable("the step it is about is not there")
+                step = steps[key]
+                history.replay(kind, step, apply=not is_covered)
+            if is_covered:
+                reader.restore_marks(step, content, is_undo=entry.kind == "undo")
+        except _Unusable as error:
+            done.problems.append(f"{where}: {error}")
+            continue
+        except (UndoError, KeyError, ValueError, TypeError) as error:
+            detail = error.args[0] if error.args else error
+            done.problems.append(f"{where}: not put in place: {detail}")
+            continue
+        if not is_covered:
+            done.n_steps += 1
+            done.instances |= {c.uid for c in step.changes if c.uid is not None}
+    done.aliases = reader.aliases
+    return done
+
+
+def _canonical_uids(entries: Iterable[Entry]) -> dict[str, str]:
+    """First uid of instances that were made again under others."""
+    found: dict[str, str] = {}
+    for entry in entries:
+        if entry.kind == "alias":
+            uids: dict[str, str] = dict(entry.content["uids"])
+            for old, new in uids.items():
+                found[new] = found.get(old, old)
+    return found
+
+
+class _Unusable(Exception):
+    """An entry that says nothing about this dataset."""
+
+
+class _Reader:
+    """Makes steps of entries."""
+
+    def __init__(self, dataset: Dataset, canonical: Mapping[str, str]) -> None:
+        self._dataset = dataset
+        self._canonical = canonical
+        #: What an instance of the journal is called now, where that is something else.
+        self.aliases: dict[str, str] = {}
+
+    def _uid(self, uid: str | None) -> str | None:
+        if uid is None:
+            return None
+        first = self._canonical.get(uid, uid)
+        return self.aliases.get(first, first)
+
+    def is_again(self, step: Step, content: Mapping[str, Any]) -> bool:
+        """Whether a step of the dataset does what an entry says; its new instances are matched."""
+        parts = content.get("d", ())
+        if len(parts) != len(step.changes) or content.get("l") != step.label:
+            return False
+        recorder = Recorder(self._dataset, Journal(Path()))
+        found: dict[str, str] = {}
+        for part, change in zip(parts, step.changes, strict=True):
+            now = json.loads(json.dumps(recorder.change(change)))
+            before: list[Any] = list(part)
+            uid = before[2]
+            if change.what == "instance" and change.before is None and uid is not None:
+                found[self._canonical.get(uid, uid)] = str(change.uid)
+            if uid is not None:
+                first = self._canonical.get(uid, uid)
+                before[2] = found.get(first, self.aliases.get(first, first))
+            if now != before:
+                return False
+        self.aliases.update({old: new for old, new in found.items() if old != new})
+        return True
+
+    def restore_marks(self, step: Step, content: Mapping[str, Any], *, is_undo: bool) -> None:
+        """Put in place what the labels file has no field for, of a step that it has otherwise."""
+        dataset, table = self._dataset, self._dataset._table
+        parts = content.get("d", ())
+        for i, change in enumerate(step.changes):
+            value = change.before if is_undo else change.after
+            if change.what == "status":
+                state = dataset._images[change.image]
+                dataset._n_done += int(value) - int(state.is_done)
+                state.is_done = value
+                continue
+            if change.uid is None or not table.has(change.uid):
+                continue
+            row = table.row(change.uid)
+            if change.what == "finished":
+                table.put_finished(row, value)
+            elif change.what == "bbox" and value is None:
+                table.put_bbox(row, None)
+            elif change.what == "instance" and change.before is None and i < len(parts):
+                made = parts[i][5] or {}
+                table.put_made(
+                    row,
+                    is_finished=bool(made.get("f", True)),
+                    annotator=made.get("a"),
+                    source=str(made.get("so", "human")),
+                    has_bbox="b" in made,
+                    has_area="ar" in made,
+                )
+
+    def step(self, entry: Entry) -> Step:
+        content = entry.content
+        origin = content.get("o")
+        token = content.get("w")
+        changes = [self._change(part) for part in content.get("d", ())]
+        image = content.get("i")
+        step = Step(
+            0,
+            str(content.get("l", "")),
+            tuple(origin) if isinstance(origin, list) else origin,
+            tuple(token) if token is not None else None,
+            None if image is None else self._image(image),
+            dict(content.get("x") or {}),
+            True,
+            str(content.get("a", "")),
+            entry.time,
+            changes,
+        )
+        step.writer = entry.writer
+        step.number = int(content["s"])
+        return step
+
+    def _image(self, key: Any) -> int:
+        dataset = self._dataset
+        name, number = (key, None) if isinstance(key, str) else key
+        found = dataset._indices_of_file_name.get(name, [])
+        if number is not None:
+            found = [index for index in found if dataset._images[index].id == number]
+        if len(found) != 1:
+            raise _Unusable(f"there is no image {name!r} any more")
+        return found[0]
+
+    def _change(self, part: Sequence[Any]) -> PrimitiveChange:
+        code, image, uid, keypoint, before, after = part
+        uid = self._uid(uid)
+        what = cast("Any", _WHAT[code])
+        index = image if isinstance(image, int) else self._image(image)
+        if what == "instance":
+            before, after = (
+                None if value is None else self._record(str(uid), index, value)
+                for value in (before, after)
+            )
+        elif what in ("keypoint", "bbox"):
+            before, after = (None if v is None else tuple(v) for v in (before, after))
+        elif what == "category":
+            category = self._dataset.categories[-1 - index]
+            before, after = (dataclasses.replace(category, name=v) for v in (before, after))
+        return PrimitiveChange(what, uid, index, before, after, keypoint)
+
+    def _record(self, uid: str, image: int, value: Mapping[str, Any]) -> InstanceRecord:
+        table = self._dataset._table
+        if table.has(uid):  # as it is, with its place in the file
+            return table.record(uid)
+        index = self._dataset._category_of_id.get(value["c"])
+        if index is None:
+            raise _Unusable(f"there is no category with the id {value['c']!r} any more")
+        n_keypoints = self._dataset.categories[index].n_keypoints
+        points = tuple(None if point is None else tuple(point) for point in value["p"])
+        if len(points) != n_keypoints:
+            raise _Unusable(
+                f"instance {uid!r} has {len(points)} keypoints there, {n_keypoints} here"
+            )
+        box = value.get("b")
+        return InstanceRecord(
+            uid=uid,
+            image=image,
+            category=index,
+            keypoints=cast("Any", points),
+            bbox=None if box is None else cast("Any", tuple(box)),
+            area=value.get("ar"),
+            iscrowd=int(value.get("ic", 0)),
+            track_id=value.get("t"),
+            score=value.get("sc"),
+            annotator=value.get("a"),
+            source=str(value.get("so", "human")),
+            is_finished=bool(value.get("f", True)),
+            id=value.get("id"),
+            extra=value.get("e"),
+            row=table.n_rows,
+        )
+
+    def clashes(self, step: Step) -> list[Conflict]:
+        """Values that are no longer what the step has changed them from: two writers did."""
+        found = []
+        seen: dict[Any, Any] = {}
+        for change in step.changes:
+            key = (change.owner, change.target)
+            now = seen.get(key, _MISSING)
+            if now is _MISSING:
+                now = self._dataset._value_of(change)
+            seen[key] = change.after
+            expected = change.before
+            if change.what == "instance":
+                if (now is None) != (expected is None):
+                    raise _Unusable(
+                        f"instance {change.uid!r} is "
+                        + ("there already" if now is not None else "not there")
+                    )
+                continue
+            if _same(now, expected) or _same(now, change.after):
+                continue
+            name = None
+            if change.keypoint is not None:
+                row = self._dataset._table.row(str(change.uid))
+                category = self._dataset.categories[self._dataset._table.category(row)]
+                name = category.keypoints[change.keypoint]
+            image = self._dataset._images[change.image].file_name if change.image >= 0 else ""
+            # The later one, which this is, is in force.
+            found.append(
+                Conflict(image, change.uid, name, change.what, change.after, now, step.annotator)
+            )
+        return found
+
+
+_MISSING: Final = object()
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        return math.isnan(other)
+    return bool(one == other)

@@ -1,0 +1,577 @@
+"""Nothing that was acknowledged is lost: the journal on disk, read back, undone, conflicting."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+import kpwidget as kp
+from kpwidget import store
+from kpwidget.journal import Journal, read_logs
+from kpwidget.widget import Annotator
+
+SCHEMA = kp.Schema("bird", ["beak", "eye", "tail"], [(1, 2)])
+IMAGES = {"a.png": np.zeros((48, 64)), "b.png": np.zeros((48, 64))}
+POINTS = [[1.5, 2, 2], [3, 4, 1], [0, 0, 0]]
+
+
+def opened(folder: Path, **options: Any) -> kp.Dataset:
+    """As a notebook does it, again and again."""
+    return kp.open(folder / "labels.json", IMAGES, SCHEMA, annotator="anna", **options)
+
+
+def logs(folder: Path) -> list[Path]:
+    return sorted((folder / "labels.kpwidget").glob("*.log"))
+
+
+def said(dataset: kp.Dataset) -> list[Any]:
+    """All that a dataset says, marks included."""
+    return [
+        [(image.file_name, image.status) for image in dataset.images],
+        [
+            (i.uid, i.image.index, i.raw.tolist(), i.bbox, i.bbox_source, i.is_finished, i.id)
+            for i in dataset.instances
+        ],
+    ]
+
+
+# --- coming back --------------------------------------------------------------------------------
+
+
+def test_what_was_done_is_there_again_and_a_line_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = opened(tmp_path)
+    assert not (tmp_path / "labels.kpwidget").exists()
+    bird = dataset.add_instance("a.png", keypoints=POINTS, is_finished=False)
+    bird.set_keypoint("tail", 9.5, 8.25)
+    dataset.images["b.png"].set_status("done")
+    assert capsys.readouterr().out == ""
+    again = opened(tmp_path)
+    out = capsys.readouterr().out
+    assert out == (
+        f"kpwidget: 3 edits of 1 instance restored from {tmp_path / 'labels.kpwidget'}\n"
+    )
+    assert said(again) == said(dataset)
+    assert again.uid == dataset.uid
+    assert not again.is_saved
+
+
+def test_undo_works_across_restarts_and_across_a_save(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    bird = dataset.add_instance("a.png", keypoints=POINTS)
+    bird.set_keypoint("tail", 9.5, 8.25)
+    dataset = opened(tmp_path)
+    assert dataset.undo().label == "place tail"  # type: ignore[union-attr]
+    assert dataset.instances[0].raw.tolist() == POINTS
+    dataset = opened(tmp_path)
+    assert dataset.instances[0].raw.tolist() == POINTS
+    dataset.redo()
+    dataset.save()
+    dataset = opened(tmp_path)
+    assert dataset.is_saved
+    dataset.undo()
+    dataset.undo()
+    assert len(dataset.instances) == 0
+    assert dataset.undo() is None
+    dataset = opened(tmp_path)
+    assert len(dataset.instances) == 0
+    dataset.redo()
+    dataset.redo()
+    assert dataset.instances[0].raw.tolist() == [*POINTS[:2], [9.5, 8.25, 2]]
+
+
+def test_what_coco_has_no_field_for_is_kept(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    bird = dataset.add_instance("a.png", keypoints=POINTS, is_finished=False, uid="bird")
+    dataset.images["b.png"].set_status("done")
+    dataset.save()
+    assert bird.id == 1
+    again = opened(tmp_path)
+    assert said(again) == said(dataset)
+    assert again.is_saved
+    assert again.instances[0].uid == "bird"
+    assert again.instances[0].annotator == "anna"
+    # The box follows the points, as it did before it was in a file.
+    again.instances[0].set_keypoint("tail", 20, 30)
+    assert again.instances[0].bbox == (1.5, 2, 18.5, 28)
+    assert again.redo() is None
+    again.undo()
+    assert again.undo().label == "mark done"  # type: ignore[union-attr]
+    assert again.images["b.png"].status == "unlabeled"
+    assert opened(tmp_path).images["b.png"].status == "unlabeled"
+
+
+def test_removed_instance_comes_back_after_its_file_was_saved_without_it(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.json"
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "annotations": [
+            {"id": 7, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2, 0, 0, 0, 5, 6, 1],
+             "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0, "segmentation": [[1, 2, 3, 4, 5, 6]]}
+        ],
+        "categories": [{"id": 1, "name": "bird", "keypoints": ["beak", "eye", "tail"]}],
+    }  # fmt: skip
+    labels.write_text(json.dumps(content))
+    dataset = kp.open(labels, annotator="anna")
+    dataset.instances[0].remove()
+    dataset.save()
+    assert json.loads(labels.read_text())["annotations"] == []
+    dataset = kp.open(labels)
+    dataset.undo()
+    dataset.save()
+    assert json.loads(labels.read_text())["annotations"][0] == {
+        **content["annotations"][0], "num_keypoints": 2,  # type: ignore[index]
+    }  # fmt: skip
+    assert (
+        json.loads((tmp_path / "labels.kpwidget" / "previous.json").read_text())["annotations"]
+        == []
+    )
+
+
+def test_cells_that_run_again_do_not_double_what_they_make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KPWIDGET_JOURNAL")
+
+    def cells() -> tuple[kp.Dataset, kp.Instance]:
+        dataset = kp.Dataset.from_images(IMAGES, SCHEMA)
+        bird = dataset.add_instance("a.png", keypoints=POINTS)
+        bird.set_keypoint("tail", 9, 9)
+        Annotator(dataset).close()
+        return dataset, bird
+
+    dataset, bird = cells()
+    bird.set_keypoint("beak", 7, 7)
+    for _ in range(3):
+        dataset, bird = cells()
+        assert len(dataset.instances) == 1
+        assert bird.keypoints[0].tolist() == [7, 7, 2]
+        assert "1 edit of 1 instance restored" in capsys.readouterr().out
+    bird.remove()
+    dataset, bird = cells()
+    assert len(dataset.instances) == 0
+    assert dataset.undo().label == "remove bird"  # type: ignore[union-attr]
+    assert bird.keypoints[0].tolist() == [7, 7, 2]
+
+
+def test_annotator_can_do_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    dataset = kp.Dataset.from_images(IMAGES, SCHEMA)
+    Annotator(dataset).close()  # switched off by the environment
+    monkeypatch.delenv("KPWIDGET_JOURNAL")
+    Annotator(dataset, journal=False).close()
+    dataset.add_instance(0)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- the labels file ----------------------------------------------------------------------------
+
+
+def test_file_that_somebody_else_changed_is_taken_when_nothing_of_ours_is_open(
+    tmp_path: Path,
+) -> None:
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS)
+    dataset.save()
+    labels = tmp_path / "labels.json"
+    labels.write_text(labels.read_text().replace("1.5", "2.5"))
+    again = opened(tmp_path)
+    assert again.instances[0].raw[0].tolist() == [2.5, 2, 2]
+    assert again.undo() is None  # what was done before is about another file
+    again.instances[0].set_keypoint("beak", 5, 5)
+    last = opened(tmp_path)
+    assert last.instances[0].raw[0].tolist() == [5, 5, 2]
+    last.undo()
+    assert last.instances[0].raw[0].tolist() == [2.5, 2, 2]
+
+
+def test_conflict_with_somebody_elses_file_is_named_and_nothing_lost(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="bird")
+    dataset.save()
+    dataset.instances[0].set_keypoint("beak", 7, 7)
+    labels = tmp_path / "labels.json"
+    labels.write_text(labels.read_text().replace("1.5", "2.5"))
+    with pytest.raises(kp.ConflictError, match=r"1 edits .* of 1 instances \(bird\)"):
+        opened(tmp_path)
+    theirs = opened(tmp_path, journal=False)
+    assert theirs.instances[0].raw[0].tolist() == [2.5, 2, 2]
+    labels.write_text(labels.read_text().replace("2.5", "1.5"))
+    assert opened(tmp_path).instances[0].raw[0].tolist() == [7, 7, 2]
+
+
+def test_crash_between_the_mark_and_the_new_file_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS)
+    dataset.save()
+    dataset.instances[0].set_keypoint("beak", 7, 7)
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", crash)
+        with pytest.raises(KeyboardInterrupt):
+            dataset.save()
+    again = opened(tmp_path)
+    assert again.instances[0].raw[0].tolist() == [7, 7, 2]
+    again.save()
+    assert opened(tmp_path).instances[0].raw[0].tolist() == [7, 7, 2]
+
+
+# --- two writers --------------------------------------------------------------------------------
+
+
+def test_two_notebooks_on_one_file_come_together(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    bird = one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    two.add_instance("b.png", keypoints=POINTS, uid="other")
+    bird.set_keypoint("tail", 9, 9)
+    together = opened(tmp_path)
+    assert sorted(i.uid for i in together.instances) == ["bird", "other"]
+    assert together.instance("bird").raw[2].tolist() == [9, 9, 2]
+    assert together.conflicts == []
+    assert len(logs(tmp_path)) == 2
+
+
+def test_one_value_changed_by_two_is_a_conflict_that_is_kept(tmp_path: Path) -> None:
+    opened(tmp_path).add_instance("a.png", keypoints=POINTS, uid="bird")
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.instance("bird").set_keypoint("eye", 5, 5)
+    time.sleep(0.01)  # clocks count milliseconds
+    two.instance("bird").set_keypoint("eye", 6, 6, visibility=1)
+    two.instance("bird").set_keypoint("tail", 1, 1)
+    together = opened(tmp_path)
+    [conflict] = together.conflicts
+    assert (conflict.image, conflict.instance, conflict.keypoint) == ("a.png", "bird", "eye")
+    assert (conflict.kept, conflict.other) == ((6, 6, 1), (5, 5, 2))
+    assert together.instance("bird").raw.tolist() == [[1.5, 2, 2], [6, 6, 1], [1, 1, 2]]
+
+
+# --- damage -------------------------------------------------------------------------------------
+
+
+def filled(folder: Path, n: int = 30) -> kp.Dataset:
+    dataset = opened(folder)
+    bird = dataset.add_instance("a.png", keypoints=POINTS, uid="bird")
+    for i in range(n):
+        bird.set_keypoint("beak", i, i)
+    return dataset
+
+
+def test_damaged_journals_open_with_every_intact_line(tmp_path: Path) -> None:
+    filled(tmp_path)
+    [log] = logs(tmp_path)
+    good = log.read_bytes()
+    lines = good.split(b"\n")
+    generator = random.Random(4)
+    for _ in range(200):
+        data = bytearray(good)
+        if generator.random() < 0.5:
+            del data[generator.randrange(len(data)) :]
+            intact = data.count(b"\n")
+            # A line without its end is whole if only that is missing.
+            rest = bytes(data).split(b"\n")[-1]
+            intact += rest == lines[intact] and rest != b""
+            bad = 0
+        else:
+            place = generator.randrange(len(data) - 1)
+            data[place] ^= 1 << generator.randrange(8)
+            bad = 1 if b"\n" not in (good[place : place + 1], bytes(data[place : place + 1])) else 2
+            intact = len(lines) - 1 - bad
+        log.write_bytes(bytes(data))
+        entries, problems = read_logs(tmp_path / "labels.kpwidget")
+        written = {json.dumps(json.loads(line[9:]), sort_keys=True) for line in lines if line}
+        found = [json.dumps(dict(entry.content), sort_keys=True) for entry in entries]
+        # Never a line that was not written, and no intact one is missing.
+        assert set(found) <= written
+        if bad < 2:
+            assert len(found) == intact
+        assert bool(problems) == bool(bad) or place == 0
+        opened(tmp_path)
+
+
+def test_damaged_line_is_named_and_what_rests_on_it_flagged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled(tmp_path, 3)
+    [log] = logs(tmp_path)
+    lines = log.read_bytes().split(b"\n")
+    lines[1] = lines[1].replace(b"bird", b"bir?")  # the one that adds the instance
+    log.write_bytes(b"\n".join(lines))
+    dataset = opened(tmp_path)
+    assert len(dataset.instances) == 0
+    first, *rest = dataset.journal_problems
+    assert first == f"{log}: line 2 is damaged and was skipped"
+    assert len([p for p in rest if "bird" in p]) == 3
+    assert "entries could not be used" in capsys.readouterr().out
+
+
+def test_missing_lines_are_told(tmp_path: Path) -> None:
+    filled(tmp_path, 3)
+    [log] = logs(tmp_path)
+    lines = log.read_bytes().split(b"\n")
+    log.write_bytes(b"\n".join([*lines[:2], *lines[3:]]))
+    _, problems = read_logs(log.parent)
+    assert problems == [f"{log}: line 3: 1 entries before it are missing"]
+
+
+# --- disks that fail ----------------------------------------------------------------------------
+
+
+def test_disk_that_fails_leaves_the_edit_in_memory_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = opened(tmp_path)
+    bird = dataset.add_instance("a.png", keypoints=POINTS)
+    write = os.write
+
+    room = [40]
+
+    def half(descriptor: int, data: Any) -> int:
+        n, room[0] = room[0], 0
+        if n:
+            return write(descriptor, bytes(data[:n]))
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", half)
+        bird.set_keypoint("tail", 9, 9)
+        error = dataset.recorder.journal.error
+        assert "No space left on device" in error
+        bird.set_keypoint("tail", 10, 10)
+    assert bird.keypoints[2].tolist() == [10, 10, 2]
+    assert opened(tmp_path).instances[0].raw.tolist() == POINTS
+    bird.set_keypoint("beak", 5, 5)
+    assert dataset.recorder.journal.error is None
+    again = opened(tmp_path)
+    assert said(again) == said(dataset)
+    # The half lines are there, and told.
+    assert again.journal_problems
+
+
+def test_folder_that_vanishes_is_made_again(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    bird = dataset.add_instance("a.png", keypoints=POINTS)
+    [log] = logs(tmp_path)
+    log.unlink()
+    log.parent.rmdir()
+    bird.set_keypoint("tail", 9, 9)
+    assert dataset.recorder.journal.error is None
+    assert len(logs(tmp_path)) == 1
+
+
+def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "labels.kpwidget").write_text("in the way")
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS)
+    assert str(tmp_path / "labels.kpwidget") in dataset.recorder.journal.error
+    widget = Annotator(dataset, journal=False)
+    assert widget.scene["saved"] == {"state": "failed", "text": "in memory only"}
+    widget.close()
+
+
+def test_entry_is_small_and_written_at_once(tmp_path: Path) -> None:
+    dataset = filled(tmp_path, 50)
+    [log] = logs(tmp_path)
+    assert log.stat().st_size / 51 <= 500
+    with dataset.transaction("many"):
+        for i in range(10):
+            dataset.instances[0].set_keypoint("tail", i, i)
+        before = log.stat().st_size
+    assert log.stat().st_size > before  # one write for the whole
+
+
+def test_clocks_of_later_entries_are_later(tmp_path: Path) -> None:
+    ahead = Journal(tmp_path, after=(int(time.time() * 1000) + 10**6) << 16)
+    ahead.append("edit", {})
+    ahead.append("edit", {})
+    ahead.flush()
+    entries, problems = read_logs(tmp_path)
+    assert [entry.n for entry in entries] == [1, 2]
+    assert entries[0].order < entries[1].order
+    assert problems == []
+    ahead.close()
+
+
+# --- kills --------------------------------------------------------------------------------------
+
+SCRIPT = """
+import sys, numpy as np
+import kpwidget as kp
+folder, seed = sys.argv[1], int(sys.argv[2])
+generator = np.random.default_rng(seed)
+images = {"a.png": np.zeros((48, 64)), "b.png": np.zeros((48, 64))}
+ds = kp.open(folder + "/labels.json", images, kp.Schema("bird", ["beak", "eye", "tail"], [(1, 2)]))
+bird = ds.add_instance(0, keypoints=[[1, 1, 2], [2, 2, 2], [3, 3, 2]])
+print("start", bird.uid, flush=True)
+for i in range(100000):
+    bird.set_keypoint(int(generator.integers(3)), i, seed)
+    print("done", i, flush=True)  # acknowledged
+    if i % 40 == 39:
+        ds.save()
+"""
+
+
+@pytest.mark.parametrize("n_writers", [1, 2])
+def test_kill_at_any_moment_loses_no_acknowledged_edit(tmp_path: Path, n_writers: int) -> None:
+    kills = int(os.environ.get("KPWIDGET_KILLS", "12")) // n_writers
+    generator = random.Random(n_writers)
+    lost = 0
+    for kill in range(kills):
+        folder = tmp_path / str(kill)
+        folder.mkdir()
+        script = SCRIPT if n_writers == 1 else SCRIPT.replace("ds.save()", "pass")
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", script, str(folder), str(writer + 1)],
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(Path(kp.__file__).resolve().parents[1])},
+            )
+            for writer in range(n_writers)
+        ]
+        stop_after = generator.randrange(1, 120)
+        acknowledged = []
+        for process in processes:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line.startswith("start"):  # that something of the other was restored
+                line = process.stdout.readline()
+            uid = line.split()[1]
+            last = -1
+            for line in process.stdout:
+                last = int(line.split()[1])
+                if last >= stop_after:
+                    break
+            acknowledged.append((process, uid, last))
+        time.sleep(generator.random() * 0.003)
+        for process in processes:
+            process.send_signal(signal.SIGKILL)
+        for i, (process, uid, last) in enumerate(acknowledged):
+            assert process.stdout is not None
+            for line in process.stdout:  # what it had said before it was killed
+                if line.startswith("done") and line.endswith("\n"):
+                    last = int(line.split()[1])
+            process.wait()
+            process.stdout.close()
+            acknowledged[i] = (process, uid, last)
+        dataset = kp.open(folder / "labels.json", IMAGES, SCHEMA)
+        assert dataset.journal_problems == ()
+        for writer, (_, uid, last) in enumerate(acknowledged):
+            points = dataset.instance(uid).raw
+            # Edit i has put i into x; the last one acknowledged is there, or one after it.
+            lost += int(points[:, 0].max() < last)
+            assert set(points[:, 1]) <= {1.0, 2.0, 3.0, float(writer + 1)}
+    assert lost == 0
+
+
+# --- any sequence -------------------------------------------------------------------------------
+
+
+class AnySequence(RuleBasedStateMachine):
+    """Dataset with a journal against a dataset that lives in memory and never ends."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(dir=os.environ["KPWIDGET_TEST_FOLDER"]))
+        self.model = kp.Dataset.from_images(IMAGES, SCHEMA, annotator="anna")
+        self.dataset = opened(self.folder)
+        self.n = 0
+
+    def both(self, act: Any) -> None:
+        results = []
+        for dataset in (self.model, self.dataset):
+            try:
+                results.append(act(dataset))
+            except (KeyError, IndexError) as error:
+                results.append(type(error))
+        one, other = results
+        assert (one is None) == (other is None)
+
+    @rule(image=st.integers(0, 1), finished=st.booleans())
+    def add(self, image: int, finished: bool) -> None:
+        self.n += 1
+        uid = f"i{self.n}"
+        self.both(
+            lambda ds: ds.add_instance(image, keypoints=POINTS, uid=uid, is_finished=finished)
+        )
+
+    @rule(i=st.integers(0, 5), k=st.integers(0, 2), x=st.floats(-5, 70), v=st.integers(0, 2))
+    def move(self, i: int, k: int, x: float, v: int) -> None:
+        self.both(lambda ds: ds.instance(f"i{i}").set_keypoint(k, x, 2.5, visibility=v))
+
+    @rule(i=st.integers(0, 5))
+    def remove(self, i: int) -> None:
+        self.both(lambda ds: ds.instance(f"i{i}").remove())
+
+    @rule(i=st.integers(0, 5), box=st.sampled_from([None, (1, 2, 3, 4)]))
+    def draw(self, i: int, box: Any) -> None:
+        self.both(lambda ds: ds.instance(f"i{i}").set_bbox(box))
+
+    @rule(i=st.integers(0, 5), finished=st.booleans())
+    def finish(self, i: int, finished: bool) -> None:
+        self.both(lambda ds: ds.instance(f"i{i}").set_finished(finished))
+
+    @rule(image=st.integers(0, 1), status=st.sampled_from(["done", "started"]))
+    def mark(self, image: int, status: str) -> None:
+        self.both(lambda ds: ds.images[image].set_status(status))
+
+    @rule()
+    def undo(self) -> None:
+        self.both(lambda ds: ds.undo())
+
+    @rule()
+    def redo(self) -> None:
+        self.both(lambda ds: ds.redo())
+
+    @rule()
+    def save(self) -> None:
+        self.dataset.save()
+
+    @rule()
+    def reopen(self) -> None:  # a crash is no different: nothing is done when a kernel ends
+        self.dataset = opened(self.folder)
+
+    @invariant()
+    def same(self) -> None:
+        if hasattr(self, "model"):
+            one, other = said(self.model), said(self.dataset)
+            assert one[0] == other[0]
+            # The order in the list and the ids are the file's.
+            assert sorted(i[:-1] for i in one[1]) == sorted(i[:-1] for i in other[1])
+
+
+def test_any_sequence_of_edits_saves_and_restarts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KPWIDGET_TEST_FOLDER", str(tmp_path))
+    AnySequence.TestCase.settings = settings(
+        max_examples=40,
+        stateful_step_count=25,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    AnySequence.TestCase().runTest()
+
+
+def test_journal_module_is_reached_by_the_store_alone() -> None:
+    assert store.journal_folder(Path("x/labels.json")) == Path("x/labels.kpwidget")
