@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from kpwidget.dataset import Dataset
+from kpwidget.dataset.table import NO_ID
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
 from kpwidget.formats import Loss, WriteReport, read, write_file
 from kpwidget.schema import FormatError, _decode, _parse_json
@@ -105,7 +106,7 @@ def read_coco_results(
     source = f"model:{model if model is not None else Path(path).stem}"
     problems: list[str] = []
     columns: dict[str, list[Any]] = {
-        key: [] for key in ("image", "category", "score", "bbox", "area", "extra", "id")
+        key: [] for key in ("image", "category", "score", "bbox", "area", "track_id", "extra")
     }
     points: dict[int, list[np.ndarray[Any, Any]]] = {}
     for position, entry in enumerate(content):
@@ -131,8 +132,8 @@ def read_coco_results(
             stacklevel=3,
         )
     n_entries = len(columns["image"])
-    extra = np.empty(n_entries, object)
-    extra[:] = columns["extra"]
+    extra, tracks = np.empty((2, n_entries), object)
+    extra[:], tracks[:] = columns["extra"], columns["track_id"]
     dataset._table.extend(
         uids=[f"result:{i + 1}" for i in range(n_entries)],
         image=np.array(columns["image"], np.int32),
@@ -141,6 +142,7 @@ def read_coco_results(
         score=np.array(columns["score"], np.float64),
         bbox=np.array(columns["bbox"], np.float64).reshape(-1, 4),
         area=np.array(columns["area"], np.float64),
+        track_id=tracks,
         extra=extra,
         source=source,
     )
@@ -191,7 +193,7 @@ def _entry(dataset: Dataset, entry: Any) -> dict[str, Any] | list[str]:
     points = np.array(usable).reshape(n, 3)
     scores = points[:, 2].copy()
     points[:, 2] = np.where((scores != 0) | (points[:, 0] != 0) | (points[:, 1] != 0), 2, 0)
-    known_keys = ("image_id", "category_id", "keypoints", "score", "bbox", "area", "id")
+    known_keys = ("image_id", "category_id", "keypoints", "score", "bbox", "area", "track_id")
     extra = {key: value for key, value in entry.items() if key not in known_keys}
     area = as_float(entry.get("area"))
     return {
@@ -200,6 +202,7 @@ def _entry(dataset: Dataset, entry: Any) -> dict[str, Any] | list[str]:
         "score": score,
         "bbox": box,
         "area": math.nan if area is None else area,
+        "track_id": entry.get("track_id"),
         "extra": {"keypoint_scores": scores.tolist(), **extra},
         "keypoints": points,
     }
@@ -246,9 +249,21 @@ def coco_results_losses(dataset: Dataset) -> list[Loss]:
         losses.append(
             Loss("score", n_scoreless, f"{n_scoreless} instances without a score would get 1")
         )
-    n_tracks = sum(track is not None for track in table.column("track_id", rows))
-    if n_tracks:
-        losses.append(Loss("track_id", n_tracks, f"the track_id of {n_tracks} instances"))
+    n_ids = int(np.count_nonzero(table.column("id", rows) != NO_ID))
+    if n_ids:
+        losses.append(Loss("id", n_ids, f"the annotation ids of {n_ids} instances"))
+    n_crowds = int(np.count_nonzero(table.column("iscrowd", rows)))
+    if n_crowds:
+        losses.append(
+            Loss("iscrowd", n_crowds, f"{n_crowds} instances would no longer stand for a crowd")
+        )
+    n_boxes = int(np.count_nonzero(~np.isnan(table.column("bbox", rows)[:, 0])))
+    if n_boxes and n_boxes < len(rows):
+        losses.append(
+            Loss(
+                "bbox", n_boxes, f"the bbox of {n_boxes} instances, for not all have been given one"
+            )
+        )
     n_empty = len(dataset.images) - len(set(table.column("image", rows).tolist()))
     if n_empty:
         losses.append(Loss("images", n_empty, f"{n_empty} images without predictions"))
@@ -272,12 +287,15 @@ def write_coco_results(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
     -----
     The third number of a point is its ``keypoint_scores`` of `Instance.extra` where there are as
     many as keypoints, else 1 for a labeled point; 0 for an unlabeled one. Image and category ids
-    are those of the dataset. No bbox is written: pycocotools derives one from all points.
+    are those of the dataset. A bbox is written if every instance was given one, for pycocotools
+    wants it in all entries or none; it derives one from all points else.
     """
     with dataset.lock:
         table = dataset._table
         entries = []
-        for row in table.live_rows():
+        rows = table.live_rows()
+        has_boxes = not np.isnan(table.column("bbox", rows)).any()
+        for row in rows:
             category = table.category(row)
             points = table.raw_keypoints_of(category, [row])[0]
             extra = dict(table.value(row, "extra") or {})
@@ -290,12 +308,19 @@ def write_coco_results(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
                 for number in ((x, y, score) if v else (0, 0, 0))
             ]
             score = table.value(row, "score")
+            bbox = table.bbox(row) if has_boxes else None
+            optional = {
+                "bbox": None if bbox is None else list(bbox),
+                "area": table.value(row, "area"),
+                "track_id": table.value(row, "track_id"),
+            }
             entries.append(
                 {
                     "image_id": dataset._images[table.value(row, "image")].id,
                     "category_id": dataset.categories[category].id,
                     "keypoints": flat,
                     "score": 1 if score is None else score,
+                    **{key: value for key, value in optional.items() if value is not None},
                     **extra,
                 }
             )

@@ -13,6 +13,7 @@ import pytest
 
 import kpwidget as kp
 from kpwidget import formats
+from kpwidget.formats.coco_results import coco_results_losses
 from kpwidget.schema import FormatError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -67,7 +68,27 @@ def test_what_results_cannot_hold_is_said_with_its_number(tmp_path: Path) -> Non
     with pytest.raises(formats.LossError) as caught:
         formats.write(dataset, tmp_path / "out.json", format="coco-results")
     said = [(loss.what, loss.n) for loss in caught.value.losses]
-    assert said == [("visibility", 1), ("score", 1), ("track_id", 1), ("images", 1)]
+    assert said == [("visibility", 1), ("score", 1), ("images", 1)]
+    dataset.add_instance(1, keypoints=[[1, 1], [2, 2]], bbox=(0, 0, 3, 4), score=0.5)
+    formats.write(dataset, tmp_path / "labels.json")
+    losses = coco_results_losses(dataset)
+    said = [(loss.what, loss.n) for loss in losses]
+    assert said == [("visibility", 1), ("score", 1), ("id", 2), ("bbox", 1)]
+
+
+def test_boxes_tracks_and_ids_of_results_are_written_as_they_were(tmp_path: Path) -> None:
+    entry = {**ENTRY, "keypoints": [1, 2, 0.5, 3, 4, 0.25], "bbox": [1, 2, 3, 4.5], "area": 13.5}
+    truth, results = files(tmp_path, {**entry, "id": 8, "track_id": 2**60}, {**entry, "note": "x"})
+    dataset = formats.read(results, ground_truth=truth)
+    assert [instance.track_id for instance in dataset.instances] == [2**60, None]
+    formats.write(dataset, tmp_path / "out.json", format="coco-results")
+    assert json.loads((tmp_path / "out.json").read_text()) == json.loads(results.read_text())
+    dataset.instances[0].set_bbox(None)
+    with pytest.raises(formats.LossError, match="the bbox of 1 instances, for not all have"):
+        formats.write(dataset, tmp_path / "out.json", format="coco-results")
+    dataset.instances[1].set_bbox(None)
+    formats.write(dataset, tmp_path / "out.json", format="coco-results")
+    assert "bbox" not in (tmp_path / "out.json").read_text()
 
 
 @pytest.mark.parametrize(
