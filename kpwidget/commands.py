@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from kpwidget.dataset import Dataset
     from kpwidget.dataset.findings import Problem
+    from kpwidget.formats import Loss
 
 __all__ = ["add_commands"]
 
@@ -118,7 +119,7 @@ def add_commands(commands: Any) -> None:
     split = _command(
         commands, "split", _split, "divide a labels file into parts",
         "Writes one file per part into DIR. Image files are not touched: pass their folder to what "
-        "reads the parts.",
+        "reads the parts. A part of a format that is a folder is one, with copies of its images.",
     )  # fmt: skip
     split.add_argument("file", type=Path, metavar="FILE", help="labels file or folder")
     split.add_argument(
@@ -236,9 +237,7 @@ def _guarded(args: argparse.Namespace, run: Callable[[argparse.Namespace, _Said]
         try:
             code = run(args, said)
         except LossError as error:
-            said.values["losses"] = [
-                {"what": loss.what, "n": loss.n, "text": loss.text} for loss in error.losses
-            ]
+            said.values["losses"] = _losses(error.losses)
             _tell_error(said, str(error).replace("allow_loss=True", "--allow-loss"))
             code = FINDINGS
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -250,6 +249,10 @@ def _guarded(args: argparse.Namespace, run: Callable[[argparse.Namespace, _Said]
         values = {"ok": code == OK, **said.values, "warnings": said_warnings}
         sys.stdout.write(json.dumps(values, indent=2) + "\n")
     return code
+
+
+def _losses(losses: Iterable[Loss]) -> list[dict[str, Any]]:
+    return [{"what": loss.what, "n": loss.n, "text": loss.text} for loss in losses]
 
 
 def _tell_error(said: _Said, text: str) -> None:
@@ -420,12 +423,11 @@ def _unknown_fields(dataset: Dataset) -> dict[str, dict[str, int]]:
 
     instances = tqdm(dataset.instances, "look at fields", unit="instance", delay=1.0, leave=False)
     found = {
-        "top level": Counter(dataset.extra),
+        "top level": Counter(dataset.extra.keys()),
         "images": Counter(key for image in dataset.images for key in image.extra),
         "categories": Counter(key for c in dataset.categories for key in c.extra),
         "annotations": Counter(key for instance in instances for key in instance.extra),
     }
-    found["top level"] = Counter(dict.fromkeys(dataset.extra, 1))
     return {kind: dict(counts.most_common()) for kind, counts in found.items() if counts}
 
 
@@ -463,7 +465,7 @@ def _convert(args: argparse.Namespace, said: _Said) -> int:
         "n_instances": report.n_instances,
         "n_new_ids": report.n_new_ids,
         "notes": list(report.notes),
-        "losses": [{"what": x.what, "n": x.n, "text": x.text} for x in report.losses],
+        "losses": _losses(report.losses),
         "skipped": list(dataset.skipped),
     }
     said.line(str(report))
@@ -605,20 +607,27 @@ def _merge(args: argparse.Namespace, said: _Said) -> int:
     merged: list[dict[str, Any]] = []
     n_conflicts = 0
     rename = dict(args.rename)
+    unused = set(rename)
     for path in others:
         other, _ = _read(args, path)
         names = {category.name for category in other.categories}
+        unused -= names
         report = dataset.merge(
             other,
             match=args.match,
             on_duplicate=args.on_duplicate,
             on_conflict=args.on_conflict,
-            rename={old: new for old, new in rename.items() if old in names or len(others) == 1},
+            rename={old: new for old, new in rename.items() if old in names},
         )
         merged.append({"path": os.fspath(path), **report.to_dict()})
         n_conflicts += sum(conflict.added_as is None for conflict in report.conflicts)
         said.line(f"{path}:")
         said.line("\n".join(f"  {line}" for line in str(report).split("\n")))
+    if unused:
+        raise ValueError(
+            f"--rename: no file after the first has the category {_listed(sorted(unused))}; "
+            "nothing was written"
+        )
     written = formats.write(dataset, args.output, format=args.to, allow_loss=args.allow_loss)
     said.values = {
         "path": os.fspath(args.output),
@@ -640,20 +649,22 @@ def _split(args: argparse.Namespace, said: _Said) -> int:
     dataset, format = _read(args, args.file)
     parts = dataset.split(_with_lists(args.parts), seed=args.seed, group=args.group)
     row = formats.all_formats()[format]
-    ending = "" if args.file.is_dir() else args.file.suffix or row.extensions[0]
+    ending = "" if row.is_folder else args.file.suffix or row.extensions[0]
     targets = {name: args.output / f"{name}{ending}" for name in parts}
     _refuse_existing(args, *targets.values())
     args.output.mkdir(parents=True, exist_ok=True)
     written = []
     for name, part in parts.items():
-        # Of what is read in this format nothing is lost by writing a part of it.
-        report = formats.write(part, targets[name], format=format)
+        # The file has hardly anything that its own format cannot hold: what is said to be lost,
+        # such as ids in a format without any, was mostly made when it was read.
+        report = formats.write(part, targets[name], format=format, allow_loss=True)
         written.append(
             {
                 "part": name,
                 "path": os.fspath(report.path),
                 "n_images": report.n_images,
                 "n_instances": report.n_instances,
+                "losses": _losses(report.losses),
             }
         )
         said.line(str(report))

@@ -701,6 +701,44 @@ def test_split_writes_a_file_for_each_part(
     assert "8 images and 2 instances written as coco" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("source", ["yolo", "yolo/data.yaml"])
+def test_split_of_a_format_that_is_a_folder(tmp_path: Path, source: str) -> None:
+    path = labels(tmp_path / "labels.json", annotations=[bolt(1, 1, 2, 3, 2, 4, 5, 1)])
+    for name in ("b", "c"):
+        Image.new("RGB", (100, 80)).save(tmp_path / f"{name}.png")
+    assert run("convert", path, tmp_path / "yolo", "--to", "yolo-pose", "--allow-loss") == 0
+    out = tmp_path / "parts"
+    assert run("split", tmp_path / source, "--parts", "one=.67,two=.33", "-o", out) == 0
+    assert sorted(p.name for p in out.rglob("*.png")) == ["a.png", "b.png", "c.png"]
+    assert sorted(p.name for p in out.iterdir()) == ["one", "two"]
+    assert len(list(out.rglob("a.txt"))) == 1
+
+
+def test_split_of_predictions(tmp_path: Path) -> None:
+    truth, path = labels(tmp_path / "labels.json"), tmp_path / "net.json"
+    entry = {"category_id": 1, "keypoints": [1.5, 2, 0.5, 0, 0, 0], "score": 0.5}
+    path.write_text(json.dumps([{"image_id": i, **entry} for i in (1, 2, 2)]))
+    out = tmp_path / "parts"
+    argv = ["--ground-truth", truth, "--parts", "one=.5,two=.5", "-o", out]
+    assert run("split", path, *argv) == 0
+    first, second = (json.loads((out / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert sorted(found["image_id"] for found in first + second) == [1, 2, 2]
+    assert all(found.items() >= entry.items() for found in first + second)
+
+
+def test_merge_refuses_to_rename_what_no_file_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [labels(tmp_path / name / "labels.json") for name in ("one", "two", "three")]
+    for files in (paths, paths[:2]):
+        argv = ["merge", *files, "-o", tmp_path / "all.json", "--rename"]
+        assert run(*argv, "blot=x") == 2
+        assert "no file after the first has the category 'blot'" in capsys.readouterr().err
+        assert not (tmp_path / "all.json").exists()
+        assert run(*argv, "bolt=x") == 0
+        (tmp_path / "all.json").unlink()
+
+
 def test_split_keeps_clips_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = [f"{clip}/{clip}_{i}.png" for clip in "abcd" for i in range(5)]
     path = labels(tmp_path / "labels.json", annotations=[],
