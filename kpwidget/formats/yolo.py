@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
-from kpwidget.formats.yolo_rows import count, yolo_losses
+from kpwidget.formats import count
+from kpwidget.formats.yolo_rows import yolo_losses
 from kpwidget.formats.yolo_write import write_yolo
 from kpwidget.formats.yolo_yaml import (
     ABSENT,

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.table import NO_ID
 from kpwidget.dataset.text import FileText, RecordKind
-from kpwidget.formats import Loss
+from kpwidget.dataset.views import bboxes_of
+from kpwidget.formats import Loss, count
 from kpwidget.formats.yolo_yaml import ABSENT, KNOWN_KEYS, SPLITS, TOLERANCE, plain
-from kpwidget.geometry import bbox_from_keypoints
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
 
@@ -30,7 +30,6 @@ __all__ = [
     "check_options",
     "common_flip_indices",
     "common_sigmas",
-    "count",
     "encoded",
     "is_array_only_shown",
     "kept_extra",
@@ -208,20 +207,17 @@ def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
     instances.drop(
         instances.column("iscrowd") != 0, "iscrowd", "standing for a crowd would be left out"
     )
-    bbox = instances.column("bbox")
-    is_derived = np.isnan(bbox).any(axis=1)
-    n_labeled = table.n_labeled_of(instances.rows)
+    bbox = bboxes_of(dataset, instances.rows)
     is_kept = instances.drop(
-        is_derived & (n_labeled == 0), "bbox", "without bbox and labeled keypoint would be left out"
+        np.isnan(bbox).any(axis=1), "bbox", "without bbox and labeled keypoint would be left out"
     )
-    bbox, is_derived = bbox[is_kept], is_derived[is_kept]
+    bbox = bbox[is_kept]
     image = instances.column("image").astype(np.int64)
     sizes = _sizes(dataset, image)
     size = np.zeros((len(dataset._images), 2))
     for i, wh in sizes.items():
         size[i] = wh
     size = size[image]
-    _derive(dataset, instances.rows, bbox, is_derived, size)
 
     n_keypoints = max((c.n_keypoints for c in dataset.categories), default=0)
     values = np.zeros((len(bbox), 5 + n_keypoints * n_dims))
@@ -278,26 +274,6 @@ def _sizes(dataset: Dataset, image: NDArray[np.int64]) -> dict[int, tuple[int, i
             f"{count(len(problems), 'image')} with instances:\n" + listed(problems)
         )
     return sizes
-
-
-def _derive(
-    dataset: Dataset,
-    rows: NDArray[np.int64],
-    bbox: NDArray[np.float64],
-    is_derived: NDArray[np.bool_],
-    size: NDArray[np.float64],
-) -> None:
-    """Put the derived boxes in place, as `Instance.bbox` has them."""
-    if not is_derived.any():
-        return
-    table = dataset._table
-    category = table.column("category", rows)
-    for width, height in np.unique(size[is_derived], axis=0).tolist():
-        of_size = is_derived & (size[:, 0] == width) & (size[:, 1] == height)
-        for c in np.unique(category[of_size]).tolist():
-            chosen = np.flatnonzero(of_size & (category == c))
-            keypoints = table.keypoints_of(c, rows[chosen])
-            bbox[chosen] = bbox_from_keypoints(keypoints, width, height)
 
 
 def _rounded(parts: NDArray[np.float64], scale: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -610,16 +586,6 @@ def is_array_only_shown(data: Any) -> bool:
 
 
 # --- words --------------------------------------------------------------------------------------
-
-
-def count(n: int, noun: str) -> str:
-    """Return the number with its noun: "1 image", "3 categories"."""
-    if n == 1:
-        return f"1 {noun}"
-    plural = (
-        f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}{'es' * noun.endswith('x') or 's'}"
-    )
-    return f"{n} {plural}"
 
 
 def listed(problems: Sequence[str], n: int = 20) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kpwidget._version import __version__
 from kpwidget.dataset import Dataset, ImageInfo, ImageRoots
 from kpwidget.dataset.combine import Group, Parts
-from kpwidget.formats import WriteReport, write_file
+from kpwidget.formats import WriteReport, count, write_file
 from kpwidget.formats.yolo_rows import (
     MAX_ERROR,
     OF_SPLIT,
@@ -26,7 +26,6 @@ from kpwidget.formats.yolo_rows import (
     check_options,
     common_flip_indices,
     common_sigmas,
-    count,
     encoded,
     is_array_only_shown,
     kept_extra,
