@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -69,7 +70,8 @@ def add_commands(commands: Any) -> None:
     check = _command(
         commands, "check", _check, "look for what is wrong in a labels file",
         "Names every record that cannot be read, and every contradiction in those that can. With "
-        "--images also images that are missing or have another size. Exit code 1 if there is any.",
+        "--images also images that are missing or have another size. Exit code 1 if there is any. "
+        "What is mostly nothing wrong, such as instances without a labeled keypoint, is counted.",
     )  # fmt: skip
     check.add_argument("file", type=Path, metavar="FILE", help="labels file or folder")
     check.add_argument(
@@ -322,7 +324,9 @@ def _n_bytes(path: Path) -> int:
 
 
 def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    from kpwidget.formats import count
+
+    return count(n, noun)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -490,7 +494,8 @@ def _with_lists(parts: Mapping[str, float | str]) -> dict[str, Any]:
 def _check(args: argparse.Namespace, said: _Said) -> int:
     from kpwidget.schema import FormatError
 
-    problems: list[dict[str, str | None]] = []
+    problems: list[Problem] = []
+    notes: list[Problem] = []
     n_images = n_instances = 0
     format = args.format
     try:
@@ -500,27 +505,31 @@ def _check(args: argparse.Namespace, said: _Said) -> int:
             dataset, format = _read(args, args.file, on_error="skip")
     except FormatError as error:
         of_file = f"{args.file}: "
-        problems += [_problem("reading", text.removeprefix(of_file)) for text in error.problems]
+        problems += [_reading_problem(text.removeprefix(of_file)) for text in error.problems]
     else:
         n_images, n_instances = len(dataset), len(dataset.instances)
-        problems += [_problem("reading", text) for text in dataset.skipped]
+        problems += [_reading_problem(text) for text in dataset.skipped]
         if args.images:
             problems += _image_problems(dataset)
-        problems += [_finding(problem) for problem in dataset.validate()]
+        for finding in dataset.validate():
+            (notes if finding.level == "note" else problems).append(finding)
     said.values = {
         "path": os.fspath(args.file),
         "format": format,
         "n_images": n_images,
         "n_instances": n_instances,
-        "problems": problems,
+        "problems": [asdict(problem) for problem in problems],
+        "notes": [asdict(note) for note in notes],
     }
     shown = problems[: args.limit] if args.limit > 0 else problems
     for problem in shown:
-        place = [problem["image"], problem["instance"], problem["keypoint"]]
-        where = " ".join(repr(part) for part in place if part is not None)
-        said.line(f"{problem['kind']}: {where}{': ' if where else ''}{problem['what']}")
+        said.line(f"{_place_of(problem)}: {problem.what}")
     if len(shown) < len(problems):
         said.line(f"... and {len(problems) - len(shown):,} more (--limit 0 shows all)")
+    for kind, n in Counter(problem.kind for problem in problems).most_common():
+        said.line(f"problem: {_count(n, kind)}")
+    for kind, n in Counter(note.kind for note in notes).most_common():
+        said.line(f"note: {_count(n, kind)}")
     said.line(
         f"{args.file}: {_count(n_images, 'image')}, {_count(n_instances, 'instance')}, "
         + (_count(len(problems), "problem") if problems else "no problem")
@@ -528,28 +537,34 @@ def _check(args: argparse.Namespace, said: _Said) -> int:
     return FINDINGS if problems else OK
 
 
-def _problem(
-    kind: str,
-    what: str,
-    image: str | None = None,
-    instance: str | None = None,
-    keypoint: str | None = None,
-) -> dict[str, str | None]:
-    return {"kind": kind, "image": image, "instance": instance, "keypoint": keypoint, "what": what}
+def _place_of(problem: Problem) -> str:
+    """Where a problem is, in words."""
+    parts = (problem.image, problem.instance, problem.keypoint)
+    named = zip(("image", "instance", "keypoint"), parts, strict=True)
+    return ", ".join(f"{noun} {name!r}" for noun, name in named if name) or "reading"
 
 
-def _finding(problem: Problem) -> dict[str, str | None]:
-    return _problem("labels", problem.what, problem.image, problem.instance, problem.keypoint)
+def _reading_problem(what: str) -> Problem:
+    from kpwidget.dataset.findings import Problem
+
+    return Problem("", None, None, what, kind="error on reading")
 
 
-def _image_problems(dataset: Dataset) -> list[dict[str, str | None]]:
+def _image_problems(dataset: Dataset) -> list[Problem]:
     """Image files that are missing, cannot be read or have another size than recorded."""
     from tqdm.auto import tqdm
 
+    from kpwidget.dataset.findings import Problem
     from kpwidget.images import ImageError
 
+    found: list[Problem] = []
+
+    def find(name: str, kind: str, what: str) -> None:
+        found.append(Problem(name, None, None, what, kind=kind))
+
     missing = set(_missing_images(dataset))
-    found = [_problem("image", "there is no such file", name) for name in sorted(missing)]
+    for name in sorted(missing):
+        find(name, "image without a file", "there is no such file")
     for image in tqdm(dataset.images, "look at images", unit="image", delay=1.0, leave=False):
         if image.file_name in missing:
             continue
@@ -557,16 +572,14 @@ def _image_problems(dataset: Dataset) -> list[dict[str, str | None]]:
         try:
             width, height = image.source.size
         except ImageError as error:
-            found.append(_problem("image", str(error), image.file_name))
+            find(image.file_name, "image that cannot be read", str(error))
             continue
         if recorded is not None and recorded != (width, height):
-            found.append(
-                _problem(
-                    "image",
-                    f"the labels say {recorded[0]} x {recorded[1]} px, the file is "
-                    f"{width} x {height} px",
-                    image.file_name,
-                )
+            find(
+                image.file_name,
+                "image of another size",
+                f"the labels say {recorded[0]} x {recorded[1]} px, the file is "
+                f"{width} x {height} px",
             )
     return found
 

@@ -549,16 +549,33 @@ def test_check_lists_all_problems(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert out[0].startswith("reading: annotation 2 (number 2 in the file): 'image_id' is 9")
     assert out[1].startswith("reading: annotation 3 (number 3 in the file): 'keypoints' has 3")
     assert out[2:] == [
-        "labels: 'a.png' 'coco:1' 'head': (200, 3) is outside the image of 100 x 80 px",
-        "labels: 'b.png' 'coco:4': no keypoint is labeled",
-        f"{path}: 3 images, 2 instances, 4 problems",
+        "image 'a.png', instance 'coco:1', keypoint 'head': (200, 3) is outside the image of "
+        "100 x 80 px",
+        "problem: 2 errors on reading",
+        "problem: 1 keypoint outside the image",
+        "note: 1 instance without a labeled keypoint",
+        f"{path}: 3 images, 2 instances, 3 problems",
     ]
     code, said = run_json(capsys, "check", path)
     assert code == 1
-    assert [problem["kind"] for problem in said["problems"]] == ["reading"] * 2 + ["labels"] * 2
+    kinds = [problem["kind"] for problem in said["problems"]]
+    assert kinds == ["error on reading"] * 2 + ["keypoint outside the image"]
     assert said["problems"][2]["keypoint"] == "head"
+    assert [(note["instance"], note["level"]) for note in said["notes"]] == [("coco:4", "note")]
     assert run("check", path, "--limit", "1") == 1
-    assert "... and 3 more (--limit 0 shows all)" in capsys.readouterr().out
+    assert "... and 2 more (--limit 0 shows all)" in capsys.readouterr().out
+
+
+def test_check_counts_what_is_mostly_nothing_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = [bolt(i, 1, 0, 0, 0, 0, 0, 0, bbox=[1, 1, 99.004, 50]) for i in (1, 2)]
+    path = labels(tmp_path / "labels.json", annotations=boxes)
+    assert run("check", path) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "note: 2 instances without a labeled keypoint",
+        f"{path}: 3 images, 2 instances, no problem",
+    ]
 
 
 def test_check_of_a_good_file_finds_nothing(
@@ -582,7 +599,7 @@ def test_check_with_images_looks_at_them(
     assert set(found) == {"b.png", "c.png"}
     (tmp_path / "c.png").unlink()
     assert run("check", path, "--images", tmp_path) == 1
-    assert "image: 'c.png': there is no such file" in capsys.readouterr().out
+    assert "image 'c.png': there is no such file" in capsys.readouterr().out
 
 
 def test_check_of_a_file_that_is_no_labels_file(

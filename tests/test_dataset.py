@@ -573,17 +573,42 @@ def test_validate_finds_what_is_outside_or_empty(tiny_dataset: Dataset) -> None:
     tiny_dataset.add_instance("b.png", "bolt", bbox=(60, 40, 10, 0), uid="flat")
     tiny_dataset.add_instance("c.png", "bolt", [[64, 48, 2], [1, 1, 2]], (60, 40, 10, 2), uid="in")
     assert tiny_dataset.validate() == [
-        Problem("a.png", "one", "nose", "(64.5, 3) is outside the image of 64 x 48 px"),
+        Problem(
+            "a.png", "one", "nose", "(64.5, 3) is outside the image of 64 x 48 px",
+            kind="keypoint outside the image",
+        ),
         Problem(
             "a.png", "one", "tail",
             "labeled (visibility 2) at (0, 0), which mostly means that it is not",
+            kind="keypoint labeled at (0, 0)",
         ),
-        Problem("b.png", "flat", None, "no keypoint is labeled"),
-        Problem("b.png", "flat", None, "bbox (60, 40, 10, 0) has no size"),
         Problem(
-            "c.png", "in", None, "bbox (60, 40, 10, 2) is partly outside the image of 64 x 48 px"
+            "b.png", "flat", None, "no keypoint is labeled", "note",
+            "instance without a labeled keypoint",
+        ),
+        Problem(
+            "b.png", "flat", None, "bbox (60, 40, 10, 0) has no size", kind="bbox without a size"
+        ),
+        Problem(
+            "c.png", "in", None, "bbox (60, 40, 10, 2) is partly outside the image of 64 x 48 px",
+            kind="bbox partly outside the image",
         ),
     ]  # fmt: skip
+
+
+def test_what_is_outside_by_rounding_only_is_no_finding(tiny_dataset: Dataset) -> None:
+    # COCO's 534.89 + 105.11 is 640.0000001 as it stands there; here 54.89 + 9.12 = 64.01.
+    tiny_dataset.add_instance("b.png", "bolt", bbox=(54.89, -2.4e-8, 9.1199, 48.0000001), uid="box")
+    tiny_dataset.add_instance(
+        "b.png", "bolt", [[64.0099, 48.009, 2], [-0.0099, 1, 2]], uid="points"
+    )
+    assert {p.level for p in tiny_dataset.validate()} == {"note"}
+    tiny_dataset.instance("points").set_keypoint("head", 64.02, 3)
+    tiny_dataset.instance("box").set_bbox((-0.02, 1, 1, 1))
+    assert [p.instance for p in tiny_dataset.validate() if p.level == "problem"] == [
+        "box",
+        "points",
+    ]
 
 
 def test_validate_goes_on_where_an_image_is_missing(tiny_schema: Schema, tmp_path: Path) -> None:

@@ -655,9 +655,10 @@ class Dataset:
         Returns
         -------
         list of Problem
-            Keypoints and boxes outside the image, boxes without a size, instances without a labeled
-            keypoint, keypoints that a file calls unlabeled and gives a location (or calls labeled
-            and puts at (0, 0)), images whose size cannot be known.
+            Keypoints and boxes outside the image by more than 0.01 px, boxes without a size,
+            keypoints that a file calls unlabeled and gives a location (or calls labeled and puts at
+            (0, 0)), images whose size cannot be known. Of level 'note': instances without a labeled
+            keypoint.
 
         Examples
         --------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from kpwidget.dataset.views import ImageInfo, Instance
     from kpwidget.schema import Category
 
-__all__ = ["Problem", "differences", "problems"]
+__all__ = ["OUTSIDE_TOLERANCE", "Problem", "differences", "problems"]
+
+OUTSIDE_TOLERANCE: Final = 0.01
+"""How far, in image pixels, a keypoint or bbox may be outside the image without a finding.
+
+Files give boxes with two decimals, and 534.89 + 105.11 is more than 640 in binary; a box that was
+written as parts of the image's size comes back some 1e-8 px beyond it.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,12 +42,19 @@ class Problem:
         Name, if it is about a keypoint.
     what : str
         What was found, in words.
+    level : {'problem', 'note'}
+        A note is worth knowing and mostly nothing wrong: COCO has many instances that are boxes
+        only, without a labeled keypoint.
+    kind : str
+        What findings like this one have in common, in words: "keypoint outside the image".
     """
 
     image: str
     instance: str | None
     keypoint: str | None
     what: str
+    level: Literal["problem", "note"] = "problem"
+    kind: str = ""
 
 
 def problems(dataset: Dataset) -> list[Problem]:
@@ -61,7 +75,8 @@ def problems(dataset: Dataset) -> list[Problem]:
         chosen = np.flatnonzero(categories == category)
         points = table.raw_keypoints_of(category, rows[chosen])
         xy, is_labeled = points[..., :2], points[..., 2] != 0
-        is_inside = ((xy >= 0) & (xy <= limits[chosen, None])).all(axis=-1)
+        farthest = limits[chosen, None] + OUTSIDE_TOLERANCE
+        is_inside = ((xy >= -OUTSIDE_TOLERANCE) & (xy <= farthest)).all(axis=-1)
         is_at_zero = (xy == 0).all(axis=-1)
         is_bad = np.where(is_labeled, ~is_inside | is_at_zero, ~is_at_zero)
         suspects[chosen] |= is_bad.any(axis=1)
@@ -73,7 +88,8 @@ def problems(dataset: Dataset) -> list[Problem]:
         file_name = dataset._images[index].file_name
         of_image = found.setdefault(index, [])
         if is_empty[i]:
-            of_image.append(Problem(file_name, uid, None, "no keypoint is labeled"))
+            what, kind = "no keypoint is labeled", "instance without a labeled keypoint"
+            of_image.append(Problem(file_name, uid, None, what, "note", kind))
         if suspects[i]:
             of_image.extend(_problems_of_instance(dataset.instance(uid), *sizes[index].tolist()))
     return [problem for index in sorted(found) for problem in found[index]]
@@ -87,7 +103,8 @@ def _sizes(dataset: Dataset, found: dict[int, list[Problem]]) -> NDArray[np.floa
             sizes[image.index] = image.size
         except ImageError as error:
             what = f"its size is not known: {error}"
-            found[image.index] = [Problem(image.file_name, None, None, what)]
+            problem = Problem(image.file_name, None, None, what, kind="image of unknown size")
+            found[image.index] = [problem]
     return sizes
 
 
@@ -97,33 +114,40 @@ def _has_bad_bbox(
     boxes = bboxes_of(dataset, rows)
     low, size = boxes[:, :2], boxes[:, 2:]
     # Comparisons with NaN, where there is no box, are false.
-    is_bad = (size <= 0) | (low < 0) | (low + size > limits)
+    is_bad = (size <= 0) | (low < -OUTSIDE_TOLERANCE)
+    is_bad |= low + size > limits + OUTSIDE_TOLERANCE
     return np.asarray(is_bad.any(axis=1))
 
 
 def _problems_of_instance(instance: Instance, width: float, height: float) -> Iterator[Problem]:
     """What is wrong with one instance, but that no keypoint is labeled."""
     names = instance.category.keypoints
-    place = (instance.image.file_name, instance.uid)
     size = f"{width:.0f} x {height:.0f} px"
+    right, bottom = width + OUTSIDE_TOLERANCE, height + OUTSIDE_TOLERANCE
+
+    def found(kind: str, what: str, keypoint: str | None = None) -> Problem:
+        return Problem(instance.image.file_name, instance.uid, keypoint, what, kind=kind)
+
     for name, (x, y, v) in zip(names, instance.raw.tolist(), strict=True):
-        if v and not (0 <= x <= width and 0 <= y <= height):
-            yield Problem(*place, name, f"({x:g}, {y:g}) is outside the image of {size}")
+        if v and not (-OUTSIDE_TOLERANCE <= x <= right and -OUTSIDE_TOLERANCE <= y <= bottom):
+            what = f"({x:g}, {y:g}) is outside the image of {size}"
+            yield found("keypoint outside the image", what, name)
         if v and x == 0 and y == 0:
             what = f"labeled (visibility {v:g}) at (0, 0), which mostly means that it is not"
-            yield Problem(*place, name, what)
+            yield found("keypoint labeled at (0, 0)", what, name)
         if not v and (x, y) != (0, 0):
             what = f"unlabeled (visibility 0), but the file puts it at ({x:g}, {y:g})"
-            yield Problem(*place, name, what)
+            yield found("keypoint with a location though unlabeled", what, name)
     bbox = instance.bbox
     if bbox is None:
         return
     x, y, w, h = bbox
     shown = f"({x:g}, {y:g}, {w:g}, {h:g})"
     if w <= 0 or h <= 0:
-        yield Problem(*place, None, f"bbox {shown} has no size")
-    elif x < 0 or y < 0 or x + w > width or y + h > height:
-        yield Problem(*place, None, f"bbox {shown} is partly outside the image of {size}")
+        yield found("bbox without a size", f"bbox {shown} has no size")
+    elif min(x, y) < -OUTSIDE_TOLERANCE or x + w > right or y + h > bottom:
+        what = f"bbox {shown} is partly outside the image of {size}"
+        yield found("bbox partly outside the image", what)
 
 
 def _size_or_none(image: ImageInfo) -> tuple[int, int] | None:
