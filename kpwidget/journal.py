@@ -734,7 +734,10 @@ class _Reader:
         """Values that are no longer what the step has changed them from: two writers did."""
         found = []
         seen: dict[Any, Any] = {}
+        own = {c.uid for c in step.changes if c.what == "instance" and c.before is None}
         for change in step.changes:
+            if change.uid in own and change.what != "instance":
+                continue  # of an instance that the step itself adds
             key = (change.owner, change.target)
             now = seen.get(key, _MISSING)
             if now is _MISSING:

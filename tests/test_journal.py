@@ -523,6 +523,23 @@ class AnySequence(RuleBasedStateMachine):
     def remove(self, i: int) -> None:
         self.both(lambda ds: ds.instance(f"i{i}").remove())
 
+    @rule(image=st.integers(0, 1), i=st.integers(0, 5), fails=st.booleans())
+    def several(self, image: int, i: int, fails: bool) -> None:
+        self.n += 1
+        uid = f"i{self.n}"
+
+        def act(ds: kp.Dataset) -> None:
+            with ds.transaction("several"):
+                made = ds.add_instance(image, uid=uid, is_finished=False)
+                made.set_keypoint("eye", 5, 6)
+                made.set_finished(True)
+                ds.instance(f"i{i}").set_keypoint("beak", 7, 8)
+                ds.images[image].set_status("done")
+                if fails:
+                    raise KeyError("taken back")
+
+        self.both(act)
+
     @rule(i=st.integers(0, 5), box=st.sampled_from([None, (1, 2, 3, 4)]))
     def draw(self, i: int, box: Any) -> None:
         self.both(lambda ds: ds.instance(f"i{i}").set_bbox(box))

@@ -574,7 +574,11 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       getHovered: () => hovered,
       isReady,
       newUid: () => randomHex(6),
-      leave: () => root.blur(),
+      leave: () => {
+        root.blur();
+        // Keys reach a notebook when it has the focus itself, not the page.
+        root.closest<HTMLElement>(".jp-Notebook")?.focus({ preventScroll: true });
+      },
     },
     signal,
   );

@@ -480,7 +480,12 @@ export function listen(
     },
     { signal },
   );
-  ink.addEventListener("contextmenu", (event) => event.preventDefault(), { signal });
+  // The right button places a point: neither the browser's menu nor that of the notebook's cell.
+  const noMenu = (event: Event) => {
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  ink.addEventListener("contextmenu", noMenu, { signal });
   ink.addEventListener(
     "wheel",
     (event) => {

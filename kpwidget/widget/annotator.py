@@ -337,13 +337,13 @@ class Annotator(Stage):
         # What a person's callback does, wait for another thread perhaps, it does without the lock;
         # and so is the journal written, once for all of the edits.
         try:
-            self._apply_edits(name, base, edits)
+            self._take_edits(name, base, edits)
         finally:
             with self._dataset.lock:
                 client = self._clients[name]
                 client.durable = max(client.durable, client.applied)
 
-    def _apply_edits(self, name: str, base: int, edits: list[Any]) -> None:
+    def _take_edits(self, name: str, base: int, edits: list[Any]) -> None:
         with self._dataset._history.callbacks_after(), self._dataset.lock:
             client = self._clients.setdefault(name, _Client())
             self._gone.discard(name)
