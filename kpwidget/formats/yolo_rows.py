@@ -202,7 +202,6 @@ def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
     ValueError
         If the size of an image with instances is not known, naming every one.
     """
-    table = dataset._table
     instances = _Instances(dataset)
     instances.drop(
         instances.column("iscrowd") != 0, "iscrowd", "standing for a crowd would be left out"

@@ -193,6 +193,21 @@ def coco_files() -> list[Path]:
     ]
 
 
+def test_a_bbox_that_is_added_or_taken_out_has_the_layout_of_its_record(tmp_path: Path) -> None:
+    document = plain(2)
+    document["annotations"][0] |= {"keypoints": [0, 0, 0], "bbox": [1, 2, 3, 4], "area": 12}
+    document["annotations"][1].pop("bbox", None)
+    document["categories"][0] |= {"keypoints": ["beak"], "skeleton": []}
+    document["annotations"][1]["keypoints"] = [1, 2, 2]
+    dataset = read(tmp_path, json.dumps(document, indent=2).encode())
+    first, second = dataset.instances
+    first.set_bbox(None)
+    second.set_bbox((5, 6, 7, 8))
+    document["annotations"][0]["bbox"] = [0, 0, 0, 0]
+    document["annotations"][1]["bbox"] = [5.0, 6.0, 7.0, 8.0]
+    assert written(dataset, tmp_path) == json.dumps(document, indent=2).encode()
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"the shared files are not at {SHARED}")
 @pytest.mark.parametrize("path", coco_files(), ids=lambda path: str(path.relative_to(SHARED)))
 def test_real_file_comes_back_and_an_edit_changes_its_record_alone(
