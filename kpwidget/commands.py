@@ -109,6 +109,10 @@ def add_commands(commands: Any) -> None:
         help="both: instances with the same uid and other values are added beside the first",
     )  # fmt: skip
     merge.add_argument(
+        "--tolerance", type=float, default=1e-3, metavar="PX",
+        help="how far coordinates of equal instances may differ, in pixels (default: 0.001)",
+    )  # fmt: skip
+    merge.add_argument(
         "--rename", type=_pair, action="append", default=[], metavar="OLD=NEW",
         help="another name for a category of the files after the first; may be repeated",
     )  # fmt: skip
@@ -630,6 +634,7 @@ def _merge(args: argparse.Namespace, said: _Said) -> int:
             match=args.match,
             on_duplicate=args.on_duplicate,
             on_conflict=args.on_conflict,
+            tolerance=args.tolerance,
             rename={old: new for old, new in rename.items() if old in names},
         )
         merged.append({"path": os.fspath(path), **report.to_dict()})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from kpwidget.dataset import Dataset, ImageState
@@ -423,6 +425,60 @@ def test_records_that_need_no_other_id_are_written_as_they_were(tmp_path: Path) 
     other.merge(read(path))
     write(other, tmp_path / "e.json")
     assert record.replace('"image_id":1', '"image_id":8') in (tmp_path / "e.json").read_text()
+
+
+def test_merge_of_a_yolo_round_trip_adds_nothing(tmp_path: Path) -> None:
+    names = ["a.png", "sub/b.png"]
+    (tmp_path / "sub").mkdir()
+    for name, color in zip(names, ("red", "blue"), strict=True):
+        PIL.Image.new("RGB", (100, 80), color).save(tmp_path / name)
+    points = [[10 / 3, 200 / 7, 2, 97.123456789, 1e-3, 1], [1 / 3, 2 / 3, 1, 0, 0, 0], [0] * 6]
+    ours = coco(tmp_path, "x.json", {
+        "images": [image(1, names[0]), image(2, names[1])],
+        "annotations": [
+            bolt(i, 1 + i % 2, *p, bbox=[1 / 7, 2 / 7, 3, 4 + i]) for i, p in enumerate(points, 1)
+        ],
+        "categories": [BOLT],
+    })  # fmt: skip
+    write(ours, tmp_path / "yolo", format="yolo-pose", allow_loss=True)
+    theirs = read(tmp_path / "yolo")
+    before = [ours.instances[i].raw for i in (1, 0, 2)]  # in the order of the images
+    moved = [np.abs(a - b.raw).max() for a, b in zip(before, theirs.instances, strict=True)]
+    assert 0 < max(moved) < 1e-6
+    report = ours.select().copy().merge(theirs)
+    assert (report.n_images_matched, report.n_instances_added) == (0, 3)
+    assert report.notes[-1] == (
+        "no image has the file name of one here, though 2 images differ in the folder only, such "
+        "as 'images/train/a.png' from 'a.png': if they are the same, pass match='hash' to match "
+        "images by their content"
+    )
+    report = ours.select().copy().merge(theirs, match="hash")
+    assert (report.n_images_matched, report.n_instances_added) == (2, 0)
+    assert [ours for ours, _ in report.duplicates] == ["coco:2", "coco:1", "coco:3"]
+    assert not any("match=" in note for note in report.notes)
+    assert ours.select().copy().merge(theirs, match="hash", tolerance=0).n_instances_added == 3
+
+
+def test_tolerance_of_a_merge_is_in_pixels_and_for_coordinates_only(tmp_path: Path) -> None:
+    ours, other, far = (
+        coco(tmp_path, f"{name}.json", {
+            "images": [image(1, "a.png")],
+            "annotations": [bolt(1, 1, 5 + d, 6, 2, 7, 8, 2, bbox=[0, 0, 9, 9 - d]),
+                            bolt(number, 1, 20, 21 - d, v, 22, 23, 2)],
+            "categories": [BOLT],
+        })
+        for name, d, number, v in (("a", 0, 2, 2), ("b", 0.0009, 3, 2), ("c", 0.0011, 4, 1))
+    )  # fmt: skip
+    report = ours.select().copy().merge(other)
+    assert report.duplicates == (("coco:1", "coco:1"), ("coco:2", "coco:3"))
+    report = ours.select().copy().merge(far)
+    assert [c.fields for c in report.conflicts] == [("keypoints", "bbox")]
+    assert report.n_instances_added == 1, "another visibility"
+    assert ours.select().copy().merge(far, tolerance=0.01).conflicts == ()
+    assert ours.select().copy().merge(far, tolerance=0.01).n_instances_added == 1
+    for wrong in (-1, math.nan, math.inf, "1"):
+        with pytest.raises(ValueError, match="tolerance is a number of pixels, 0 or more"):
+            ours.merge(other, tolerance=wrong)  # type: ignore[arg-type]
 
 
 def test_instances_without_keypoints_are_the_same_by_their_bbox(tmp_path: Path) -> None:

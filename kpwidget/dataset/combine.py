@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kpwidget.dataset.table import _MAX_ID, NO_ID, InstanceRecord, InstanceTable
 from kpwidget.dataset.text import FileText
@@ -45,6 +46,7 @@ REST: Final = "rest"
 """Stands for the images that no other part names."""
 
 _TRAILING_NUMBER: Final = re.compile(r"[ _.-]*(?:\d+|\(\d+\))$")
+_TOLERANCE: Final = 1e-3  # px; a format that divides by the image's size moves a point by some 1e-8
 _N_SHOWN: Final = 5  # how many names a message gives of those that are wrong
 
 
@@ -347,7 +349,8 @@ class MergeReport:
     n_categories_matched, n_categories_added : int
     n_instances_added : int
     duplicates : tuple of (str, str)
-        The uid here and the uid there of instances that both have with the same values.
+        The uid here and the uid there of instances that both have with the same values: see
+        `Dataset.merge`.
     duplicates_added : bool
         Whether duplicates were added all the same.
     conflicts : tuple of MergeConflict
@@ -445,6 +448,7 @@ def merge(
     rename: Mapping[str, str] | None = None,
     on_duplicate: Literal["report", "add"] = "report",
     on_conflict: Literal["ours", "both"] = "ours",
+    tolerance: float = _TOLERANCE,
 ) -> MergeReport:
     """Take what another dataset has into a dataset; see `Dataset.merge`."""
     for name, value, allowed in (
@@ -454,6 +458,9 @@ def merge(
     ):
         if value not in allowed:
             raise ValueError(f"{name} is {' or '.join(map(repr, allowed))}, not {value!r}")
+    distance = as_float(tolerance)
+    if distance is None or not 0 <= distance < math.inf:
+        raise ValueError(f"tolerance is a number of pixels, 0 or more, not {tolerance!r}")
     if other is dataset:
         raise ValueError("a dataset cannot be merged with itself")
     with ExitStack() as stack:
@@ -462,7 +469,7 @@ def merge(
         stack.enter_context(dataset._history.callbacks_after())
         for one in sorted((dataset, other), key=id):
             stack.enter_context(one.lock)
-        merging = _Merge(dataset, other, match, dict(rename or {}))
+        merging = _Merge(dataset, other, match, dict(rename or {}), distance)
         merging.take_instances(add_duplicates=on_duplicate == "add", both=on_conflict == "both")
         merging.apply()
         return merging.report()
@@ -477,8 +484,10 @@ class _Merge:
         other: Dataset,
         match: Literal["name", "hash"],
         rename: Mapping[str, str],
+        tolerance: float,
     ) -> None:
         self.dataset, self.other = dataset, other
+        self.tolerance = tolerance
         self.notes: list[str] = []
         self.image_ids: dict[int | str, int] = {}
         self.category_ids: dict[int, int] = {}
@@ -549,6 +558,8 @@ class _Merge:
         found = [by_name.get(state.file_name, []) for state in theirs._images]
         if match == "hash":
             self._match_by_content(found)
+        elif not any(found):
+            self._note_base_names()
         taken = {state.id for state in ours._images} | self.kept_ids["image"]
         free = _free_ids(taken | {state.id for state in theirs._images})
         positions: list[int] = []
@@ -575,6 +586,19 @@ class _Merge:
             renamed = state.is_renamed or number != state.id
             self.new_images.append(replace(state, id=number, is_renamed=renamed, source=None))
         return positions
+
+    def _note_base_names(self) -> None:
+        """Say it if images that do not match by name do by the last part of it."""
+        here: dict[str, str] = {}
+        for state in self.dataset._images:
+            here.setdefault(_base(state.file_name), state.file_name)
+        alike = [s.file_name for s in self.other._images if _base(s.file_name) in here]
+        if alike:
+            self.notes.append(
+                f"no image has the file name of one here, though {_count(len(alike), 'image')} "
+                f"differ in the folder only, such as {alike[0]!r} from {here[_base(alike[0])]!r}: "
+                "if they are the same, pass match='hash' to match images by their content"
+            )
 
     def _match_by_content(self, found: list[list[int]]) -> None:
         """Look for the images without a match by name among ours with the same bytes."""
@@ -606,6 +630,7 @@ class _Merge:
         uids, ids = theirs.uids(rows), theirs.column("id", rows).tolist()
         signatures = _signatures(theirs, rows, len(self.other.categories))
         signature_here, row_here = self._instances_here(sorted({*images}))
+        near_here = _NearRows(row_here, self.tolerance)
         has_same_fields = [
             self.other.layout.fields_of(category) == self._fields_of(index)
             for category, index in zip(self.other.categories, self.category_of, strict=True)
@@ -622,7 +647,8 @@ class _Merge:
             conflict: MergeConflict | None = None
             same: str | None = None
             if known is not None and signature_here.get(known, ())[:2] == (image, category):
-                fields = self._differing(known, row, signature_here[known][2] != signature)
+                is_moved = not _is_near(signature_here[known][2], signature, self.tolerance)
+                fields = self._differing(known, row, is_moved)
                 if fields:
                     file_name = self.dataset._images[image].file_name
                     conflict = MergeConflict(uid, uid, file_name, fields)
@@ -630,6 +656,8 @@ class _Merge:
                     same = uid
             else:
                 twin = row_here.get((image, category, signature))
+                if twin is None:
+                    twin = near_here.find((image, category, signature))
                 same = None if twin is None else table.uids([twin])[0]
             if same is not None:
                 self.duplicates.append((same, uid))
@@ -723,7 +751,7 @@ class _Merge:
         """Names of the values that differ between two rows of the same instance."""
         a, b = self.dataset._table, self.other._table
         fields = []
-        if a.bbox(ours) != b.bbox(theirs):
+        if not _is_same_bbox(a.bbox(ours), b.bbox(theirs), self.tolerance):
             fields.append("bbox")
         # Without labeled keypoints the boxes are what the signatures are about.
         if is_moved and (a.n_labeled(ours) or b.n_labeled(theirs)):
@@ -836,6 +864,76 @@ def _signatures(
         ):
             signatures[i] = (keypoints, b"" if labeled else box)
     return signatures
+
+
+_Numbers = tuple[bytes, NDArray[np.float64]]
+
+
+def _numbers_of(signature: tuple[bytes, bytes]) -> _Numbers:
+    """What has to be the same in two signatures, and the coordinates that may differ a little."""
+    keypoints, box = signature
+    if box:  # no keypoint is labeled
+        return b"", np.frombuffer(box)
+    points = np.frombuffer(keypoints).reshape(-1, 3)
+    return points[:, 2].tobytes(), points[:, :2].ravel()
+
+
+def _is_near(one: tuple[bytes, bytes], other: tuple[bytes, bytes], tolerance: float) -> bool:
+    """Whether two signatures have the same visibilities, and coordinates within `tolerance`."""
+    if one == other:
+        return True
+    (flags, xy), (other_flags, other_xy) = _numbers_of(one), _numbers_of(other)
+    return flags == other_flags and bool((np.abs(xy - other_xy) <= tolerance).all())
+
+
+def _is_same_bbox(
+    one: tuple[float, ...] | None, other: tuple[float, ...] | None, tolerance: float
+) -> bool:
+    if one is None or other is None:
+        return one is other
+    return all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
+
+
+class _NearRows:
+    """Finds the instance whose coordinates are those of another but for a tolerance."""
+
+    def __init__(self, rows: Mapping[_Known, int], tolerance: float) -> None:
+        self._rows = rows
+        self._tolerance = tolerance
+        self._groups: dict[tuple[int, int, bytes], tuple[list[int], NDArray[np.float64]]] = {}
+        self._is_ready = False
+
+    def find(self, known: _Known) -> int | None:
+        """Row of the nearest within the tolerance, None if there is none."""
+        if not self._tolerance:
+            return None
+        if not self._is_ready:
+            self._make_groups()
+        image, category, signature = known
+        flags, xy = _numbers_of(signature)
+        found = self._groups.get((image, category, flags))
+        if found is None:
+            return None
+        rows, coordinates = found
+        distances = np.abs(coordinates - xy).max(axis=1)
+        nearest = int(np.argmin(distances))
+        return rows[nearest] if distances[nearest] <= self._tolerance else None
+
+    def _make_groups(self) -> None:
+        gathered: dict[tuple[int, int, bytes], dict[int, NDArray[np.float64]]] = {}
+        for (image, category, signature), row in self._rows.items():
+            flags, xy = _numbers_of(signature)
+            if not np.isnan(xy).any():
+                gathered.setdefault((image, category, flags), {})[row] = xy
+        self._groups = {
+            key: (list(members), np.stack(list(members.values())))
+            for key, members in gathered.items()
+        }
+        self._is_ready = True
+
+
+def _base(file_name: str) -> str:
+    return file_name.replace("\\", "/").rpartition("/")[2]
 
 
 def _kept_ids(dataset: Dataset) -> dict[str, set[Any]]:

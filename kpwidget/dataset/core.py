@@ -677,6 +677,7 @@ class Dataset:
         rename: Mapping[str, str] | None = None,
         on_duplicate: Literal["report", "add"] = "report",
         on_conflict: Literal["ours", "both"] = "ours",
+        tolerance: float = 1e-3,
     ) -> MergeReport:
         """Take over what another dataset has.
 
@@ -691,12 +692,15 @@ class Dataset:
             Other names for categories of `other`.
         on_duplicate : {'report', 'add'}
             What to do with an instance that is here already: in the same image, of the same
-            category, with the same labeled keypoints (where none is labeled, the same bbox).
-            ``'report'`` names it in the report and leaves it out.
+            category, with the same visibilities and labeled keypoints (where none is labeled, the
+            same bbox). ``'report'`` names it in the report and leaves it out.
         on_conflict : {'ours', 'both'}
             What to do with an instance whose uid is that of one in the same image and category here
             with other values: keep ours, or add theirs beside it with a uid of its own. Both are
             named in the report.
+        tolerance : float, default 1e-3
+            How far, in image pixels, each coordinate of two equal instances may differ. A format
+            that divides by the size of the image moves points by some 1e-8 px. 0: not at all.
 
         Returns
         -------
@@ -742,6 +746,7 @@ class Dataset:
             rename=rename,
             on_duplicate=on_duplicate,
             on_conflict=on_conflict,
+            tolerance=tolerance,
         )
 
     def split(
