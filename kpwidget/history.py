@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -369,6 +369,33 @@ class History:
             self._tell_watchers(change_made)
         self.notify(change_made)
         return step
+
+    def all_steps(self) -> list[Step]:
+        """The steps in force and those undone."""
+        with self._lock:
+            return [*self._in_force.values(), *self._undone.values()]
+
+    def announce(
+        self,
+        steps: Iterable[tuple[Literal["edit", "undo", "redo"], Step]],
+        *,
+        but: Callable[[Change], object],
+    ) -> None:
+        """Tell everybody but one watcher of what was put in place by `replay`."""
+        changes = [_change(kind, step) for kind, step in steps]
+        with self._lock:
+            for change in changes:
+                for watcher in tuple(self._watchers.values()):
+                    if watcher != but:
+                        watcher(change)
+        for change in changes:
+            self._call(change)
+
+    def writer_of(self, change: PrimitiveChange) -> Step | None:
+        """Return the step in force that wrote a value last, None if none did."""
+        with self._lock:
+            stack = self._writers.get(change.owner, {}).get(change.target)
+            return self._in_force.get(stack[-1]) if stack else None
 
     def steps(self) -> list[Step]:
         """The steps in force, in the order in which they came."""

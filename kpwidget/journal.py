@@ -81,6 +81,78 @@ class Entry:
         return (int(self.content["c"]) >> _COUNTER_BITS) / 1000
 
 
+_HISTORY: Final = (
+    "time", "annotator", "client", "kind", "label", "image", "instance", "keypoint", "what",
+    "before", "after", "source", "seconds", "schema", "writer", "order",
+)  # fmt: skip
+#: A pause longer than this many seconds is not counted as work.
+PAUSE: Final = 120.0
+
+
+def history_table(entries: Sequence[Entry]) -> Any:
+    """Table of what was done, a row a value; see `Dataset.history`."""
+    import pandas as pd
+
+    schemas: dict[str, str] = {}
+    steps: dict[tuple[str, int], Entry] = {}
+    names: dict[str, dict[int, Sequence[str]]] = {}
+    category_of: dict[str, int] = {}
+    last: dict[str, float] = {}
+    rows = []
+    for entry in entries:
+        content = entry.content
+        if entry.kind == "log":
+            text = json.dumps(content.get("categories"), sort_keys=True)
+            schemas[entry.writer] = f"{zlib.crc32(text.encode()):08x}"
+            names[entry.writer] = {c["id"]: c["keypoints"] for c in content.get("categories", ())}
+            continue
+        if entry.kind not in ("edit", "undo", "redo"):
+            continue
+        key = (str(content.get("of", entry.writer)), int(content.get("s", 0)))
+        if entry.kind == "edit":
+            steps[key] = entry
+        about = steps.get(key, entry).content
+        annotator = str(content.get("a", ""))
+        pause = entry.time - last.get(annotator, -math.inf)
+        last[annotator] = entry.time
+        token = content.get("w")
+        base = {
+            "time": pd.Timestamp(entry.time, unit="s", tz="UTC"),
+            "annotator": annotator,
+            "client": token[0] if token else None,
+            "kind": entry.kind,
+            "label": about.get("l", ""),
+            "seconds": pause if pause <= PAUSE else math.nan,
+            "schema": schemas.get(entry.writer),
+            "writer": entry.writer,
+            "order": entry.n,
+        }
+        for i, part in enumerate(about.get("d", ()) or ((None,) * 6,)):
+            code, image, uid, k, before, after = part
+            if entry.kind == "undo":
+                before, after = after, before
+            record = part[5] or part[4] if code == "i" else None
+            if record:
+                category_of[uid] = record["c"]
+            of_category = names.get(entry.writer, {}).get(category_of.get(uid, -1), ())
+            is_named = k is not None and k < len(of_category)
+            rows.append(
+                {
+                    **base,
+                    # Counted once for a step, however many values it has.
+                    "seconds": base["seconds"] if i == 0 else 0.0,
+                    "image": image[0] if isinstance(image, list) else image,
+                    "instance": uid,
+                    "keypoint": of_category[k] if is_named else k,
+                    "what": _WHAT.get(code),
+                    "before": before,
+                    "after": after,
+                    "source": record.get("so", "human") if record else None,
+                }
+            )
+    return pd.DataFrame(rows, columns=list(_HISTORY))
+
+
 def line_of(content: Mapping[str, Any]) -> bytes:
     """The line of a log that holds `content`: checksum (CRC-32), space, JSON.
 
@@ -343,6 +415,15 @@ class Recorder:
             self.record(_change("edit", step))
         return bool(own or done.aliases)
 
+    def read_others(self) -> tuple[list[Entry], list[str]]:
+        """What other writers have appended since they were read last; what is wrong with it."""
+        entries, problems = read_logs(self.journal.folder)
+        own = self.journal.writer
+        fresh = [e for e in entries if e.writer != own and e.n > self._others.get(e.writer, 0)]
+        for entry in fresh:
+            self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
+        return fresh, problems
+
     def position(self) -> dict[str, int]:
         """For each writer the number of its last entry that the dataset has."""
         return {**self._others, self.journal.writer: self.journal.n}
@@ -487,6 +568,8 @@ class Replayed:
         uid in the journal and uid now, of instances that code has made again.
     known : set of int
         Ids of the steps of the dataset that the journal has.
+    steps : list of (kind, Step)
+        What was put in place.
     """
 
     n_steps: int
@@ -496,9 +579,12 @@ class Replayed:
     tokens: dict[str, int]
     aliases: dict[str, str] = field(default_factory=dict)
     known: set[int] = field(default_factory=set)
+    steps: list[tuple[Literal["edit", "undo", "redo"], Step]] = field(default_factory=list)
 
 
-def replay(dataset: Dataset, entries: Sequence[Entry], covered: Mapping[str, int]) -> Replayed:
+def replay(
+    dataset: Dataset, entries: Sequence[Entry], covered: Mapping[str, int], *, rerun: bool = True
+) -> Replayed:
     """Do again what the entries say, and rebuild the history of undo from them.
 
     What code has done to the dataset already, since it was made, may be what it did the last time
@@ -514,6 +600,8 @@ def replay(dataset: Dataset, entries: Sequence[Entry], covered: Mapping[str, int
     covered : mapping of str to int
         For each writer the number of its last entry that the dataset has already; of these only the
         history is rebuilt.
+    rerun : bool
+        Whether code may have done again what the entries say.
 
     Returns
     -------
@@ -523,7 +611,15 @@ def replay(dataset: Dataset, entries: Sequence[Entry], covered: Mapping[str, int
     steps: dict[tuple[str, int], Step] = {}
     reader = _Reader(dataset, _canonical_uids(entries))
     history = dataset._history
-    local = [step for step in history.steps() if step.origin is None]
+    local = [step for step in history.steps() if step.origin is None] if rerun else []
+    steps.update(
+        ((step.writer, step.number), step)
+        for step in history.all_steps()
+        if step.writer is not None and step.number is not None
+    )
+    if dataset.recorder is not None:
+        own = dataset.recorder.journal.writer
+        steps.update(((own, s.id), s) for s in history.all_steps() if s.writer is None)
     for entry in entries:
         content = entry.content
         if entry.kind not in ("edit", "undo", "redo"):
@@ -542,7 +638,7 @@ def replay(dataset: Dataset, entries: Sequence[Entry], covered: Mapping[str, int
                     done.known.add(steps[key].id)
                     continue
                 step = reader.step(entry)
-                clashes = [] if is_covered else reader.clashes(step)
+                clashes = [] if is_covered else reader.clashes(step, entry.time)
                 history.replay("edit", step, apply=not is_covered)
                 steps[key] = step
                 done.conflicts += clashes
@@ -564,6 +660,7 @@ def replay(dataset: Dataset, entries: Sequence[Entry], covered: Mapping[str, int
             continue
         if not is_covered:
             done.n_steps += 1
+            done.steps.append((cast("Any", entry.kind), step))
             done.instances |= {c.uid for c in step.changes if c.uid is not None}
     done.aliases = reader.aliases
     return done
@@ -730,12 +827,16 @@ class _Reader:
             row=table.n_rows,
         )
 
-    def clashes(self, step: Step) -> list[Conflict]:
-        """Values that are no longer what the step has changed them from: two writers did."""
+    def clashes(self, step: Step, time: float) -> list[Conflict]:
+        """Values that are no longer what the step has changed them from: two writers did.
+
+        The one who did it later is in force; what the step says of a value that was changed after
+        it is taken out of it.
+        """
         found = []
         seen: dict[Any, Any] = {}
         own = {c.uid for c in step.changes if c.what == "instance" and c.before is None}
-        for change in step.changes:
+        for i, change in enumerate(step.changes):
             if change.uid in own and change.what != "instance":
                 continue  # of an instance that the step itself adds
             key = (change.owner, change.target)
@@ -759,10 +860,13 @@ class _Reader:
                 category = self._dataset.categories[self._dataset._table.category(row)]
                 name = category.keypoints[change.keypoint]
             image = self._dataset._images[change.image].file_name if change.image >= 0 else ""
-            # The later one, which this is, is in force.
-            found.append(
-                Conflict(image, change.uid, name, change.what, change.after, now, step.annotator)
-            )
+            writer = self._dataset._history.writer_of(change)
+            kept, other, by = change.after, now, "" if writer is None else writer.annotator
+            if writer is not None and writer.time > time:
+                kept, other, by = now, change.after, step.annotator
+                step._changes[i] = dataclasses.replace(change, before=now, after=now)
+                seen[key] = now
+            found.append(Conflict(image, change.uid, name, change.what, kept, other, by))
         return found
 
 

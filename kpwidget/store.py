@@ -17,7 +17,7 @@ from kpwidget import formats
 from kpwidget.dataset import Dataset, FileStat
 from kpwidget.formats import WriteReport
 from kpwidget.formats.coco_write import made_coco
-from kpwidget.journal import Entry, Journal, Recorder, read_logs, replay
+from kpwidget.journal import Entry, Journal, Recorder, history_table, read_logs, replay
 
 if TYPE_CHECKING:
     from kpwidget.schema import Category, Schema
@@ -265,6 +265,42 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         said.append(f"{len(problems)} entries could not be used: {'; '.join(problems[:3])}")
         dataset.journal_problems = tuple(problems)
     return "; ".join(said)
+
+
+def history(dataset: Dataset) -> Any:
+    """Table of the journal of a dataset; see `Dataset.history`."""
+    recorder = _needed(dataset)
+    recorder.journal.flush()
+    return history_table(read_logs(recorder.journal.folder)[0])
+
+
+def refresh(dataset: Dataset) -> str:
+    """Put in place what others have appended to the journal; see `Dataset.refresh`."""
+    recorder = _needed(dataset)
+    with dataset.lock:
+        entries, _ = recorder.read_others()
+        done = replay(dataset, entries, {}, rerun=False)
+        dataset.conflicts = [*dataset.conflicts, *done.conflicts]
+        dataset.journal_problems += tuple(done.problems)
+    dataset._history.announce(done.steps, but=recorder.record)
+    if not (done.n_steps or done.problems):
+        return ""
+    n = len(done.instances)
+    said = (
+        f"{done.n_steps} edit{'s' * (done.n_steps != 1)} of {n} instance{'s' * (n != 1)} by others"
+    )
+    if done.conflicts:
+        said += f"; {len(done.conflicts)} values were changed by two people: see ds.conflicts"
+    return said
+
+
+def _needed(dataset: Dataset) -> Recorder:
+    recorder: Recorder | None = dataset.recorder
+    if recorder is None:
+        raise ValueError(
+            "this dataset has no journal: open its file with kp.open, or label it in an Annotator"
+        )
+    return recorder
 
 
 def _recorder(dataset: Dataset, folder: Path, after: int = 0) -> Recorder:

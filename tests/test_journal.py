@@ -266,6 +266,61 @@ def test_one_value_changed_by_two_is_a_conflict_that_is_kept(tmp_path: Path) -> 
     assert together.instance("bird").raw.tolist() == [[1.5, 2, 2], [6, 6, 1], [1, 1, 2]]
 
 
+def test_refresh_brings_what_another_notebook_has_done(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    heard = []
+    two.on_change(lambda change: heard.append((change.kind, change.label)))
+    bird = one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    bird.set_keypoint("tail", 9, 9)
+    assert two.refresh() == "2 edits of 1 instance by others"
+    assert heard == [("edit", "add bird"), ("edit", "place tail")]
+    assert said(two) == said(one)
+    assert two.refresh() == ""
+    two.undo()  # somebody else's step; the journal says so to both
+    assert one.refresh() == "1 edit of 1 instance by others"
+    assert one.instance("bird").raw.tolist() == POINTS
+    one.redo()
+    two.refresh()
+    assert said(two) == said(one) == said(opened(tmp_path))
+
+
+def test_later_value_wins_wherever_it_is_seen_first(tmp_path: Path) -> None:
+    opened(tmp_path).add_instance("a.png", keypoints=POINTS, uid="bird")
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.instance("bird").set_keypoint("eye", 5, 5)
+    time.sleep(0.01)
+    two.instance("bird").set_keypoint("eye", 6, 6)
+    one.refresh()
+    two.refresh()
+    third = opened(tmp_path)
+    for dataset in (one, two, third):
+        assert dataset.instance("bird").raw[1].tolist() == [6, 6, 2]
+        [conflict] = dataset.conflicts
+        assert (conflict.kept, conflict.other) == ((6, 6, 2), (5, 5, 2))
+
+
+def test_history_says_who_did_what_when(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    bird = dataset.add_instance("a.png", keypoints=POINTS, uid="bird")
+    bird.set_keypoint("tail", 9, 9.5)
+    dataset.undo()
+    dataset.images["b.png"].set_status("done")
+    table = opened(tmp_path).history()
+    assert table["kind"].tolist() == ["edit", "edit", "undo", "edit"]
+    assert table["what"].tolist() == ["instance", "keypoint", "keypoint", "status"]
+    assert table["keypoint"].tolist()[1:3] == ["tail", "tail"]
+    assert table["after"].tolist()[1:] == [[9, 9.5, 2], None, True]
+    assert table["before"].tolist()[2] == [9, 9.5, 2]
+    assert table["image"].tolist() == ["a.png", "a.png", "a.png", "b.png"]
+    assert set(table["annotator"]) == {"anna"}
+    assert table["source"].tolist()[0] == "human"
+    assert np.isnan(table["seconds"][0])
+    assert (table["seconds"][1:] < 5).all()
+    assert abs(table["time"][0].timestamp() - time.time()) < 60
+    with pytest.raises(ValueError, match="this dataset has no journal: open its file with kp.open"):
+        kp.Dataset.from_images(IMAGES, SCHEMA).history()
+
+
 # --- damage -------------------------------------------------------------------------------------
 
 

@@ -839,6 +839,52 @@ class Dataset:
 
         store.save(self, path)
 
+    def history(self) -> pd.DataFrame:
+        """Table of what was done, as the journal has it: who, when, what.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a value, in order: time (UTC), annotator, client (the view in a browser, None
+            for code), kind ('edit', 'undo', 'redo'), label, image (file name), instance (uid),
+            keypoint (name), what ('instance', 'keypoint', 'bbox', 'finished', 'status',
+            'category'), before, after, source, seconds (since the edit of the same annotator
+            before it; NaN after a pause of more than two minutes), schema (changes with the
+            categories), writer and order (the log and the place in it).
+
+        Raises
+        ------
+        ValueError
+            If the dataset has no journal.
+
+        Examples
+        --------
+        ``ds.history().groupby("instance").seconds.sum()`` is the time that each instance took.
+        """
+        from kpwidget import store
+
+        return cast("pd.DataFrame", store.history(self))
+
+    def refresh(self) -> str:
+        """Put in place what others have done to the same labels file meanwhile.
+
+        Where two have changed the same value, the later one is in force, and both are in
+        `conflicts`.
+
+        Returns
+        -------
+        str
+            What was done, for people; empty if there was nothing.
+
+        Raises
+        ------
+        ValueError
+            If the dataset has no journal.
+        """
+        from kpwidget import store
+
+        return store.refresh(self)
+
     def equals(self, other: Dataset) -> bool:
         """Whether both datasets say the same.
 
