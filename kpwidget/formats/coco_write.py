@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -380,6 +381,7 @@ class _Writer:
         given_bbox = table.bbox(row)
         bbox, area = instance.bbox, instance.area
         boxed = {"bbox": None if bbox is None else list(bbox), "area": area}
+        inner = replace(self._style, depth=self._style.depth + 1)
         for key, size in boxed.items():
             old = fields.get(key)
             is_missing = old is None and (is_edited or (key == "bbox" and given_bbox is not None))
@@ -387,9 +389,9 @@ class _Writer:
                 if isinstance(size, list) and isinstance(old, list) and len(old) == 4:
                     changes[key] = with_numbers(given[key], size)
                 else:
-                    changes[key] = dumps(size, self._style)
+                    changes[key] = dumps(size, inner)
             elif size is None and old is not None and any(old if key == "bbox" else [old]):
-                changes[key] = dumps([0, 0, 0, 0] if key == "bbox" else 0, self._style)
+                changes[key] = with_numbers(given[key], [0, 0, 0, 0]) if key == "bbox" else "0"
         return spliced(raw, changes).encode() if changes else raw.encode()
 
 
