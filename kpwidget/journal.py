@@ -272,6 +272,11 @@ class Journal:
         """The log."""
         return self.folder / f"{self.writer}{SUFFIX}"
 
+    def follow(self, clock: int) -> None:
+        """Let all that is appended from now on come after a clock that was seen."""
+        with self._lock:
+            self._clock = max(self._clock, clock)
+
     def append(self, kind: str, content: Mapping[str, Any]) -> int:
         """Add an entry; `flush` makes it durable.
 
@@ -422,6 +427,7 @@ class Recorder:
         fresh = [e for e in entries if e.writer != own and e.n > self._others.get(e.writer, 0)]
         for entry in fresh:
             self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
+        self.journal.follow(max((entry.order[0] for entry in fresh), default=0))
         return fresh, problems
 
     def position(self) -> dict[str, int]:

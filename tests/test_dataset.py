@@ -644,3 +644,16 @@ def test_html_counts_how_often_each_keypoint_is_visible(tiny_dataset: Dataset) -
         assert f"<th style='text-align:left'>{name}</th>{cells}" in text
     many = Dataset(Schema("many", [f"k{i}" for i in range(41)]))
     assert "<details>" not in many._repr_html_()
+
+
+def test_uid_of_a_removed_instance_can_be_given_again(tiny_dataset: Dataset) -> None:
+    first = tiny_dataset.add_instance("b.png", "bolt", [[1, 1, 2], [2, 2, 1]], uid="u", score=0.5)
+    first.remove()
+    second = tiny_dataset.add_instance("c.png", "animal", {"tail": (9, 9)}, uid="u")
+    assert second.keypoints[3].tolist() == [9, 9, 2]
+    assert (second.n_labeled, second.score, second.image.file_name) == (1, None, "c.png")
+    tiny_dataset.undo()
+    tiny_dataset.undo()
+    again = tiny_dataset.instance("u")
+    assert again.keypoints.tolist() == [[1, 1, 2], [2, 2, 1]]
+    assert (again.score, again.image.file_name) == (0.5, "b.png")

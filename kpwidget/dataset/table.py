@@ -56,6 +56,10 @@ class _Columns:
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._arrays[name]
 
+    def fill(self, name: str) -> Any:
+        """Value that a new row has in a column."""
+        return self._fills[name]
+
     def append(self) -> int:
         """Add a row of fill values; return its index."""
         return int(self.extend(1).start)
@@ -518,30 +522,29 @@ class InstanceTable:
         return len(self.texts) - 1
 
     def insert(self, record: InstanceRecord) -> None:
-        """Make a row of `record` after all others, or put it back if it had one."""
+        """Make a row of `record` after all others, or take the one its uid had before."""
         columns = self._columns
         row = self._row_of.get(record.uid)
-        if row is not None:
-            if self.has(record.uid):
-                raise ValueError(f"instance {record.uid!r} is there already")
-            self._show(row)
-            return
-        row = columns.append()
-        columns["uid"][row] = record.uid
-        columns["category"][row] = record.category
-        columns["point_row"][row] = self._points[record.category].append()
+        if row is None:
+            row = columns.append()
+            columns["uid"][row] = record.uid
+        elif self.has(record.uid):
+            raise ValueError(f"instance {record.uid!r} is there already")
+        if columns["category"][row] != record.category:
+            columns["category"][row] = record.category
+            columns["point_row"][row] = self._points[record.category].append()
         if record.text is not None:
             columns["text"][row] = self._text_index(record.text)
             self.edited.add(row)  # its values may be others than those of the text
-        if record.bbox is not None:
-            columns["bbox"][row] = record.bbox
+        columns["bbox"][row] = math.nan if record.bbox is None else record.bbox
         for name in _PLAIN_COLUMNS:
             value = getattr(record, name)
             if value is not None:
                 columns[name][row] = value
+            elif name != "id":  # an id, once given, stays with the instance
+                columns[name][row] = columns.fill(name)
         for k, point in enumerate(record.keypoints):
-            if point is not None:
-                self._put_point(row, k, point)
+            self._put_point(row, k, point)
         if record.id is not None and record.uid != f"coco:{record.id}":
             self._row_of_new_id[record.id] = row
         self._show(row)
