@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import accuracy, echo, edits, files, imports, pictures, redraw, traffic
+from . import accuracy, echo, edits, files, imports, journal, pictures, redraw, traffic
 from .rig import Rig
 from .synthetic import default_folder
 from .table import Row, render
@@ -27,6 +27,8 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "save-train": files.measure_save_train,
     "yolo": files.measure_yolo,
     "edits": edits.measure_edits,
+    "journal": journal.measure_journal,
+    "session": journal.measure_session,
     "import": imports.measure_imports,
 }
 
