@@ -16,10 +16,11 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -90,7 +91,9 @@ def read_coco(
         How image files are found in folders: at exactly the path that the file gives, or else,
         with 'name', anywhere below the folders by the last part of it, which has to be unique.
     schema : Schema or mapping of str to Schema, optional
-        For categories that name no keypoints: one for all, or by the category's name.
+        One for all categories, or by the category's name. A category that names no keypoints gets
+        its; of one that names the same keypoints, its flip pairs, sigmas and colors are used (and
+        its skeleton where the file has none). The file's record stays as it is when written.
     wholebody : {'whole', 'body', 'foot', 'face', 'left_hand', 'right_hand'}
         What to read of a COCO-WholeBody file: one category of 133 keypoints, or one part.
 
@@ -107,6 +110,9 @@ def read_coco(
         If the file is not COCO JSON or records are bad, naming every one.
     FileNotFoundError
         If the file or a folder of images does not exist.
+    ValueError
+        If `schema` has other keypoints than the category names, or names a category that the file
+        has not.
 
     Warns
     -----
@@ -123,8 +129,8 @@ def read_coco(
         )
     if match not in ("path", "name"):
         raise ValueError(f"match is 'path' or 'name', not {match!r}")
+    _check_schemas(schema)
     locate = _locator(images, path, allow_outside, by_name=match == "name")
-    by_name = schema if isinstance(schema, Mapping) else None
     stat = FileStat.of(path.stat())
     helper = Helper(path) if stat.size > _LARGE and _n_cpus() > 1 else None
     try:
@@ -135,7 +141,7 @@ def read_coco(
                 text,
                 doubtful,
                 locate,
-                by_name.get if by_name is not None else lambda _: cast("Schema | None", schema),
+                schema,
                 wholebody,
                 helper,
                 lambda: FileStat.of(path.stat()) == stat,
@@ -305,7 +311,7 @@ class _Reader:
         text: FileText,
         doubtful: Mapping[RecordKind, NDArray[np.int64]],
         locate: Callable[[str], ImageData | ImageRoots | None],
-        schemas: Callable[[str], Schema | None],
+        schema: Schema | Mapping[str, Schema] | None,
         wholebody: str,
         helper: Helper | None,
         is_same_file: Callable[[], bool],
@@ -316,7 +322,7 @@ class _Reader:
         self._text = text
         self._doubtful = doubtful
         self._locate = locate
-        self._schemas = schemas
+        self._schema = schema
         self._wholebody = wholebody
         self._helper = helper
         self._is_same_file = is_same_file
@@ -386,6 +392,7 @@ class _Reader:
         categories: dict[int, Category] = {}
         first: dict[int, Any] = {}
         others: list[int] = []
+        misfits: list[str] = []
         for position in range(len(self._text.spans["categories"])):
             record: Any = None
             try:
@@ -399,7 +406,7 @@ class _Reader:
                     others.append(position)
                     continue
                 first[number] = record
-                category = self._category_of(number, record)
+                category = self._category_of(number, record, misfits)
                 if category is None:
                     others.append(position)
                 else:
@@ -408,17 +415,39 @@ class _Reader:
             except _Bad as bad:
                 self.note("category", position, record, bad.problems)
                 others.append(position)
+        if isinstance(self._schema, Mapping):
+            names = [str(record.get("name")) for record in first.values()]
+            misfits += [
+                f"schema: there is no category {name!r}, the categories are "
+                + (", ".join(map(repr, names[:20])) or "none")
+                for name in self._schema
+                if name not in names
+            ]
+        if misfits:
+            raise ValueError("\n".join(f"{self.where}: {misfit}" for misfit in misfits))
         layout.categories = RecordsAt(self._text, "categories", np.array(others, np.int64))
         layout.point_fields = {number: self._fields[number] for number in categories}
         return list(categories.values())
 
-    def _category_of(self, number: int, record: dict[str, Any]) -> Category | None:
-        """Category of a record, None if it has no keypoints."""
-        if record.get("keypoints") not in (None, []):
+    def _schema_for(self, name: Any) -> Schema | None:
+        """Return the schema that the caller gave for the category of a name."""
+        if isinstance(self._schema, Mapping):
+            return self._schema.get(name) if isinstance(name, str) else None
+        return self._schema
+
+    def _category_of(
+        self, number: int, record: dict[str, Any], misfits: list[str]
+    ) -> Category | None:
+        """Category of a record, None if it has no keypoints.
+
+        What does not fit the schema that the caller gave for it is added to `misfits`.
+        """
+        name = record.get("name")
+        schema = self._schema_for(name)
+        if names_keypoints := record.get("keypoints") not in (None, []):
             category = self._category(number, record)
         else:
-            name, supercategory = record.get("name"), record.get("supercategory")
-            schema = self._schemas(name) if isinstance(name, str) else None
+            supercategory = record.get("supercategory")
             if schema is None or not isinstance(name, str):
                 self._without_keypoints[number] = str(name)
                 return None
@@ -430,6 +459,11 @@ class _Reader:
         fields: PointFields = (("keypoints", category.n_keypoints),)
         if category.n_keypoints == 17 and self._wholebody != "body" and self.has_wholebody:
             category, fields = _whole_body(category, self._wholebody)
+        if schema is not None and names_keypoints:
+            if schema.keypoints == category.keypoints:
+                category = replace(category, schema=_with_values(category.schema, schema))
+            else:
+                misfits.append(_how_schema_differs(category, schema))
         self._fields[number] = fields
         return category
 
@@ -858,6 +892,46 @@ def _whole_body(category: Category, part: str) -> tuple[Category, PointFields]:
     return Category(
         category.id, schema, category.name, category.supercategory, category.extra
     ), fields
+
+
+def _check_schemas(schema: Any) -> None:
+    """Raise TypeError if the option is neither a schema nor a mapping to schemas."""
+    given = schema.values() if isinstance(schema, Mapping) else [schema]
+    wrong = [item for item in given if not isinstance(item, Schema)]
+    if wrong and schema is not None:
+        hint = f"; kp.schemas.get({wrong[0]!r}) is one" if wrong[0] in schemas.names() else ""
+        raise TypeError(
+            "schema is a kpwidget.Schema or a mapping from category name to one, not "
+            f"{wrong[0]!r}{hint}"
+        )
+
+
+def _with_values(own: Schema, given: Schema) -> Schema:
+    """The schema of a file with the flip pairs, sigmas and colors of one with its keypoints."""
+    has_sigmas = given.sigmas is not None
+    return Schema(
+        own.name,
+        keypoints=own.keypoints,
+        skeleton=own.skeleton or given.skeleton,
+        flip_pairs=given.flip_pairs or own.flip_pairs,
+        sigmas=given.sigmas if has_sigmas else own.sigmas,
+        sigma_source=given.sigma_source if has_sigmas else own.sigma_source,
+        colors=given._parts.colors or own._parts.colors,
+        layout=given.layout,
+    )
+
+
+def _how_schema_differs(category: Category, schema: Schema) -> str:
+    shown = [
+        f"{len(names)} ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''})"
+        for names in (category.keypoints, schema.keypoints)
+    ]
+    order = sorted(category.keypoints) == sorted(schema.keypoints)
+    return (
+        f"schema {schema.name!r} does not fit category {category.name!r}: the file names the "
+        f"keypoints {shown[0]}, the schema {shown[1]}{', in another order' if order else ''}. "
+        "Leave it out, or give the schema of each category by its name, in Python"
+    )
 
 
 def _part_of(whole: Schema, part: str) -> Schema:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from kpwidget import schemas
 from kpwidget._version import __version__
 from kpwidget.dataset import Dataset, ImageInfo, ImageRoots
 from kpwidget.dataset.combine import Group, Parts
@@ -42,6 +43,7 @@ from kpwidget.formats.yolo_yaml import (
     label_path,
 )
 from kpwidget.images import ImageError, ImageSource
+from kpwidget.schema import Category
 
 __all__ = ["write_yolo"]
 
@@ -293,8 +295,8 @@ def _sources(
     problems = []
     if missing:
         problems.append(
-            f"the files of {count(len(missing), 'image')} are missing; pass images='leave' to "
-            "write labels only:\n" + listed(missing)
+            f"the files of {count(len(missing), 'image')} are missing; pass images= of kp.read to "
+            "say where they are, or images='leave' to write labels only:\n" + listed(missing)
         )
     if turned:
         problems.append(
@@ -360,7 +362,7 @@ def _data_yaml(
     else:
         notes.append(
             "'flip_idx' is left out, for the categories have no flip pairs in common: Ultralytics "
-            "then does not mirror images in training"
+            "then does not mirror images in training" + _hint_at_schema(categories)
         )
     content["names"] = {i: category.name for i, category in enumerate(categories)}
     content["kpt_names"] = {i: list(c.keypoints) for i, c in enumerate(categories)}
@@ -375,6 +377,18 @@ def _data_yaml(
         notes.append(f"padded with '{filler}' to {n_keypoints} keypoints: {listed}{more}")
     content.update(kept_extra(dataset)[0])
     return content, lists
+
+
+def _hint_at_schema(categories: Sequence[Category]) -> str:
+    """Say which built-in schema has flip pairs for the keypoints of all categories."""
+    for name in schemas.names():
+        schema = schemas.get(name)
+        if schema.flip_pairs and all(c.keypoints == schema.keypoints for c in categories):
+            return (
+                f"; the keypoints are those of {name!r}, which has flip pairs: read the file with "
+                f"schema=kp.schemas.get({name!r})"
+            )
+    return ""
 
 
 def _check_folder(folder: Path, planned: set[str], images: str) -> None:

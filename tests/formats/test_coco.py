@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from kpwidget import formats
+from kpwidget import formats, schemas
 from kpwidget.dataset import Dataset
 from kpwidget.images import ImageError
 from kpwidget.schema import Category, FormatError, Schema
@@ -666,15 +666,56 @@ def test_category_without_names_is_read_with_a_schema(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="category 'cloud' names no keypoints, but 1 of its annot"):
         assert len(read(tmp_path, value).instances) == 0
     schema = Schema("two", ["left", "right"])
-    for option in (schema, {"cloud": schema}):
-        dataset = read(tmp_path, value, schema=option)
+    alone = {**value, "categories": value["categories"][1:]}
+    for labeled, option in ((alone, schema), (value, {"cloud": schema})):
+        dataset = read(tmp_path, labeled, schema=option)
         assert dataset.category("cloud").keypoints == ("left", "right")
         assert dataset.instances[0].raw.tolist() == [[1, 2, 2], [3, 4, 1]]
-        assert same_text(rewritten(dataset, tmp_path), value)
+        assert same_text(rewritten(dataset, tmp_path), labeled)
         dataset.instances[0].set_keypoint("right", 5, 6)
         written = rewritten(dataset, tmp_path)
         assert written["annotations"][0]["keypoints"] == [1, 2, 2, 5.0, 6.0, 2]
-        assert written["categories"] == value["categories"]
+        assert written["categories"] == labeled["categories"]
+
+
+def test_schema_with_the_keypoints_of_a_category_gives_what_the_file_lacks(tmp_path: Path) -> None:
+    coco17 = schemas.get("coco17")
+    record = {"id": 1, "name": "person", "keypoints": list(coco17.keypoints),
+              "skeleton": [[1, 2]], "sigmas": [0.5] * 17}  # fmt: skip
+    value = content(annotations=[], categories=[record])
+    for option in (coco17, {"person": coco17}):
+        dataset = read(tmp_path, value, schema=option)
+        (category,) = dataset.categories
+        assert category.schema.flip_pairs == coco17.flip_pairs
+        np.testing.assert_array_equal(category.schema.sigmas, coco17.sigmas)
+        assert category.schema.colors == coco17.colors
+        assert category.schema.skeleton == [[1, 2]], "the file's"
+        before = Path(dataset.path or "").read_bytes()
+        report = formats.write(dataset, tmp_path / "out.json")
+        assert report.path.read_bytes() == before
+    # An edit writes what was edited.
+    dataset.rename_category("person", "human")
+    formats.write(dataset, tmp_path / "out.json")
+    (written,) = json.loads((tmp_path / "out.json").read_text())["categories"]
+    assert written == {**record, "name": "human"}
+    del record["skeleton"]
+    dataset = read(tmp_path, value, schema=coco17)
+    assert dataset.categories[0].schema.skeleton == coco17.skeleton
+
+
+def test_schema_with_other_keypoints_than_a_category_is_refused(tmp_path: Path) -> None:
+    value = content()
+    names = value["categories"][0]["keypoints"]
+    with pytest.raises(
+        ValueError, match=r"the file names the keypoints 2 \(\w+, \w+\), the schema 17"
+    ):
+        read(tmp_path, value, schema=schemas.get("coco17"), on_error="skip")
+    with pytest.raises(ValueError, match="in another order"):
+        read(tmp_path, value, schema=Schema("other", names[::-1]))
+    with pytest.raises(ValueError, match=r"there is no category 'car', the categories are '\w+'"):
+        read(tmp_path, value, schema={"car": Schema("other", names)})
+    with pytest.raises(TypeError, match=r"not 'coco17'; kp.schemas.get\('coco17'\) is one"):
+        read(tmp_path, value, schema="coco17")
 
 
 def test_category_read_with_a_schema_keeps_the_rest_of_its_record(tmp_path: Path) -> None:
@@ -692,7 +733,7 @@ def test_category_read_with_a_schema_keeps_the_rest_of_its_record(tmp_path: Path
     assert (written["supercategory"], written["note"]) == ("sky", 1)
     value["categories"][1]["supercategory"] = 3
     with pytest.raises(FormatError, match="category 90 .*'supercategory' is 3, expected text"):
-        read(tmp_path, value, schema=Schema("two", ["left", "right"]))
+        read(tmp_path, value, schema={"cloud": Schema("two", ["left", "right"])})
 
 
 def test_an_area_without_a_bbox_is_given_however_the_record_is_looked_at(tmp_path: Path) -> None:
