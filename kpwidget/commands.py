@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import warnings
 from collections import Counter
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kpwidget.dataset import Dataset
     from kpwidget.dataset.findings import Problem
     from kpwidget.formats import Loss
+    from kpwidget.schema import Schema
 
 __all__ = ["add_commands"]
 
@@ -55,7 +57,10 @@ def add_commands(commands: Any) -> None:
         "--allow-loss", action="store_true", help="write what the format has a place for"
     )
     convert.add_argument(
-        "--split", type=_parts, metavar="PARTS", help="train=.8,val=.2, for formats with parts"
+        "--split",
+        type=_parts,
+        metavar="PARTS",
+        help="train=.8,val=.2, or lists: val=@val.txt,train=rest; for formats with parts",
     )
     convert.add_argument("--seed", type=int, default=0, help="of the split (default: 0)")
     convert.add_argument("--group", metavar="GROUP", choices=("folder", "clip"), help=_GROUP_HELP)
@@ -165,6 +170,11 @@ def _add_reading(parser: argparse.ArgumentParser, *, on_error: bool = True) -> N
     parser.add_argument(
         "--ground-truth", type=Path, metavar="FILE", help="labels that COCO results refer to"
     )
+    parser.add_argument(
+        "--schema", metavar="NAME",
+        help="built-in schema, or JSON file with the fields of a COCO category: what the labels "
+        "lack of names, skeleton, flip pairs and sigmas",
+    )  # fmt: skip
     if on_error:
         parser.add_argument(
             "--on-error", choices=("raise", "skip"), default="raise",
@@ -183,7 +193,10 @@ def _parts(text: str) -> dict[str, float | str]:
         name, sign, value = item.partition("=")
         name, value = name.strip(), value.strip()
         if not (name and sign and value):
-            raise argparse.ArgumentTypeError(f"{item!r}: expected NAME=RATIO, such as train=0.8")
+            raise argparse.ArgumentTypeError(
+                f"{item!r}: expected NAME=RATIO, such as train=0.8, or NAME=@FILE with one file "
+                "name per line, or NAME=rest"
+            )
         if name in (".", "..") or {"/", "\\", "\0"} & set(name):
             raise argparse.ArgumentTypeError(f"{name!r} is no name for a file")
         if name in parts:
@@ -244,11 +257,12 @@ def _guarded(args: argparse.Namespace, run: Callable[[argparse.Namespace, _Said]
             code = run(args, said)
         except LossError as error:
             said.values["losses"] = _losses(error.losses)
-            _tell_error(said, str(error).replace("allow_loss=True", "--allow-loss"))
+            _tell_error(said, str(error))
             code = FINDINGS
         except (OSError, ValueError, TypeError, KeyError) as error:
             is_key = isinstance(error, KeyError) and error.args
             _tell_error(said, str(error.args[0]) if is_key else str(error))
+    said_warnings = list(map(_for_shell, said_warnings))
     for text in said_warnings:
         _print(sys.stderr, f"kpwidget: warning: {text}")
     if said.as_json:
@@ -261,7 +275,35 @@ def _losses(losses: Iterable[Loss]) -> list[dict[str, Any]]:
     return [{"what": loss.what, "n": loss.n, "text": loss.text} for loss in losses]
 
 
+_IN_SHELL: Final = tuple(
+    (re.compile(rf"\b{keyword}"), option)
+    for keyword, option in (
+        ("allow_loss=True", "--allow-loss"),
+        ("allow_outside=True", "allow_outside=True, in Python,"),
+        (r"format='([\w-]+)'", r"--format \1"),
+        ("format=", "--format"),
+        ("ground_truth=", "--ground-truth FILE"),
+        (r"images='(\w+)'", r"--image-files \1"),
+        (r"images=( of kp\.read)?", "--images DIR"),
+        ("match='hash'", "--match hash"),
+        ("on_error='skip'", "--on-error skip"),
+        (r"rename=\{'(.*?)': '(.*?)'\}", r"--rename \1='\2'"),
+        (r"schema=kp\.schemas\.get\('(\w+)'\)", r"--schema \1"),
+        ("schema=", "--schema NAME"),
+        ("split=", "--split PARTS"),
+    )
+)
+
+
+def _for_shell(text: str) -> str:
+    """Message in which options have the names of the command line, not those of Python."""
+    for pattern, option in _IN_SHELL:
+        text = pattern.sub(option, text)
+    return text
+
+
 def _tell_error(said: _Said, text: str) -> None:
+    text = _for_shell(text)
     said.values["error"] = text
     _print(sys.stderr, f"kpwidget: {text}")
 
@@ -290,7 +332,7 @@ def _read(args: argparse.Namespace, path: Path, on_error: Any = None) -> tuple[D
     if not path.exists():
         raise FileNotFoundError(f"{path}: there is no such file or folder")
     format = args.format or formats.detect_format(path)
-    options = {} if args.ground_truth is None else {"ground_truth": args.ground_truth}
+    options = _reading_options(args)
     dataset = formats.read(
         path,
         images=args.images,
@@ -299,6 +341,31 @@ def _read(args: argparse.Namespace, path: Path, on_error: Any = None) -> tuple[D
         **options,
     )
     return dataset, format
+
+
+def _reading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of the reader of a format, those that were given."""
+    options: dict[str, Any] = {}
+    if args.ground_truth is not None:
+        options["ground_truth"] = args.ground_truth
+    if args.schema is not None:
+        options["schema"] = _schema(args.schema)
+    return options
+
+
+def _schema(name: str) -> Schema:
+    """Built-in schema of a name, or that in a JSON file."""
+    from kpwidget import schemas
+    from kpwidget.schema import Schema
+
+    if name in schemas.names():
+        return schemas.get(name)
+    if not Path(name).is_file():
+        raise ValueError(
+            f"--schema {name}: expected a built-in schema ({', '.join(schemas.names())}) or a "
+            "JSON file with the fields of a COCO category, and there is no such file"
+        )
+    return Schema.from_metadata(Path(name))
 
 
 def _refuse_existing(args: argparse.Namespace, *targets: Path) -> None:
@@ -456,7 +523,7 @@ def _convert(args: argparse.Namespace, said: _Said) -> int:
             raise ValueError(
                 f"format {args.to!r} has no parts; kpwidget split writes a file for each"
             )
-        options |= {"split": _with_lists(args.split), "seed": args.seed}
+        options |= {"split": _with_lists("--split", args.split), "seed": args.seed}
         if args.group is not None:
             options["group"] = args.group
     if args.image_files is not None:
@@ -472,20 +539,27 @@ def _convert(args: argparse.Namespace, said: _Said) -> int:
         "n_images": report.n_images,
         "n_instances": report.n_instances,
         "n_new_ids": report.n_new_ids,
-        "notes": list(report.notes),
+        "notes": list(map(_for_shell, report.notes)),
         "losses": _losses(report.losses),
         "skipped": list(dataset.skipped),
     }
-    said.line(str(report))
+    said.line(_for_shell(str(report)))
     return OK
 
 
-def _with_lists(parts: Mapping[str, float | str]) -> dict[str, Any]:
+def _with_lists(option: str, parts: Mapping[str, float | str]) -> dict[str, Any]:
     """Return the parts, with the names in a file for ``@file``."""
     found: dict[str, Any] = {}
     for name, value in parts.items():
         if isinstance(value, str) and value.startswith("@"):
-            lines = Path(value[1:]).read_text(encoding="utf-8").splitlines()
+            try:
+                lines = Path(value[1:]).read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else str(error)
+                raise ValueError(
+                    f"{option} {name}={value}: expected @FILE, a text file with the file name of "
+                    f"one image per line; {value[1:]!r} cannot be read ({reason})"
+                ) from error
             found[name] = [line.strip() for line in lines if line.strip()]
         else:
             found[name] = value
@@ -596,7 +670,7 @@ def _roundtrip(args: argparse.Namespace, said: _Said) -> int:
 
     if not args.file.exists():
         raise FileNotFoundError(f"{args.file}: there is no such file or folder")
-    options = {} if args.ground_truth is None else {"ground_truth": args.ground_truth}
+    options = _reading_options(args)
     report = roundtrip(
         args.file,
         args.format,
@@ -637,10 +711,11 @@ def _merge(args: argparse.Namespace, said: _Said) -> int:
             tolerance=args.tolerance,
             rename={old: new for old, new in rename.items() if old in names},
         )
-        merged.append({"path": os.fspath(path), **report.to_dict()})
+        notes = list(map(_for_shell, report.notes))
+        merged.append({"path": os.fspath(path), **report.to_dict(), "notes": notes})
         n_conflicts += sum(conflict.added_as is None for conflict in report.conflicts)
         said.line(f"{path}:")
-        said.line("\n".join(f"  {line}" for line in str(report).split("\n")))
+        said.line("\n".join(f"  {line}" for line in _for_shell(str(report)).split("\n")))
     if unused:
         raise ValueError(
             f"--rename: no file after the first has the category {_listed(sorted(unused))}; "
@@ -654,7 +729,7 @@ def _merge(args: argparse.Namespace, said: _Said) -> int:
         "n_instances": written.n_instances,
         "merged": merged,
     }
-    said.line(str(written))
+    said.line(_for_shell(str(written)))
     return FINDINGS if n_conflicts else OK
 
 
@@ -665,7 +740,7 @@ def _split(args: argparse.Namespace, said: _Said) -> int:
     from kpwidget import formats
 
     dataset, format = _read(args, args.file)
-    parts = dataset.split(_with_lists(args.parts), seed=args.seed, group=args.group)
+    parts = dataset.split(_with_lists("--parts", args.parts), seed=args.seed, group=args.group)
     row = formats.all_formats()[format]
     ending = "" if row.is_folder else args.file.suffix or row.extensions[0]
     targets = {name: args.output / f"{name}{ending}" for name in parts}
@@ -685,6 +760,6 @@ def _split(args: argparse.Namespace, said: _Said) -> int:
                 "losses": _losses(report.losses),
             }
         )
-        said.line(str(report))
+        said.line(_for_shell(str(report)))
     said.values = {"path": os.fspath(args.file), "format": format, "parts": written}
     return OK

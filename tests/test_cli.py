@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from kpwidget import __version__, cli
+from kpwidget import __version__, cli, schemas
 
 NOTEBOOK = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
@@ -488,10 +488,27 @@ def test_what_strangers_named_is_shown_escaped(
             ["split", "x.json", "--parts", "a=.5,b=.4", "-o", "parts"],
             r"the ratios 0.5 \+ 0.4 have the sum 0.9, expected 1", id="sum",
         ),
+        pytest.param(
+            ["split", "x.json", "--parts", "a=@no.txt,b=rest", "-o", "parts"],
+            "--parts a=@no.txt: expected @FILE, a text file with the file name of one image per "
+            r"line; 'no.txt' cannot be read \(No such file", id="list",
+        ),
+        pytest.param(
+            ["convert", "x.json", "yolo", "--to", "yolo-pose", "--allow-loss"],
+            "the files of 2 images are missing; pass --images DIR to say where they are, or "
+            "--image-files leave to write labels only", id="image files",
+        ),
+        pytest.param(
+            ["info", "notes.txt"], "pass --format, one of: 'coco' ", id="options of the shell"
+        ),
+        pytest.param(
+            ["info", "broken.json"], "--on-error skip leaves them out", id="on error"
+        ),
         pytest.param(["merge", "x.json", "-o", "y.json"], "two files or more", id="one file"),
         pytest.param(
             ["merge", "x.json", "other.json", "-o", "y.json"],
-            "category 'bolt' has 2 keypoints here and 1 there", id="categories",
+            "category 'bolt' has 2 keypoints here and 1 there .*--rename bolt='another name'",
+            id="categories",
         ),
     ],
 )  # fmt: skip
@@ -531,7 +548,9 @@ def test_parts_are_checked_when_they_are_read(
     with pytest.raises(SystemExit) as stop:
         cli.main(["split", "x.json", "--parts", parts, "-o", "out"])
     assert stop.value.code == 2
-    assert "argument --parts" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "argument --parts" in said
+    assert "@FILE" in said or parts not in ("train", "train=")
 
 
 def test_check_lists_all_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -647,6 +666,28 @@ def test_convert_says_what_would_be_lost_and_writes_on_demand(
     )
     assert [name.rpartition("/")[2] for name in found] == ["a.txt", "b.txt"]
     assert run(*argv, "--allow-loss") == 2, "it is there now"
+
+
+def test_schema_gives_what_the_labels_lack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco17 = schemas.get("coco17")
+    person = {"id": 1, "name": "person", "keypoints": list(coco17.keypoints), "skeleton": []}
+    path = labels(tmp_path / "labels.json", images=[image(1, "a.png")], categories=[person],
+                  annotations=[bolt(1, 1, *[3, 4, 2] * 17)])  # fmt: skip
+    argv = ["--to", "yolo-pose", "--allow-loss"]
+    assert run("convert", path, tmp_path / "plain", *argv) == 0
+    said = capsys.readouterr().out
+    assert "the keypoints are those of 'coco17', which has flip pairs" in said
+    assert "--schema coco17" in said
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps(coco17.to_metadata()))
+    for i, schema in enumerate(["coco17", mine]):
+        assert run("convert", path, tmp_path / f"yolo{i}", *argv, "--schema", schema) == 0
+        assert "flip_idx" in (tmp_path / f"yolo{i}" / "data.yaml").read_text()
+    assert "flip_idx" not in capsys.readouterr().out
+    assert run("info", path, "--schema", "coco18") == 2
+    assert "expected a built-in schema (coco17, " in capsys.readouterr().err
 
 
 def test_convert_leaves_out_bad_records_when_told_to(
