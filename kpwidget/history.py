@@ -18,6 +18,10 @@ from typing import Any, Final, Literal, TypeVar
 __all__ = ["ANY", "Change", "History", "PrimitiveChange", "Step", "Transaction", "UndoError"]
 
 
+MAX_STEPS: Final = 4000
+"""Steps that can be undone: the memory of a long session has a limit."""
+
+
 class AnyOrigin(Enum):
     """The type of `ANY`, which stands for every origin (None is an origin of its own)."""
 
@@ -232,6 +236,7 @@ class History:
         # middle leaves at no cost. The lists per origin give the last step of an origin.
         self._in_force: dict[int, Step] = {}
         self._undone: dict[int, Step] = {}
+        self._forgotten: set[int] = set()  # ids of the steps that were let go of
         self._in_force_of: dict[Hashable, list[Step]] = {}
         self._undone_of: dict[Hashable, list[Step]] = {}
         self._watchers: dict[object, Callable[[Change], object]] = {}
@@ -320,6 +325,8 @@ class History:
             del self._undone[undone.id]
         self._in_force[step.id] = step
         self._in_force_of.setdefault(step.origin, []).append(step)
+        if len(self._in_force) > MAX_STEPS:
+            self._forget_oldest()
         return _change("edit", step)
 
     # Undo and redo
@@ -468,7 +475,7 @@ class History:
             for target in sorted(
                 expected.keys() | tops.keys(), key=lambda t: (t[0], -1 if t[1] is None else t[1])
             ):
-                if tops.get(target) == expected.get(target):
+                if tops.get(target) == self._remembered(expected.get(target)):
                     continue
                 conflicts.append(self._conflict(step, owner, target, tops.get(target)))
         if conflicts:
@@ -477,6 +484,24 @@ class History:
                 + "; ".join(dict.fromkeys(conflicts))
                 + ". Nothing was changed; undo the later change first, or edit by hand."
             )
+
+    def _remembered(self, step_id: int | None) -> int | None:
+        """Id of a step, None if it is too old to be known."""
+        return None if step_id is None or step_id in self._forgotten else step_id
+
+    def _forget_oldest(self) -> None:
+        """Let go of the first step in force: it cannot be undone any more."""
+        step = next(iter(self._in_force.values()))
+        del self._in_force[step.id]
+        self._in_force_of[step.origin].remove(step)  # the first of its origin
+        for owner, target in {(c.owner, c.target) for c in step._changes}:
+            stacks = self._writers[owner]
+            stacks[target].remove(step.id)
+            if not stacks[target]:
+                del stacks[target]
+            if not stacks:
+                del self._writers[owner]
+        self._forgotten.add(step.id)
 
     def _conflict(self, step: Step, owner: str | int, target: _Target, writer: int | None) -> str:
         own = [c for c in step._changes if c.owner == owner]

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from kpwidget import history
 from kpwidget.dataset import Change, Dataset, UndoError
 from kpwidget.schema import Schema
 
@@ -619,3 +620,23 @@ def run_two_origins(seed: int) -> int:
         dataset.redo()
     assert state(dataset) == end
     return n_refused
+
+
+def test_the_oldest_steps_are_let_go_and_the_others_undone(
+    tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_STEPS", 5)
+    instance = tiny_dataset.add_instance("b.png", "bolt", [[1, 1, 2], [2, 2, 2]])
+    for i in range(10):
+        instance.set_keypoint(i % 2, i, i)
+    labels = []
+    while step := tiny_dataset.undo():
+        labels.append(step.label)
+    assert labels == ["place tip", "place head", "place tip", "place head", "place tip"]
+    assert instance.keypoints[:, 0].tolist() == [4, 3]
+    while tiny_dataset.redo():
+        pass
+    assert instance.keypoints[:, 0].tolist() == [8, 9]
+    instance.remove()
+    tiny_dataset.undo()
+    assert instance.keypoints[:, 0].tolist() == [8, 9]
