@@ -450,7 +450,7 @@ def _info(args: argparse.Namespace, said: _Said) -> int:
     found = f"{n_images:,} ({n_images - len(missing):,} found, {len(missing):,} missing)"
     said.rows(
         [
-            ("file", f"{args.file} ({n_bytes:,} bytes)"),
+            ("file", f"{args.file} ({_count(n_bytes, 'byte')})"),
             ("format", format),
             ("images", found + (f": no file {_listed(missing)}" if missing else "")),
             ("instances", f"{len(rows):,} in {_count(n_with, 'image')}"),
@@ -579,7 +579,8 @@ def _check(args: argparse.Namespace, said: _Said) -> int:
     try:
         with warnings.catch_warnings():
             # What is left out is listed as problems below.
-            warnings.filterwarnings("ignore", message=r"(?s).*(bad records left out|: left out, )")
+            left_out = r"(?s).*(bad (record|entr)\w* left out|: left out, )"
+            warnings.filterwarnings("ignore", message=left_out)
             dataset, format = _read(args, args.file, on_error="skip")
     except FormatError as error:
         of_file = f"{args.file}: "

@@ -702,8 +702,8 @@ def test_convert_leaves_out_bad_records_when_told_to(
     assert run("convert", path, target, "--to", "coco", "--on-error", "skip") == 0
     said = capsys.readouterr()
     assert "kpwidget: warning:" in said.err
-    assert "1 bad records left out" in said.err
-    assert "3 images and 1 instances written as coco" in said.out
+    assert "1 bad record left out" in said.err
+    assert "3 images and 1 instance written as coco" in said.out
     assert target.exists()
 
 

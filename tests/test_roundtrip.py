@@ -173,9 +173,9 @@ def test_every_edit_is_seen(pair: tuple[Dataset, Dataset]) -> None:
         "'head' of instance 'coco:11' in image 'a.png': [10.0, 20.0] became [10.25, 20.0]",
     )
     assert by_name["visibilities"] == (
-        "1 keypoints of visibility 0 became 1",
-        "1 keypoints of visibility 1 became 2",
-        "1 keypoints of visibility 2 became 0",
+        "1 keypoint of visibility 0 became 1",
+        "1 keypoint of visibility 1 became 2",
+        "1 keypoint of visibility 2 became 0",
     )
     assert by_name["bbox"][1] == (
         "instance 'coco:12' in image 'a.png': [45.0, 50.0, 40.0, 29.0] became "

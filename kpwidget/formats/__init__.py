@@ -231,8 +231,8 @@ class WriteReport:
     def __str__(self) -> str:
         """Return one line, and one more per loss and note."""
         head = (
-            f"{self.path}: {self.n_images} images and {self.n_instances} instances written as "
-            f"{self.format}"
+            f"{self.path}: {count(self.n_images, 'image')} and "
+            f"{count(self.n_instances, 'instance')} written as {self.format}"
         )
         lost = (f"  lost: {loss}" for loss in self.losses)
         return "\n".join([head, *lost, *(f"  {note}" for note in self.notes)])

@@ -32,6 +32,7 @@ from kpwidget.dataset import Dataset, FileLayout, FileStat, ImageState, PointFie
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
 from kpwidget.dataset.text import FileText, RecordKind, RecordsAt
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
+from kpwidget.formats import count
 from kpwidget.formats.coco_columns import Columns, Helper, chunks, collector_paused, decode
 from kpwidget.formats.coco_results import is_coco_results
 from kpwidget.formats.coco_write import coco_losses, write_coco
@@ -154,7 +155,7 @@ def read_coco(
         n = len(reader.problems)
         raise FormatError.from_problems(
             reader.where,
-            [*reader.problems, f"{n} bad record{'s' * (n > 1)}; on_error='skip' leaves them out"],
+            [*reader.problems, f"{count(n, 'bad record')}; on_error='skip' leaves them out"],
         )
     for warning in reader.warnings:
         warnings.warn(f"{path}: {warning}", stacklevel=_levels_to_caller())
@@ -162,7 +163,8 @@ def read_coco(
         dataset.skipped = tuple(reader.problems)
         shown = "; ".join(reader.problems[:5])
         warnings.warn(
-            f"{path}: {len(reader.problems)} bad records left out (all in ds.skipped): {shown}",
+            f"{path}: {count(len(reader.problems), 'bad record')} left out (all in ds.skipped): "
+            + shown,
             stacklevel=_levels_to_caller(),
         )
     dataset.path = path
@@ -531,13 +533,13 @@ class _Reader:
         if any(as_int(end) == 0 for edge in outside for end in edge):
             self.warnings.append(
                 f"category {name!r}: the skeleton has the keypoint number 0, so it seems to count "
-                f"from 0 where COCO counts from 1; its {len(skeleton)} edges are not drawn, though "
-                "kept in the file"
+                f"from 0 where COCO counts from 1; {count(len(skeleton), 'edge')} not drawn, "
+                "though kept in the file"
             )
             return []
         self.warnings.append(
-            f"category {name!r}: {len(outside)} edges name keypoints that are not in 1..{n} "
-            f"({outside[:5]}); they are not drawn, though kept in the file"
+            f"category {name!r}: {count(len(outside), 'edge')} with keypoints that are not in "
+            f"1..{n} ({outside[:5]}), not drawn, though kept in the file"
         )
         return [edge for edge in skeleton if not is_outside(edge)]
 
@@ -654,9 +656,9 @@ class _Annotations:
             name = reader._without_keypoints.get(category_id)
             if name is not None:
                 reader.warnings.append(
-                    f"category {name!r} names no keypoints, but {n} of its annotations have "
-                    f"{n_points}: they are kept in the file and not read; pass schema= to read "
-                    "them"
+                    f"category {name!r} names no keypoints, but the file has "
+                    f"{count(n, 'annotation')} of it with {count(n_points, 'keypoint')}: they are "
+                    "kept in the file and not read; pass schema= to read them"
                 )
 
     def _look_up(self) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.table import NO_ID
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
-from kpwidget.formats import Loss, WriteReport, read, write_file
+from kpwidget.formats import Loss, WriteReport, count, read, write_file
 from kpwidget.schema import FormatError, _decode, _parse_json
 
 __all__ = [
@@ -122,12 +122,12 @@ def read_coco_results(
     if problems and on_error == "raise":
         n = len(problems)
         raise FormatError.from_problems(
-            where, [*problems, f"{n} problem{'s' * (n > 1)}; on_error='skip' leaves them out"]
+            where, [*problems, f"{count(n, 'problem')}; on_error='skip' leaves them out"]
         )
     if problems:
         dataset.skipped = tuple(problems)
         warnings.warn(
-            f"{where}: {len(problems)} bad entries left out (all in ds.skipped): "
+            f"{where}: {count(len(problems), 'bad entry')} left out (all in ds.skipped): "
             + "; ".join(problems[:5]),
             stacklevel=3,
         )
@@ -232,7 +232,7 @@ def coco_results_losses(dataset: Dataset) -> list[Loss]:
             Loss(
                 "visibility",
                 n_occluded,
-                f"{n_occluded} keypoints with visibility 1 would become plain predictions",
+                f"{count(n_occluded, 'keypoint')} with visibility 1 would become visible",
             )
         )
     if n_placeless:
@@ -240,33 +240,43 @@ def coco_results_losses(dataset: Dataset) -> list[Loss]:
             Loss(
                 "visibility",
                 n_placeless,
-                f"{n_placeless} unlabeled keypoints would become predictions at (0, 0) with "
+                f"{count(n_placeless, 'unlabeled keypoint')} would be predicted at (0, 0), with "
                 "score 0",
             )
         )
     n_scoreless = int(np.count_nonzero(np.isnan(table.column("score", rows))))
     if n_scoreless:
         losses.append(
-            Loss("score", n_scoreless, f"{n_scoreless} instances without a score would get 1")
+            Loss(
+                "score",
+                n_scoreless,
+                f"{count(n_scoreless, 'instance')} without a score would get 1",
+            )
         )
     n_ids = int(np.count_nonzero(table.column("id", rows) != NO_ID))
     if n_ids:
-        losses.append(Loss("id", n_ids, f"the annotation ids of {n_ids} instances"))
+        losses.append(Loss("id", n_ids, f"the annotation ids of {count(n_ids, 'instance')}"))
     n_crowds = int(np.count_nonzero(table.column("iscrowd", rows)))
     if n_crowds:
         losses.append(
-            Loss("iscrowd", n_crowds, f"{n_crowds} instances would no longer stand for a crowd")
+            Loss(
+                "iscrowd",
+                n_crowds,
+                f"{count(n_crowds, 'instance')} would no longer stand for a crowd",
+            )
         )
     n_boxes = int(np.count_nonzero(~np.isnan(table.column("bbox", rows)[:, 0])))
     if n_boxes and n_boxes < len(rows):
         losses.append(
             Loss(
-                "bbox", n_boxes, f"the bbox of {n_boxes} instances, for not all have been given one"
+                "bbox",
+                n_boxes,
+                f"the bbox of {count(n_boxes, 'instance')}, for not all have been given one",
             )
         )
     n_empty = len(dataset.images) - len(set(table.column("image", rows).tolist()))
     if n_empty:
-        losses.append(Loss("images", n_empty, f"{n_empty} images without predictions"))
+        losses.append(Loss("images", n_empty, f"{count(n_empty, 'image')} without predictions"))
     return losses
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset, PointFields
 from kpwidget.dataset.text import RecordKind
-from kpwidget.formats import Loss, WriteReport, write_file
+from kpwidget.formats import Loss, WriteReport, count, write_file
 from kpwidget.formats.json_text import Style, dumps, members, spliced, style_of, with_numbers
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
@@ -486,6 +486,10 @@ def _unheld(dataset: Dataset) -> Iterator[str]:
     n_unfinished = int(np.count_nonzero(~finished))
     n_done = dataset.n_done
     if n_unfinished:
-        yield f"COCO has no field for 'not finished', which {n_unfinished} instances are"
+        yield f"COCO has no field for 'not finished', which {_are(n_unfinished, 'instance')}"
     if n_done:
-        yield f"COCO has no field for 'done', which {n_done} images are"
+        yield f"COCO has no field for 'done', which {_are(n_done, 'image')}"
+
+
+def _are(n: int, noun: str) -> str:
+    return f"{count(n, noun)} {'is' if n == 1 else 'are'}"

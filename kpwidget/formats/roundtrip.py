@@ -23,6 +23,7 @@ from kpwidget.formats import (
     _function,
     _named,
     _own_options,
+    count,
     detect_format,
     read,
     write,
@@ -491,7 +492,7 @@ class _Comparison:
             unlabeled.n_changed += int(np.count_nonzero(located & there & (distance > 0)))
             unlabeled.n_added += int(np.count_nonzero(~located & there))
         visibility.examples += [
-            f"{n:,} keypoints of visibility {v:g} became {w:g}"
+            f"{count(n, 'keypoint')} of visibility {v:g} became {w:g}"
             for (v, w), n in sorted(became.items())
         ]
         if largest:

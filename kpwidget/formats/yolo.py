@@ -112,13 +112,13 @@ def read_yolo(
     if n and on_error == "raise":
         raise FormatError.from_problems(
             where,
-            [*reader.problems, f"{n} problem{'s' * (n > 1)}; on_error='skip' leaves them out"],
+            [*reader.problems, f"{count(n, 'problem')}; on_error='skip' leaves them out"],
         )
     dataset.skipped = tuple(reader.problems)
     if n:
         shown = "".join(f"\n  {problem}" for problem in reader.problems[:10])
         more = f"\n  and {n - 10} more (dataset.skipped has all)" if n > 10 else ""
-        reader.warnings.append(f"left out, {n} problem{'s' * (n > 1)}:{shown}{more}")
+        reader.warnings.append(f"left out, {count(n, 'problem')}:{shown}{more}")
     for warning in [*header.warnings, *reader.warnings]:
         warnings.warn(f"{where}: {warning}", stacklevel=_levels_to_caller())
     return dataset
@@ -628,8 +628,8 @@ class _Labels:
                 del self._tokens[len(self._tokens) - n_rows * self._n_columns :]
                 del self._rows[len(self._rows) - n_rows :]
                 self._reader.problems.append(
-                    f"{self._name(image)}: its {n_rows} rows cannot be turned into pixels, which "
-                    f"takes the size of the image: {error}"
+                    f"{self._name(image)}: its {count(n_rows, 'row')} cannot be turned into "
+                    f"pixels, which takes the size of the image: {error}"
                 )
             if len(self._tokens) > _TOKENS_AT_ONCE:
                 self._convert(found)
@@ -790,9 +790,9 @@ class _Labels:
             n_at_corner = int(np.count_nonzero((points == 0).all(axis=-1) & own))
             if n_at_corner:
                 self._reader.warnings.append(
-                    f"{n_at_corner} keypoints of two numbers are '0 0': Ultralytics takes them for "
-                    "visible at the corner of the image, and so they are read; if there are no "
-                    "such keypoints, clear them"
+                    f"'0 0' stands for {count(n_at_corner, 'keypoint')} of two numbers, which "
+                    "Ultralytics takes for visible at the corner of the image, and so it is read; "
+                    "if there is no such keypoint, clear it"
                 )
         short = [None if label is None else self._reader.short(label) for label in labels]
         dataset._table.extend(

@@ -433,7 +433,12 @@ def _lose_fields(fields: Counter[str], of: str, lose: _Lose) -> None:
         lose(name, n, f"the field {name!r} of {count(n, of)}", ())
     rest = [name for name, _ in named[_N_FIELDS:]]
     n = sum(fields[name] for name in rest)
-    lose(f"fields of {of}s", n, f"{len(rest)} more fields of {of}s", map(repr, rest[:_N_EXAMPLES]))
+    lose(
+        f"fields of {of}s",
+        n,
+        f"{count(len(rest), 'more field')} of {of}s",
+        map(repr, rest[:_N_EXAMPLES]),
+    )
 
 
 _keys_of_record = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -450,8 +455,9 @@ def _count_keys(
             tuple(_keys_of_record.decode(text.raw(kind, position))) for position in positions
         )
         for keys, n in sets.items():
-            for key in set(keys) - known:
-                found[key] += n
+            for key in dict.fromkeys(keys):  # in the order of the file, the same in every run
+                if key not in known:
+                    found[key] += n
     return found
 
 
@@ -504,10 +510,10 @@ def _lose_of_categories(dataset: Dataset, lose: _Lose) -> None:
         )  # fmt: skip
     fields: Counter[str] = Counter()
     for category in categories:
-        keys = {*category.schema.to_metadata(), *category.extra}
+        keys = dict.fromkeys((*category.schema.to_metadata(), *category.extra))
         if category.supercategory is not None:
-            keys.add("supercategory")
-        fields.update(keys - _CATEGORY_FIELDS)
+            keys["supercategory"] = None
+        fields.update(key for key in keys if key not in _CATEGORY_FIELDS)
     _lose_fields(fields, "category", lose)
 
 

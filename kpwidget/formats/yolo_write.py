@@ -374,7 +374,7 @@ def _data_yaml(
         listed = ", ".join(f"{c.name!r} ({c.n_keypoints})" for c in padded[:5])
         more = ", ..." if len(padded) > 5 else ""
         filler = "0 0 0" if n_dims == 3 else f"{ABSENT} {ABSENT}"
-        notes.append(f"padded with '{filler}' to {n_keypoints} keypoints: {listed}{more}")
+        notes.append(f"padded with '{filler}' to {count(n_keypoints, 'keypoint')}: {listed}{more}")
     content.update(kept_extra(dataset)[0])
     return content, lists
 

@@ -392,8 +392,8 @@ def test_unreadable_image_is_written_without_its_size(tmp_path: Path, tiny_schem
     assert value["images"] == [{"id": 1, "file_name": "broken.png"}]
     assert [note.split(":")[0] for note in report.notes] == [
         "image 'broken.png' is written without width and height",
-        "COCO has no field for 'not finished', which 1 instances are",
-        "COCO has no field for 'done', which 1 images are",
+        "COCO has no field for 'not finished', which 1 instance is",
+        "COCO has no field for 'done', which 1 image is",
     ]
     assert "written without width" in str(report)
 
@@ -480,7 +480,7 @@ def test_bad_annotation_is_named(tmp_path: Path, changes: dict[str, Any], messag
     where = rf"labels.json: annotation {name!r} \(number 2 in the file\): "
     with pytest.raises(FormatError, match=where + ".*" + message):
         read(tmp_path, value)
-    with pytest.warns(UserWarning, match="1 bad records left out|2 bad records left out"):
+    with pytest.warns(UserWarning, match="1 bad record left out|2 bad records left out"):
         dataset = read(tmp_path, value, on_error="skip")
     assert [i.id for i in dataset.instances] == [4]
     assert same_text(rewritten(dataset, tmp_path), value)
@@ -561,7 +561,7 @@ def test_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("skeleton", "edges", "message"),
     [
-        ([[1, 2], [2, 17]], [[0, 1]], r"1 edges name keypoints that are not in 1..2 \(\[\[2, 17"),
+        ([[1, 2], [2, 17]], [[0, 1]], r"1 edge with keypoints that are not in 1..2 \(\[\[2, 17"),
         ([[0, 1], [1, 2]], [], "seems to count from 0 where COCO counts from 1"),
     ],
 )
@@ -663,7 +663,10 @@ def test_category_without_names_is_read_with_a_schema(tmp_path: Path) -> None:
     value = content()
     value["annotations"][0]["category_id"] = 90
     value["annotations"][0]["keypoints"] = [1, 2, 2, 3, 4, 1]
-    with pytest.warns(UserWarning, match="category 'cloud' names no keypoints, but 1 of its annot"):
+    with pytest.warns(
+        UserWarning,
+        match="category 'cloud' names no keypoints, but the file has 1 annotation of it with 2",
+    ):
         assert len(read(tmp_path, value).instances) == 0
     schema = Schema("two", ["left", "right"])
     alone = {**value, "categories": value["categories"][1:]}
@@ -701,6 +704,19 @@ def test_schema_with_the_keypoints_of_a_category_gives_what_the_file_lacks(tmp_p
     del record["skeleton"]
     dataset = read(tmp_path, value, schema=coco17)
     assert dataset.categories[0].schema.skeleton == coco17.skeleton
+
+
+@pytest.mark.parametrize(
+    ("n", "noun", "words"),
+    [
+        (1, "bad entry", "1 bad entry"),
+        (0, "bad entry", "0 bad entries"),
+        (2, "bbox without a size", "2 bboxes without a size"),
+        (1234, "image of unknown size", "1,234 images of unknown size"),
+    ],
+)
+def test_numbers_are_said_in_singular_and_plural(n: int, noun: str, words: str) -> None:
+    assert formats.count(n, noun) == words
 
 
 def test_schema_with_other_keypoints_than_a_category_is_refused(tmp_path: Path) -> None:

@@ -51,13 +51,13 @@ def test_entries_become_instances_with_scores(tmp_path: Path) -> None:
 def test_results_are_written_as_they_were(tmp_path: Path) -> None:
     truth, results = files(tmp_path, ENTRY, {**ENTRY, "keypoints": [1, 2, 0.5, 3, 4, 0.25]})
     dataset = formats.read(results, ground_truth=truth)
-    with pytest.raises(formats.LossError, match="1 unlabeled keypoints would become") as caught:
+    with pytest.raises(formats.LossError, match="1 unlabeled keypoint would be") as caught:
         formats.write(dataset, tmp_path / "out.json", format="coco-results")
     assert not (tmp_path / "out.json").exists()
     assert [loss.n for loss in caught.value.losses] == [1]
     report = formats.write(dataset, tmp_path / "out.json", format="coco-results", allow_loss=True)
     assert json.loads((tmp_path / "out.json").read_text()) == json.loads(results.read_text())
-    assert "lost: 1 unlabeled keypoints" in str(report)
+    assert "lost: 1 unlabeled keypoint would" in str(report)
 
 
 def test_what_results_cannot_hold_is_said_with_its_number(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_boxes_tracks_and_ids_of_results_are_written_as_they_were(tmp_path: Path
     formats.write(dataset, tmp_path / "out.json", format="coco-results")
     assert json.loads((tmp_path / "out.json").read_text()) == json.loads(results.read_text())
     dataset.instances[0].set_bbox(None)
-    with pytest.raises(formats.LossError, match="the bbox of 1 instances, for not all have"):
+    with pytest.raises(formats.LossError, match="the bbox of 1 instance, for not all have"):
         formats.write(dataset, tmp_path / "out.json", format="coco-results")
     dataset.instances[1].set_bbox(None)
     formats.write(dataset, tmp_path / "out.json", format="coco-results")
@@ -108,7 +108,7 @@ def test_bad_entry_is_named(tmp_path: Path, entry: Any, message: str) -> None:
     truth, results = files(tmp_path, ENTRY, entry)
     with pytest.raises(FormatError, match=message):
         formats.read(results, format="coco-results", ground_truth=truth)
-    with pytest.warns(UserWarning, match="1 bad entries left out"):
+    with pytest.warns(UserWarning, match="1 bad entry left out"):
         dataset = formats.read(results, format="coco-results", ground_truth=truth, on_error="skip")
     assert len(dataset.instances) == 1
 

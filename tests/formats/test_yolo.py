@@ -323,7 +323,7 @@ def test_two_numbers_below_zero_are_an_unlabeled_keypoint(tmp_path: Path) -> Non
 def test_two_zeros_are_visible_at_the_corner_and_said(tmp_path: Path) -> None:
     row = "0 0.5 0.5 0.5 0.5 0 0 0.5 0.5 0 0.25 0 0"
     folder = make(tmp_path, {"train/x.png": row}, kpt_shape=[4, 2])
-    with pytest.warns(UserWarning, match="2 keypoints of two numbers are '0 0'"):
+    with pytest.warns(UserWarning, match="'0 0' stands for 2 keypoints of two numbers"):
         dataset = read_yolo(folder)
     assert dataset.instances[0].keypoints[:, 2].tolist() == [2, 2, 2, 2]
 
@@ -863,6 +863,25 @@ def test_dataset_that_yolo_holds_has_no_losses() -> None:
     dataset = made(Category(1, plain, "animal"))
     dataset.add_instance("a.png", keypoints=OBJECT_1[1], bbox=OBJECT_1[0])
     assert yolo_losses(dataset) == []
+
+
+def test_losses_stand_in_the_order_of_the_file(tmp_path: Path) -> None:
+    fields = ["zeta", "beta", "iota", "alpha", "kappa", "eta", "theta", "mu"]
+    more = dict.fromkeys(fields, 1)
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48, **more}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2],
+                         "bbox": [1, 1, 5, 5], "area": 25, **more}],
+        "categories": [{"id": 1, "name": "x", "keypoints": ["a"], "skeleton": [], **more}],
+    }))  # fmt: skip
+    found = [loss for loss in yolo_losses(kp.read(path)) if loss.what in fields]
+    assert [loss.what for loss in found] == fields * 3
+    assert [loss.text for loss in found[::8]] == [
+        "the field 'zeta' of 1 instance",
+        "the field 'zeta' of 1 image",
+        "the field 'zeta' of 1 category",
+    ]
 
 
 def test_what_has_no_place_is_named_with_counts() -> None:
