@@ -135,6 +135,7 @@ class Annotator(Stage):
             )
         if not dataset.categories:
             raise ValueError("the dataset has no category with keypoints to label")
+        said = ""
         if journal and os.environ.get("KPWIDGET_JOURNAL") != "off":
             said = attach_journal(dataset)
             if said:
@@ -145,6 +146,8 @@ class Annotator(Stage):
         if category is not None:
             first = list(dataset.categories).index(dataset.category(category))
         self._cursor = Cursor(category=first)
+        if said:
+            self._go_on()
         self._hidden: set[str] = set()
         self._locked: set[str] = set()
         self._clients: dict[str, _Client] = {}
@@ -238,6 +241,16 @@ class Annotator(Stage):
             index = self._index
             parts = self._poster_parts()
         return self._draw_still(index, parts, max_side)
+
+    def _go_on(self) -> None:
+        """Take up the instance that was under way when the kernel ended, if it is in this image."""
+        step = self._dataset.undo_top(origin=self._origin)
+        if step is None or step.image != self._index:
+            return
+        cursor = Cursor.of(step.context.get("after"))
+        uid, dataset = cursor.instance, self._dataset
+        if uid in dataset and dataset.instance(str(uid)).image.index == self._index:
+            self._cursor = cursor
 
     def close(self) -> None:
         """End the widget on both sides. What is labeled stays in the dataset."""

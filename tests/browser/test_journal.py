@@ -56,6 +56,8 @@ def test_everything_comes_back_and_what_was_clicked_meanwhile_too(notebook: Open
     stage = nb.widget()
     wait_ready(stage)
     expect(nb.output(0)).to_contain_text("3 edits of 1 instance restored from")
+    stage.wait_next("p6")
+    assert stage.active_instance == instance
     stage.wait_settled()
     # Acknowledged ones from the journal, the others from the browser, each once and in order.
     expected = [pytest.approx(xy, abs=0.01) for xy in [*before, *after]]
