@@ -504,6 +504,22 @@ def test_what_strangers_named_is_shown_escaped(
         pytest.param(
             ["info", "broken.json"], "--on-error skip leaves them out", id="on error"
         ),
+        pytest.param(
+            ["info", "x.json", "--format", "yolo-pose"],
+            r"x.json: is no YOLO data file \(data.yaml\): expected keys such as 'kpt_shape', 'names' "
+            "and 'train', got 'images', .*; COCO files are read with --format coco", id="no YOLO",
+        ),
+        pytest.param(
+            ["info", "nothing.json"], "holds {}, an empty object: no labels. A COCO", id="object"
+        ),
+        pytest.param(
+            ["info", "empty.json"], "is an empty list; .* as COCO results it would be no pred",
+            id="list",
+        ),
+        pytest.param(
+            ["info", "list.json"], "is a list; .* --format coco-results and --ground-truth FILE",
+            id="a list",
+        ),
         pytest.param(["merge", "x.json", "-o", "y.json"], "two files or more", id="one file"),
         pytest.param(
             ["merge", "x.json", "other.json", "-o", "y.json"],
@@ -527,6 +543,8 @@ def test_what_cannot_be_done_is_one_message(
                                                               "skeleton": []}]
     )  # fmt: skip
     (tmp_path / "bad.json").write_text("{oops")
+    for name, text in {"nothing": "{}", "empty": "[]", "list": "[1]"}.items():
+        (tmp_path / f"{name}.json").write_text(text)
     (tmp_path / "notes.txt").write_text("notes")
     before = sorted(tmp_path.iterdir())
     assert run(*argv) == 2

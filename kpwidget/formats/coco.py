@@ -222,14 +222,28 @@ def _load(path: Path) -> tuple[FileText, dict[RecordKind, NDArray[np.int64]], di
     content = json.loads(text.outer)
     if isinstance(content, list):
         found = "a COCO results file (predictions)" if is_coco_results(path) else "a list"
+        hint = "format='coco-results' and ground_truth= read it as predictions"
+        if not content:
+            found, hint = "an empty list", "as COCO results it would be no predictions"
         raise FormatError.from_problems(
             where,
-            [f"this is {found}; expected an object with 'images', 'annotations' and 'categories'"],
+            [
+                f"this is {found}; expected an object with 'images', 'annotations' and "
+                f"'categories'. A list can be COCO results: {hint}"
+            ],
         )
     if not isinstance(content, dict):
         raise FormatError.from_problems(
             where,
             [f"not a COCO file: expected an object, got {type(content).__name__}"],
+        )
+    if not content:
+        raise FormatError.from_problems(
+            where,
+            [
+                "the file holds {}, an empty object: no labels. A COCO file has at least 'images' "
+                "and 'categories'"
+            ],
         )
     problems = []
     for key in ("images", "annotations", "categories"):

@@ -68,6 +68,7 @@ _MAX_CLASSES: Final = 100_000
 _CORE_TAGS: Final = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")
 )
+_OF_DATA_YAML: Final = ("kpt_shape", "names", "nc", *SPLITS)  # one of them every such file has
 _LINE_BREAKS: Final = re.compile("[\x85\u2028\u2029]")
 _COCO_KEYS: Final = frozenset(("info", "licenses", "images", "annotations", "categories"))
 
@@ -177,6 +178,16 @@ def read_data_yaml(path: Path) -> DataYaml:
         If it cannot be read.
     """
     content = _load(path)
+    if not any(key in content for key in _OF_DATA_YAML):
+        has = ", ".join(map(reprlib.repr, list(content)[:5])) or "nothing"
+        is_coco = {"images", "categories"} <= content.keys()
+        raise FormatError.from_problems(
+            os.fspath(path),
+            [
+                "is no YOLO data file (data.yaml): expected keys such as 'kpt_shape', 'names' and "
+                f"'train', got {has}" + ("; COCO files are read with format='coco'" * is_coco)
+            ],
+        )
     problems: list[str] = []
     warnings: list[str] = []
     n_keypoints, n_dims = _shape(content, problems)
