@@ -91,6 +91,9 @@ def add_commands(commands: Any) -> None:
         "field. Exit code 1 if anything changed or was lost.",
     )  # fmt: skip
     roundtrip.add_argument("file", type=Path, metavar="FILE", help="labels file or folder")
+    roundtrip.add_argument(
+        "--all", action="store_true", help="show all fields, not only those that changed"
+    )
     roundtrip.add_argument("--to", metavar="FORMAT", help="through this format and back")
     _add_reading(roundtrip)
 
@@ -291,6 +294,7 @@ _IN_SHELL: Final = tuple(
         (r"schema=kp\.schemas\.get\('(\w+)'\)", r"--schema \1"),
         ("schema=", "--schema NAME"),
         ("split=", "--split PARTS"),
+        (r"report\.table\(\) has", "--all shows"),
     )
 )
 
@@ -681,7 +685,7 @@ def _roundtrip(args: argparse.Namespace, said: _Said) -> int:
         **options,
     )
     said.values = report.to_dict()
-    said.line(str(report))
+    said.line(report.table() if args.all else _for_shell(str(report)))
     return OK if report else FINDINGS
 
 

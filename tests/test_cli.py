@@ -506,7 +506,7 @@ def test_what_strangers_named_is_shown_escaped(
         ),
         pytest.param(
             ["info", "x.json", "--format", "yolo-pose"],
-            r"x.json: is no YOLO data file \(data.yaml\): expected keys such as 'kpt_shape', 'names' "
+            r"is no YOLO data file \(data.yaml\): expected keys such as 'kpt_shape', 'names' "
             "and 'train', got 'images', .*; COCO files are read with --format coco", id="no YOLO",
         ),
         pytest.param(
@@ -651,7 +651,12 @@ def test_check_of_a_file_that_is_no_labels_file(
 def test_roundtrip_certifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = labels(tmp_path / "labels.json")
     assert run("roundtrip", path) == 0
-    assert capsys.readouterr().out.startswith(f"{path} (coco): nothing lost, the same bytes\n")
+    assert capsys.readouterr().out.splitlines() == [
+        f"{path} (coco): nothing lost, the same bytes",
+        "32 fields compared, every value the same; --all shows all",
+    ]
+    assert run("roundtrip", path, "--all") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3 + 32
     code, said = run_json(capsys, "roundtrip", path, "--to", "yolo-pose")
     assert (code, said["is_identical"]) == (1, False)
     lost = {field["field"]: field["n_lost"] for field in said["fields"]}

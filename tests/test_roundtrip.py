@@ -82,9 +82,16 @@ def test_untouched_coco_file_comes_back_byte_for_byte(tmp_path: Path) -> None:
     assert all(r.is_kept and not r.n_added for r in report.fields)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path], "nothing is left behind"
-    first, head, *_ = str(report).splitlines()
+    n = len(report.fields)
+    assert str(report).splitlines() == [
+        f"{path} (coco): nothing lost, the same bytes",
+        f"{n} fields compared, every value the same; report.table() has all",
+    ]
+    first, head, _, *rows = report.table().splitlines()
     assert first == f"{path} (coco): nothing lost, the same bytes"
     assert head.split() == ["field", "values", "changed", "lost", "added"]
+    assert len(rows) == n
+    assert counts["category colors"] == 0, "made up for a file without"
 
 
 def test_report_is_json(tmp_path: Path) -> None:
@@ -114,6 +121,11 @@ def test_through_yolo_and_back_says_what_is_gone(tmp_path: Path) -> None:
     xy = next(r for r in report.fields if r.field == "keypoint coordinates")
     assert (xy.n, xy.n_lost) == (4, 0)
     assert "track_id: instance 'coco:11' in image 'a.png': 4 is gone" in str(report)
+    shown = [line.rsplit(maxsplit=4) for line in str(report).splitlines()]
+    assert ["track_id", "1", "0", "1", "0"] in shown
+    assert "visibilities" not in [row[0] for row in shown], "nothing changed"
+    assert "visibilities" in [line.split()[0] for line in report.table().splitlines()]
+    assert f"{len(report.fields)} fields compared, " in str(report)
     assert list(tmp_path.iterdir()) == [tmp_path / "labels.json"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -104,26 +104,33 @@ class RoundtripReport:
         return all(result.is_kept for result in self.fields)
 
     def __str__(self) -> str:
-        """Return a table of the fields, and examples of what did not come through."""
+        """Return the fields in which something changed, with examples; see `table` for all."""
+        changed = [f for f in self.fields if not f.is_kept or f.n_added]
+        n = count(len(self.fields), "field")
+        if changed:
+            told = f"{n} compared, {len(changed)} of them with changes; report.table() has all"
+        else:
+            told = f"{n} compared, every value the same; report.table() has all"
+        return "\n".join([self._head(), *_table(changed), told, *self._details()])
+
+    def table(self) -> str:
+        """Return a table of all fields, and examples of what did not come through."""
+        return "\n".join([self._head(), *_table(self.fields), *self._details()])
+
+    def _head(self) -> str:
         way = self.format if self.to is None else f"{self.format} to {self.to} and back"
         same = (
             "the same bytes"
             if self.is_identical
             else "{:,} bytes became {:,}".format(*self.n_bytes)
         )
-        lines = [f"{self.path} ({way}): {'nothing lost' if self else 'not all is kept'}, {same}"]
-        width = max(len(result.field) for result in self.fields)
-        head = f"{'field':<{width}} {'values':>10} {'changed':>10} {'lost':>10} {'added':>10}"
-        lines += [head, "-" * len(head)]
+        return f"{self.path} ({way}): {'nothing lost' if self else 'not all is kept'}, {same}"
+
+    def _details(self) -> Iterator[str]:
         for result in self.fields:
-            numbers = (result.n, result.n_changed, result.n_lost, result.n_added)
-            shown = " ".join(f"{number:>10,}" for number in numbers)
-            lines.append(f"{result.field:<{width}} {shown}")
-        for result in self.fields:
-            lines += [f"{result.field}: {example}" for example in result.examples]
-        lines += [f"said before writing: {loss}" for loss in self.losses]
-        lines += [f"left out on reading: {problem}" for problem in self.skipped]
-        return "\n".join(lines)
+            yield from (f"{result.field}: {example}" for example in result.examples)
+        yield from (f"said before writing: {loss}" for loss in self.losses)
+        yield from (f"left out on reading: {problem}" for problem in self.skipped)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as text, numbers, lists and dicts, for JSON."""
@@ -148,6 +155,20 @@ class RoundtripReport:
             "losses": [{"what": loss.what, "n": loss.n, "text": loss.text} for loss in self.losses],
             "skipped": list(self.skipped),
         }
+
+
+def _table(fields: Sequence[FieldResult]) -> list[str]:
+    """Lines of a table, none for no fields."""
+    if not fields:
+        return []
+    width = max(len(result.field) for result in fields)
+    head = f"{'field':<{width}} {'values':>10} {'changed':>10} {'lost':>10} {'added':>10}"
+    lines = [head, "-" * len(head)]
+    for result in fields:
+        numbers = (result.n, result.n_changed, result.n_lost, result.n_added)
+        shown = " ".join(f"{number:>10,}" for number in numbers)
+        lines.append(f"{result.field:<{width}} {shown}")
+    return lines
 
 
 def roundtrip(
@@ -617,7 +638,7 @@ def _category_values(category: Category) -> dict[str, Any]:
         "skeletons": schema.skeleton or None,
         "flip pairs": schema.flip_pairs or None,
         "sigmas": None if schema.sigmas is None else tuple(schema.sigmas.tolist()),
-        "colors": schema.colors,
+        "colors": schema._parts.colors,  # not those made up for a file without
     }
 
 
