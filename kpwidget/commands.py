@@ -12,8 +12,8 @@ import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +29,7 @@ OK: Final = 0
 FINDINGS: Final = 1
 CANNOT_RUN: Final = 2
 
+_N_FOLDERS: Final = 100  # looked at for missing images
 _N_NAMES: Final = 5  # names shown where there may be many
 
 
@@ -430,11 +431,18 @@ def _info(args: argparse.Namespace, said: _Said) -> int:
     n_other = len(layout.images) + len(layout.categories) + len(layout.annotations)
     n_with = len(np.unique(table.column("image", rows)))
     n_bytes, n_images = _n_bytes(args.file), len(dataset)
+    folder = _folder_with(missing, args.file)
+    hint = "" if folder is None else f"; {folder} has such files: pass --images {folder}"
     said.values = {
         "path": os.fspath(args.file),
         "format": format,
         "n_bytes": n_bytes,
-        "images": {"n": n_images, "found": n_images - len(missing), "missing": missing},
+        "images": {
+            "n": n_images,
+            "found": n_images - len(missing),
+            "missing": missing,
+            "folder": None if folder is None else os.fspath(folder),
+        },
         "categories": [
             {
                 "id": category.id,
@@ -456,7 +464,7 @@ def _info(args: argparse.Namespace, said: _Said) -> int:
         [
             ("file", f"{args.file} ({_count(n_bytes, 'byte')})"),
             ("format", format),
-            ("images", found + (f": no file {_listed(missing)}" if missing else "")),
+            ("images", found + (f": no file {_listed(missing)}{hint}" if missing else "")),
             ("instances", f"{len(rows):,} in {_count(n_with, 'image')}"),
             *(
                 (
@@ -494,6 +502,24 @@ def _missing_images(dataset: Dataset) -> list[str]:
         if not (is_in_memory or (path is not None and path.is_file())):
             missing.append(image.file_name)
     return missing
+
+
+def _folder_with(missing: Sequence[str], path: Path) -> Path | None:
+    """Folder beside a labels file, or beside its folder, that has some of the missing images.
+
+    A few names and folders are tried, for it is no more than a hint.
+    """
+    own = path if path.is_dir() else path.parent
+    names = [name for name in missing[:_N_NAMES] if ".." not in Path(name).parts]
+    for beside in (own, own.parent):
+        try:
+            folders = sorted(entry for entry in beside.iterdir() if entry.is_dir())
+        except OSError:  # it may not be read
+            continue
+        for folder in [beside, *folders[:_N_FOLDERS]]:
+            if any((folder / name).is_file() for name in names):
+                return folder
+    return None
 
 
 def _unknown_fields(dataset: Dataset) -> dict[str, dict[str, int]]:
@@ -535,6 +561,7 @@ def _convert(args: argparse.Namespace, said: _Said) -> int:
     report = formats.write(
         dataset, args.target, format=args.to, allow_loss=args.allow_loss, **options
     )
+    report = replace(report, notes=(*report.notes, *_notes_on_names(args, format)))
     said.values = {
         "source": os.fspath(args.source),
         "source_format": format,
@@ -549,6 +576,21 @@ def _convert(args: argparse.Namespace, said: _Said) -> int:
     }
     said.line(_for_shell(str(report)))
     return OK
+
+
+def _notes_on_names(args: argparse.Namespace, format: str) -> Iterator[str]:
+    """Where the image files are to be looked for, if that is not beside what was written."""
+    from kpwidget import formats
+
+    rows = formats.all_formats()
+    if not rows[format].is_folder or rows[args.to].is_folder:
+        return
+    folder = args.source if args.source.is_dir() else args.source.parent
+    if folder.resolve() != args.target.parent.resolve():
+        yield (
+            f"file names of images are relative to {folder}: pass --images {folder} with "
+            f"{args.target}"
+        )
 
 
 def _with_lists(option: str, parts: Mapping[str, float | str]) -> dict[str, Any]:

@@ -437,12 +437,46 @@ def test_info_tells_what_is_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixt
     ]
     code, said = run_json(capsys, "info", path)
     assert code == 0
-    assert said["images"] == {"n": 3, "found": 1, "missing": ["b.png", "c.png"]}
+    missing = ["b.png", "c.png"]
+    assert said["images"] == {"n": 3, "found": 1, "missing": missing, "folder": None}
     assert said["keypoints"] == {"visible": 2, "occluded": 1, "unlabeled": 1}
     assert said["unknown_fields"] == {"images": {"license": 3}, "annotations": {"note": 1}}
     assert said["categories"] == [
         {"id": 1, "name": "bolt", "keypoints": ["head", "tip"], "n_edges": 1, "n_instances": 2}
     ]
+
+
+@pytest.mark.parametrize("name", ["labels.json", "annotations/labels.json"])
+def test_info_hints_at_the_folder_of_missing_images(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = labels(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (path.parent / "a.png").rename(folder / "a.png")
+    assert run("info", path) == 0
+    assert f"{folder} has such files: pass --images {folder}\n" in capsys.readouterr().out
+    assert run_json(capsys, "info", path)[1]["images"]["folder"] == str(folder)
+    assert run("info", path, "--images", folder) == 0
+    assert "pass --images" not in capsys.readouterr().out
+
+
+def test_convert_from_a_folder_says_where_the_images_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = labels(tmp_path / "labels.json", images=[image(1, "a.png")], annotations=[])
+    yolo = tmp_path / "yolo"
+    assert run("convert", path, yolo, "--to", "yolo-pose", "--allow-loss") == 0
+    assert "relative to" not in capsys.readouterr().out
+    back = tmp_path / "back.json"
+    assert run("convert", yolo, back, "--to", "coco") == 0
+    note = f"file names of images are relative to {yolo}: pass --images {yolo} with {back}"
+    assert note in capsys.readouterr().out
+    assert run_json(capsys, "info", back, "--images", yolo)[1]["images"]["found"] == 1
+    assert run("convert", yolo, yolo / "back.json", "--to", "coco") == 0
+    assert "relative to" not in capsys.readouterr().out
+    assert run_json(capsys, "info", yolo / "back.json")[1]["images"]["found"] == 1
 
 
 def test_what_strangers_named_is_shown_escaped(
