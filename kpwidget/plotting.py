@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kpwidget.dataset import ImageInfo, Instance
 from kpwidget.geometry import layout_skeleton
 from kpwidget.images import ImageError
 from kpwidget.schema import INSTANCE_COLORS, Visibility
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
 
-    from kpwidget.dataset import ImageInfo, Instance
     from kpwidget.schema import Schema
 
 __all__ = ["plot_image", "plot_instance", "plot_schema", "schema_layout"]
@@ -67,7 +67,17 @@ def plot_image(
     matplotlib.axes.Axes
         In image pixels, y down. The artists' ``gid`` is ``edges``, or ``keypoints`` with side and
         visibility, for instance ``keypoints-left-occluded``.
+
+    Raises
+    ------
+    TypeError
+        If `image` is something else, such as a file name.
     """
+    if not isinstance(image, ImageInfo):
+        raise TypeError(
+            f"image = {_short(repr(image))}: expected an image of a dataset, such as ds.images[0] "
+            "or ds.images['a.png']"
+        )
     instances = list(enumerate(image.instances))
     labeled = [_labeled_xy(instance) for _, instance in instances]
     width, height = _size(image, labeled)
@@ -107,9 +117,16 @@ def plot_instance(
 
     Raises
     ------
+    TypeError
+        If `instance` is something else.
     ValueError
         If `margin` is negative or not finite.
     """
+    if not isinstance(instance, Instance):
+        raise TypeError(
+            f"instance = {_short(repr(instance))}: expected an instance of a dataset, such as "
+            "ds.instances[0]"
+        )
     if not (math.isfinite(margin) and margin >= 0):
         raise ValueError(f"margin = {margin}: expected a finite number of at least 0")
     image = instance.image

@@ -132,6 +132,14 @@ def test_every_mark_shows_on_dark_and_on_light(background):
         assert np.abs(around - background).max() > 120
 
 
+def test_what_is_no_image_or_instance_of_a_dataset_is_refused():
+    with pytest.raises(TypeError, match=r"image = 'a.png': expected .* such as ds.images\[0\]"):
+        plot_image("a.png")
+    with pytest.raises(TypeError, match=r"instance = 3: expected .* such as ds.instances\[0\]"):
+        plot_instance(3)
+    assert plt.get_fignums() == []
+
+
 def test_an_image_without_instances_is_just_the_image():
     ax = plot_image(tiny_dataset().images[0])
     assert len(ax.get_images()) == 1

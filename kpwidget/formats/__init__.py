@@ -265,7 +265,10 @@ def read(
     allow_outside : bool, default False
         Permit file names that are absolute or lead out of the image folders.
     **options
-        Of the format; see its reader.
+        Of the format.
+        coco: ``schema``, ``wholebody``, ``match``; see `kpwidget.formats.coco.read_coco`.
+        coco-results: ``ground_truth``, ``model``; see `coco_results.read_coco_results` there.
+        yolo-pose: ``schema``, ``split``; see `yolo.read_yolo` there.
 
     Returns
     -------
@@ -307,7 +310,10 @@ def write(
     allow_loss : bool, default False
         Write although the format has no place for some of it. COCO holds all keypoints.
     **options
-        Of the format; see its writer.
+        Of the format.
+        coco, coco-results: none.
+        yolo-pose: ``split``, ``seed``, ``group``, ``images`` ('copy', 'link', 'leave'),
+        ``keypoint_dims``; see `kpwidget.formats.yolo.write_yolo`.
 
     Returns
     -------

@@ -721,6 +721,15 @@ def test_numbers_are_said_in_singular_and_plural(n: int, noun: str, words: str) 
     assert formats.count(n, noun) == words
 
 
+def test_help_of_read_and_write_names_the_options_of_every_format() -> None:
+    for function, role in ((formats.read, "reader"), (formats.write, "writer")):
+        text = function.__doc__ or ""
+        for row in formats.FORMATS.values():
+            own = formats._own_options(formats._function(row, getattr(row, role)))
+            assert row.name in text
+            assert all(f"``{name}``" in text for name in own), (row.name, own)
+
+
 def test_schema_with_other_keypoints_than_a_category_is_refused(tmp_path: Path) -> None:
     value = content()
     names = value["categories"][0]["keypoints"]
