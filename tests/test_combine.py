@@ -343,6 +343,16 @@ def test_merge_with_what_was_split_off_gives_the_whole_again(tmp_path: Path) -> 
     whole = json.loads((tmp_path / "whole.json").read_text())
     for key in ("images", "annotations"):
         assert sorted(whole[key], key=lambda record: record["id"]) == content[key]
+    # The same records in another order: that is said, and what really differs.
+    reordered, whole_dataset = read(tmp_path / "whole.json"), read(path)
+    said = "the order of images and instances is another; they are compared by file name and uid"
+    assert whole_dataset.differences(reordered) == [said]
+    assert not whole_dataset.equals(reordered)
+    reordered.instance("coco:5").set_keypoint("tip", 3.5, 1, 1)
+    assert whole_dataset.differences(reordered)[0] == said
+    assert [d.split(" is ")[0] for d in whole_dataset.differences(reordered)[1:]] == [
+        "instance 'coco:5': keypoints", "instance 'coco:5': raw",
+    ]  # fmt: skip
     again = read(path)
     before = again.merge(read(path))
     assert (before.n_instances_added, len(before.duplicates), before.conflicts) == (0, 8, ())

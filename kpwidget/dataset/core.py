@@ -913,6 +913,8 @@ class Dataset:
         Returns
         -------
         list of str
+            If the same images or instances stand in another order, the first line says so, and
+            they are compared by file name and by uid or annotation id; else by position.
         """
         with self.lock, other.lock:
             return findings.differences(self, other)

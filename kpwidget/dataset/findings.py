@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,6 +164,28 @@ def _category_extra(category: Category) -> dict[str, Any]:
     return {**{k: v for k, v in metadata.items() if k not in known}, **category.extra}
 
 
+_Item = TypeVar("_Item")
+
+
+def _paired(
+    ours: Sequence[_Item], theirs: Sequence[_Item], keys: Mapping[str, Callable[[_Item], Any]]
+) -> tuple[list[tuple[_Item, _Item]], str | None]:
+    """Items that belong together, and by what they do if they are in another order.
+
+    They belong together by the first key that every item has, each another, and that is the same
+    for both sides but for the order; by their position if there is none.
+    """
+    for name, key in keys.items():
+        here, there = [key(item) for item in ours], [key(item) for item in theirs]
+        if here == there:
+            break
+        of_key = dict(zip(there, theirs, strict=True))
+        is_unique = len(set(here)) == len(here) == len(there) == len(of_key)
+        if is_unique and None not in of_key and of_key.keys() == set(here):
+            return [(item, of_key[k]) for item, k in zip(ours, here, strict=True)], name
+    return list(zip(ours, theirs, strict=False)), None
+
+
 def differences(a: Dataset, b: Dataset) -> list[str]:
     """What differs between two datasets, each in words; see `Dataset.equals`."""
     found: list[str] = []
@@ -178,6 +200,20 @@ def differences(a: Dataset, b: Dataset) -> list[str]:
             if not is_same:
                 found.append(f"{where}: {what} is {one!r} and {other!r}")
 
+    images, images_by = _paired(a.images, b.images, {"file name": lambda i: i.file_name})
+    categories, categories_by = _paired(a.categories, b.categories, {"name": lambda c: c.name})
+    instances, instances_by = _paired(
+        a.instances, b.instances, {"uid": lambda i: i.uid, "id": lambda i: i.id}
+    )
+    by = {"images": images_by, "categories": categories_by, "instances": instances_by}
+    reordered = {name: key for name, key in by.items() if key is not None}
+    if reordered:
+        found.append(
+            f"the order of {' and '.join(reordered)} is another; they are compared by "
+            + " and ".join(dict.fromkeys(reordered.values()))
+        )
+    # Instances know the position of their image.
+    same_image = {j.index: i.index for i, j in images}
     compare(
         "dataset",
         images=(len(a.images), len(b.images)),
@@ -193,7 +229,7 @@ def differences(a: Dataset, b: Dataset) -> list[str]:
             list(b.layout.annotations.values()),
         ),
     )
-    for c, d in zip(a.categories, b.categories, strict=False):
+    for c, d in categories:
         s, t = c.schema, d.schema
         compare(
             f"category {c.name!r}",
@@ -207,7 +243,7 @@ def differences(a: Dataset, b: Dataset) -> list[str]:
             sigmas=(s.sigmas, t.sigmas),
             colors=(s.colors, t.colors),
         )
-    for i, j in zip(a.images, b.images, strict=False):
+    for i, j in images:
         compare(
             f"image {i.file_name!r}",
             file_name=(i.file_name, j.file_name),
@@ -215,10 +251,10 @@ def differences(a: Dataset, b: Dataset) -> list[str]:
             size=(_size_or_none(i), _size_or_none(j)),
             extra=(dict(i.extra), dict(j.extra)),
         )
-    for p, q in zip(a.instances, b.instances, strict=False):
+    for p, q in instances:
         compare(
             f"instance {p.uid!r}",
-            image=(p.image.index, q.image.index),
+            image=(p.image.index, same_image.get(q.image.index, q.image.index)),
             category=(p.category.id, q.category.id),
             keypoints=(p.keypoints, q.keypoints),
             raw=(p.raw, q.raw),

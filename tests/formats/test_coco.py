@@ -708,6 +708,19 @@ def test_schema_with_the_keypoints_of_a_category_gives_what_the_file_lacks(tmp_p
     assert dataset.categories[0].schema.skeleton == coco17.skeleton
 
 
+def test_instances_in_another_order_are_compared_by_their_ids(
+    tmp_path: Path, tiny_dataset: Dataset
+) -> None:
+    formats.write(tiny_dataset, tmp_path / "a.json")
+    value = json.loads((tmp_path / "a.json").read_text())
+    value["annotations"].reverse()
+    again = read(tmp_path, value)  # with uids of the file
+    said = "the order of instances is another; they are compared by id"
+    assert tiny_dataset.differences(again) == [said]
+    again.instances[0].remove()
+    assert tiny_dataset.differences(again)[0] == "dataset: instances is 2 and 1"
+
+
 @pytest.mark.parametrize(
     ("n", "noun", "words"),
     [
