@@ -809,12 +809,18 @@ export function reduce(state: State, action: Action): State {
     case "place":
       return place({ ...state, press: null }, action.x, action.y, action.visibility, action.uid);
     case "drag": {
-      const isLocked =
-        action.drag && state.doc.byUid.get(action.drag.target.instance)?.locked === true;
-      return isLocked
-        ? // The press was on a point: its release must not place another one.
-          say({ ...state, press: null }, "This instance is locked: unlock it in the label stack.")
-        : { ...state, drag: action.drag, press: null };
+      const target = action.drag?.target;
+      const held = target && state.doc.byUid.get(target.instance);
+      // The press was on a point: its release must not place another one.
+      if (held?.locked)
+        return say(
+          { ...state, press: null },
+          "This instance is locked: unlock it in the label stack.",
+        );
+      // It may have been taken away meanwhile, by code or in another view.
+      if (target && !(held && visibilityOf(held, target.keypoint)))
+        return { ...state, drag: null, press: null };
+      return { ...state, drag: action.drag, press: null };
     }
     case "drop":
       return drop(state);
@@ -834,10 +840,10 @@ export function reduce(state: State, action: Action): State {
       const active = activeInstance(state);
       if (!active || state.doc.cursor.keypoint === null)
         return say(state, "There is no instance under way.");
-      const cursor: Cursor = { ...state.doc.cursor, keypoint: null };
-      const finished = active.finished
-        ? moveOn(state, "cursor", cursor)
-        : finishWith(state, active, cursor);
+      if (active.locked)
+        return say(state, "This instance is locked: unlock it in the label stack.");
+      // A step also where it was finished before: redoing everything ends here again.
+      const finished = finishWith(state, active, { ...state.doc.cursor, keypoint: null });
       return { ...finished, selected: null, spoken: `Finished. ${announce(finished)}` };
     }
     case "leave":

@@ -186,9 +186,29 @@ describe("skip and finish", () => {
     expect(act(start(), { type: "finish" }).hint).toBe("There is no instance under way.");
   });
 
-  it("finishing one that is finished already only moves on", () => {
+  it("finishing one that is finished already is a step: redoing everything ends there", () => {
     const state = act(opened(), { type: "choose", keypoint: 2 }, { type: "finish" });
-    expect(lastBody(state)).toEqual({ op: "cursor", image: 0, next: [0, "f", null] });
+    expect(lastBody(state)).toEqual({
+      op: "finish",
+      image: 0,
+      instance: "f",
+      next: [0, "f", null],
+    });
+  });
+
+  it("a locked instance is not finished, an unlabeled point not dragged", () => {
+    const locked = act(
+      start(),
+      click(1, 1, 2, "a"),
+      { type: "flags", instance: "a", locked: true },
+      { type: "finish" },
+    );
+    expect(locked.doc.byUid.get("a")?.finished).toBe(false);
+    const dragged = act(start(), click(1, 1, 2, "a"), {
+      type: "drag",
+      drag: { target: { instance: "a", keypoint: 2 }, x: 5, y: 5 },
+    });
+    expect(dragged.drag).toBe(null);
   });
 
   it("leaving keeps the instance as it is", () => {
