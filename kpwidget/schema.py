@@ -51,6 +51,7 @@ _UNPAIRED_COLORS = ("#009e73", "#f0e442", "#1b7a4f", "#fbf5a3")
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _MAX_SHOWN_PROBLEMS = 200
+_MAX_SHOWN = 300  # characters of a value in a message
 _MAX_JSON_DEPTH = 100
 _TOO_DEEP = f"nested more than {_MAX_JSON_DEPTH} levels deep; metadata needs 3"
 
@@ -892,9 +893,11 @@ _shorten.maxlevel = 3
 def _show(value: Any) -> str:
     """`repr`, cut to a length fit for a message."""
     try:
-        return _shorten.repr(value)
+        text = _shorten.repr(value)
     except ValueError:  # Python refuses to write out integers of more than 4300 digits
         return f"<{type(value).__name__} too long to show>"
+    # Six long texts in each of six lists are too much as well.
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
 def _where(name: Any) -> str:
@@ -983,8 +986,13 @@ def _decode(data: bytes, where: str) -> str:
         ) from error
 
 
-def _parse_json(text: str, where: str, *, hint_at_file: bool = False) -> Any:
-    """Parse strict JSON text: no BOM, NaN, Infinity, overflow or key given twice."""
+def _parse_json(
+    text: str, where: str, *, hint_at_file: bool = False, first_byte: int | None = None
+) -> Any:
+    """Parse strict JSON text: no BOM, NaN, Infinity, overflow or key given twice.
+
+    With `first_byte`, the one of a file at which the text begins, messages name bytes of the file.
+    """
     if text.startswith("\ufeff"):
         raise FormatError.from_problems(
             where,
@@ -1022,15 +1030,16 @@ def _parse_json(text: str, where: str, *, hint_at_file: bool = False) -> Any:
             hint = (
                 f"; a file of this name exists: to read it pass a path, pathlib.Path({_show(text)})"
             )
-        raise FormatError.from_problems(
-            where, [f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}{hint}"]
-        ) from error
+        place = f"line {error.lineno}, column {error.colno}"
+        if first_byte is not None:
+            place = f"byte {first_byte + len(text[: error.pos].encode())}"
+        raise FormatError.from_problems(where, [f"not JSON: {place}: {error.msg}{hint}"]) from error
     except RecursionError as error:
         raise FormatError.from_problems(where, [_TOO_DEEP]) from error
     except ValueError as error:  # an integer of more than 4300 digits
         raise FormatError.from_problems(where, [f"not usable as JSON: {error}"]) from error
     if not is_strict:
-        raise FormatError.from_problems(where, _find_lax_json(text))
+        raise FormatError.from_problems(where, _find_lax_json(text, first_byte))
     return value
 
 
@@ -1038,11 +1047,11 @@ _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]|-?Infinity|NaN|-?\d[\d.eE+
 _JSON_COLON = re.compile(r"\s*:")
 
 
-def _find_lax_json(text: str) -> list[str]:
+def _find_lax_json(text: str, first_byte: int | None) -> list[str]:
     """Where well-formed JSON has a key twice, NaN, Infinity or a number too large."""
     problems = []
     open_objects: list[set[str] | None] = []
-    line, counted, line_start = 1, 0, 0
+    line, counted, line_start, byte = 1, 0, 0, first_byte or 0
     for match in _JSON_TOKEN.finditer(text):
         token = match.group()
         trouble = ""
@@ -1065,9 +1074,10 @@ def _find_lax_json(text: str) -> list[str]:
             # From where the last one was: there may be as many as there are tokens.
             line += text.count("\n", counted, match.start())
             line_start = max(line_start, text.rfind("\n", counted, match.start()) + 1)
+            byte += len(text[counted : match.start()].encode())
             counted = match.start()
-            column = counted - line_start + 1
-            problems.append(f"line {line}, column {column}: {trouble}")
+            place = f"line {line}, column {counted - line_start + 1}"
+            problems.append(f"{place if first_byte is None else f'byte {byte}'}: {trouble}")
     return problems
 
 

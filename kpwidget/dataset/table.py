@@ -241,7 +241,7 @@ class InstanceTable:
         value = self._columns[column][row]
         if isinstance(value, np.generic):
             value = value.item()
-            if value == NO_ID or value != value:
+            if value != value or (column == "id" and value == NO_ID):
                 return None
         return value
 

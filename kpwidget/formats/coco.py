@@ -38,10 +38,12 @@ from kpwidget.formats.coco_results import is_coco_results
 from kpwidget.formats.coco_write import coco_losses, write_coco
 from kpwidget.formats.json_text import scan
 from kpwidget.schema import Category, FormatError, Schema, _parse_json
+from kpwidget.schema import _show as shown
 
 __all__ = ["coco_losses", "is_coco", "read_coco", "write_coco"]
 
 _LISTS: Final[tuple[RecordKind, ...]] = ("images", "annotations", "categories")
+_NAMES: Final = {"images": "image", "annotations": "annotation", "categories": "category"}
 _LOOK: Final = 1 << 16  # bytes at both ends by which a file is told
 _LARGE: Final = 64_000_000  # bytes from which a second process is worth its start
 _NO_SPANS: Final = np.empty((0, 2), np.int64)
@@ -255,7 +257,7 @@ def _load(path: Path) -> tuple[FileText, dict[RecordKind, NDArray[np.int64]], di
                 f"not a COCO file: {key!r} is {type(content[key]).__name__}, expected a list"
             )
     if problems:
-        found = ", ".join(map(repr, list(content)[:10])) or "nothing"
+        found = ", ".join(map(shown, list(content)[:10])) or "nothing"
         raise FormatError.from_problems(where, [*problems, f"the top level has {found}"])
     return text, doubtful, content
 
@@ -391,18 +393,33 @@ class _Reader:
     def note(self, kind: str, position: int, record: Any, problems: Iterable[str]) -> None:
         """Add what is wrong with a record."""
         if isinstance(record, dict) and isinstance(record.get("id"), int | str):
-            name = f"{kind} {record['id']!r} (number {position + 1} in the file)"
+            name = f"{kind} {shown(record['id'])} (number {position + 1} in the file)"
         else:
             name = f"{kind} number {position + 1} in the file"
         self.problems.extend(f"{name}: {problem}" for problem in problems)
 
     def record(self, kind: RecordKind, position: int) -> Any:
-        """Return a record as Python objects; _Bad if it is not strict JSON."""
+        """Return a record as Python objects; _Bad if it is not strict JSON.
+
+        Raises
+        ------
+        FormatError
+            If it is not JSON at all: nobody could read what would be written back.
+        """
         raw = self._text.raw(kind, position)
+        start = int(self._text.spans[kind][position, 0])
         try:
-            return _parse_json(raw.decode("utf-8"), "")
+            return _parse_json(raw.decode("utf-8"), "", first_byte=start)
         except FormatError as error:
-            raise _Bad(*error.problems) from error
+            problems = [problem.removeprefix(": ") for problem in error.problems]
+            try:
+                json.loads(raw)
+            except (ValueError, RecursionError):
+                name = f"{_NAMES[kind]} number {position + 1} in the file"
+                raise FormatError.from_problems(
+                    self.where, [f"{name}: {problem}" for problem in problems]
+                ) from error
+            raise _Bad(*problems) from error
 
     def _categories(self, layout: FileLayout) -> list[Category]:
         categories: dict[int, Category] = {}
@@ -468,7 +485,7 @@ class _Reader:
                 self._without_keypoints[number] = str(name)
                 return None
             if not (supercategory is None or isinstance(supercategory, str)):
-                raise _Bad(f"'supercategory' is {supercategory!r}, expected text")
+                raise _Bad(f"'supercategory' is {shown(supercategory)}, expected text")
             used = {*_OF_CATEGORY, *_NEEDED_BY_SCHEMA}
             extra = {key: value for key, value in record.items() if key not in used}
             category = Category(number, schema, name, supercategory, extra)
@@ -501,7 +518,7 @@ class _Reader:
             problems.append(f"'name' is {_show(record, 'name')}, expected text")
             name = str(number)
         if not (supercategory is None or isinstance(supercategory, str)):
-            problems.append(f"'supercategory' is {supercategory!r}, expected text")
+            problems.append(f"'supercategory' is {shown(supercategory)}, expected text")
             supercategory = None
         needed = {key: record[key] for key in _NEEDED_BY_SCHEMA if key in record}
         needed["skeleton"] = self._drawable(name, needed.get("keypoints"), needed.get("skeleton"))
@@ -515,8 +532,8 @@ class _Reader:
             except FormatError as worse:
                 raise _Bad(*problems, *worse.problems) from worse
             self.warnings.append(
-                f"category {name!r}: {', '.join(map(repr, optional))} not used, though kept in the "
-                f"file: {'; '.join(unusable.problems)}"
+                f"category {shown(name)}: {', '.join(map(repr, optional))} not used, though kept "
+                f"in the file: {'; '.join(unusable.problems)}"
             )
             optional = {}
         if problems:
@@ -546,14 +563,14 @@ class _Reader:
             return skeleton
         if any(as_int(end) == 0 for edge in outside for end in edge):
             self.warnings.append(
-                f"category {name!r}: the skeleton has the keypoint number 0, so it seems to count "
-                f"from 0 where COCO counts from 1; {count(len(skeleton), 'edge')} not drawn, "
+                f"category {shown(name)}: the skeleton has the keypoint number 0, so it seems to "
+                f"count from 0 where COCO counts from 1; {count(len(skeleton), 'edge')} not drawn, "
                 "though kept in the file"
             )
             return []
         self.warnings.append(
-            f"category {name!r}: {count(len(outside), 'edge')} with keypoints that are not in "
-            f"1..{n} ({outside[:5]}), not drawn, though kept in the file"
+            f"category {shown(name)}: {count(len(outside), 'edge')} with keypoints that are not in "
+            f"1..{n} ({shown(outside[:5])}), not drawn, though kept in the file"
         )
         return [edge for edge in skeleton if not is_outside(edge)]
 
@@ -621,9 +638,11 @@ class _Reader:
             if value is None:
                 continue
             if number_of_pixels is None or number_of_pixels < 1 or number_of_pixels % 1:
-                problems.append(f"{key!r} is {value!r}, expected a whole number of pixels above 0")
+                problems.append(
+                    f"{key!r} is {shown(value)}, expected a whole number of pixels above 0"
+                )
             else:
-                size.append(int(number_of_pixels))
+                size.append(int(value))  # not by way of a float, which may be another number
         if problems or not isinstance(file_name, str):
             raise _Bad(*problems)
         return ImageState(
@@ -670,7 +689,7 @@ class _Annotations:
             name = reader._without_keypoints.get(category_id)
             if name is not None:
                 reader.warnings.append(
-                    f"category {name!r} names no keypoints, but the file has "
+                    f"category {shown(name)} names no keypoints, but the file has "
                     f"{count(n, 'annotation')} of it with {count(n_points, 'keypoint')}: they are "
                     "kept in the file and not read; pass schema= to read them"
                 )
@@ -827,10 +846,7 @@ def _looked_up(table: Mapping[Any, int], key: Any) -> int | None:
 
 
 def _show(record: dict[str, Any], key: str) -> str:
-    if key not in record:
-        return "missing"
-    text = repr(record[key])
-    return text if len(text) <= 80 else text[:77] + "..."
+    return shown(record[key]) if key in record else "missing"
 
 
 def _number(record: dict[str, Any], key: str, problems: list[str]) -> float | None:
@@ -872,7 +888,7 @@ def _points(
         if len(flat) != 3 * n:
             problems.append(
                 f"{field!r} has {len(flat)} numbers, expected {3 * n} ({n} keypoints x 3) for "
-                f"category {category.name!r}"
+                f"category {shown(category.name)}"
             )
             continue
         for k in range(n):
@@ -881,8 +897,8 @@ def _points(
             is_far = max(abs(x or 0), abs(y or 0)) > MAX_COORDINATE
             if x is None or y is None or is_far or v is None or not 0 <= v <= 2:
                 problems.append(
-                    f"keypoint {category.keypoints[first + k]!r} is {given!r}, expected two "
-                    f"numbers (at most {MAX_COORDINATE:g}) and a visibility of 0, 1 or 2"
+                    f"keypoint {shown(category.keypoints[first + k])} is {shown(given)}, expected "
+                    f"two numbers (at most {MAX_COORDINATE:g}) and a visibility of 0, 1 or 2"
                 )
             else:
                 points[first + k] = (x, y, v)

@@ -319,7 +319,7 @@ def _number_rows(
     there = list(compress(all_texts, is_there.tolist()))
     rows = np.zeros((len(all_texts), length))
     is_good = np.ones(len(all_texts), bool)
-    wrong = {t for t in zeros if len(_LISTS.decode(b"[" + t + b"]")[0] or []) != length}
+    wrong = {text for text in zeros if len(_list_or_nothing(text)) != length}
     if wrong:
         is_good &= [text not in wrong for text in all_texts]
     integers = _integers(there, length)

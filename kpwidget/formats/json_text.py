@@ -22,9 +22,19 @@ from numpy.typing import NDArray
 from kpwidget.dataset.text import FileText, RecordKind
 from kpwidget.schema import FormatError, _decode, _parse_json
 
-__all__ = ["Style", "dumps", "members", "scan", "spliced", "style_of", "with_numbers"]
+__all__ = [
+    "Style",
+    "check_depth",
+    "dumps",
+    "members",
+    "scan",
+    "spliced",
+    "style_of",
+    "with_numbers",
+]
 
 _CHUNK: Final = 1 << 18  # bytes looked at in one go: they and their masks stay in the cache
+_BEHIND: Final = 256  # bytes behind a chunk, in which a number may go on
 _BLOCK: Final = 1 << 20  # bytes given to a thread at least
 _QUOTE, _BACKSLASH, _COLON = b'"\\:'
 _SPACES: Final = b" \t\n\r"
@@ -33,6 +43,12 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 #: Masks that keep the first n bytes of eight, for n = 0..8.
 _LOW_BYTES: Final = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+#: Levels of lists and objects; COCO needs 6, and what recurses over values can take some hundred.
+_MAX_DEPTH: Final = 100
+#: Without an exponent of three digits a number has to have more than these to be no float.
+_MANY_DIGITS: Final = re.compile(rb"\d{200}")
+_EIGHT_TRUE: Final = np.uint64(0x0101010101010101)
+_NOWHERE: Final = np.empty(0, np.int64)
 #: Above this size a file that is not JSON is not parsed again for a better message.
 _SMALL: Final = 64_000_000
 
@@ -56,28 +72,25 @@ def scan(
     FileText
         With the spans of the records of every list that is there.
     dict of str to ndarray
-        Positions of the records that seem to have a key twice. Some may not: look at them.
+        Positions of the records that seem to have a key twice, or a number too large for a float.
+        Some may not: look at them.
 
     Raises
     ------
     FormatError
-        If it is not JSON. The grammar inside of records is not checked.
+        If it is not JSON, or nested too deep. The grammar inside of records is not checked.
     """
     if not data.isascii() or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         _decode(data, where)
-    tokens, codes = _tokens(data)
+    tokens, codes, huge = _tokens(data)
     is_quote = codes == _QUOTE
-    others = np.flatnonzero(~is_quote)
-    if (len(tokens) - len(others)) % 2:
+    if np.count_nonzero(is_quote) % 2:
         raise _not_json(data, where)
-    # Those with an odd number of quotes before them are inside of strings, and no brackets.
-    others = others[(others - np.arange(len(others))) & 1 == 0]
-    brackets, shapes = tokens[others], codes[others]
-    is_open = (shapes == ord("{")) | (shapes == ord("["))
-    depth = np.cumsum(np.where(is_open, np.int8(1), np.int8(-1)), dtype=np.int32)
+    brackets, shapes, is_open, depth = _brackets(tokens, codes, is_quote)
     if not len(brackets):  # a bare value, or no JSON
         _parse_json(_decode(data, where), where)
         return FileText(data, {}, data.decode("utf-8"), {}), {}
+    _check_depth(brackets, depth, where)
     if depth[-1] or (depth < 0).any() or np.any(depth[:-1] == 0):
         raise _not_json(data, where)
     quotes = tokens[is_quote]
@@ -96,6 +109,8 @@ def scan(
             if kind is None or kind in bounds:  # given twice: the outer text below says so
                 continue
             last = int(closing[np.searchsorted(closing, i)])
+            if shapes[last] != ord("]"):  # beginnings and ends were counted, whatever their kind
+                raise _not_json(data, where)
             bounds[kind] = (start, int(brackets[last]) + 1)
             inner = slice(i + 1, last)
             is_record = shapes[inner] == ord("{")
@@ -106,37 +121,90 @@ def scan(
     # Strict: this is where a key given twice at the top shows.
     _parse_json(outer, where)
     text = FileText(data, spans, outer, bounds)
-    return text, _with_repeated_keys(data, spans, strings, ends)
+    doubtful = _with_repeated_keys(data, spans, strings, ends)
+    huge = huge[np.searchsorted(quotes, huge) & 1 == 0]  # not those inside of strings
+    for kind, records in spans.items() if len(huge) else ():
+        found = np.searchsorted(records[:, 0], huge, "right") - 1
+        doubtful[kind] = np.union1d(doubtful[kind], found[found >= 0])
+    return text, doubtful
 
 
-def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """Places of the quotes (without escaped ones) and brackets, and which they are."""
+def check_depth(data: bytes, where: str) -> None:
+    """Raise FormatError if JSON is nested so deep that what recurses over its values fails.
+
+    Parameters
+    ----------
+    data : bytes
+    where : str
+        Name of the file, for messages.
+    """
+    tokens, codes, _ = _tokens(data)
+    brackets, _, _, depth = _brackets(tokens, codes, codes == _QUOTE)
+    _check_depth(brackets, depth, where)
+
+
+def _brackets(
+    tokens: NDArray[np.int64], codes: NDArray[np.uint8], is_quote: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int32]]:
+    """Places of the brackets, which they are, whether they open, and the depth behind each."""
+    others = np.flatnonzero(~is_quote)
+    # Those with an odd number of quotes before them are inside of strings, and no brackets.
+    others = others[(others - np.arange(len(others))) & 1 == 0]
+    shapes = codes[others]
+    is_open = (shapes == ord("{")) | (shapes == ord("["))
+    depth = np.cumsum(np.where(is_open, np.int8(1), np.int8(-1)), dtype=np.int32)
+    return tokens[others], shapes, is_open, depth
+
+
+def _check_depth(brackets: NDArray[np.int64], depth: NDArray[np.int32], where: str) -> None:
+    if depth.max(initial=0) > _MAX_DEPTH:
+        at = int(brackets[np.argmax(depth > _MAX_DEPTH)])
+        raise FormatError.from_problems(
+            where,
+            [
+                f"byte {at}: nested deeper than JSON can be read here, more than {_MAX_DEPTH} "
+                "levels; COCO needs 6"
+            ],
+        )
+
+
+def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
+    """Places of the quotes (without escaped ones) and brackets, which they are, and huge numbers.
+
+    What looks like a number too large for a float is found on the way, also inside of strings.
+    """
     bytes_ = np.frombuffer(data, np.uint8)
     has_escapes = b"\\" in data
 
     # A few blocks for each of two threads.
     size = max(_BLOCK, -(-len(data) // 8 // _CHUNK) * _CHUNK)
 
-    def found(start: int) -> NDArray[np.int64]:
-        parts = []
+    def found(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        parts, huge = [], []
+        numbers = _HugeNumbers()
         for at in range(start, min(start + size, len(data)), _CHUNK):
-            chunk = bytes_[at : at + _CHUNK]
+            wide = bytes_[at : at + _CHUNK + _BEHIND]
             # With this bit set [ and { are the same, ] and } as well, and a quote is itself.
-            upper = chunk | 0x20
+            upper = wide | np.uint8(0x20)
+            huge.append(numbers.find(wide, upper) + at)
+            chunk, upper = wide[:_CHUNK], upper[:_CHUNK]
             mask = upper == _QUOTE
             mask |= upper == ord("{")
             mask |= upper == ord("}")
             if has_escapes:
                 mask |= chunk == _BACKSLASH
             parts.append(np.flatnonzero(mask) + at)
-        return np.concatenate(parts)
+        return np.concatenate(parts), np.concatenate(huge)
 
-    blocks = range(0, len(data), size)
+    blocks = range(0, max(len(data), 1), size)
     if len(blocks) > 1:  # numpy lets the other thread run meanwhile
         with ThreadPoolExecutor(2) as pool:
-            tokens = np.concatenate(list(pool.map(found, blocks)))
+            results = list(pool.map(found, blocks))
     else:
-        tokens = found(0) if data else np.empty(0, np.int64)
+        results = [found(0)] if data else [(_NOWHERE, _NOWHERE)]
+    tokens = np.concatenate([tokens for tokens, _ in results])
+    huge = np.concatenate([numbers for _, numbers in results])
+    del results
     codes = bytes_[tokens]
     if has_escapes:
         is_backslash = codes == _BACKSLASH
@@ -148,7 +216,35 @@ def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
         escaped = (at[firsts] + lengths)[lengths % 2 == 1]
         keep = ~is_backslash & ~np.isin(tokens, escaped, assume_unique=True)
         tokens, codes = tokens[keep], codes[keep]
-    return tokens, codes
+    return tokens, codes, huge
+
+
+class _HugeNumbers:
+    """Finds exponents of three digits, and very many digits in a row. One per thread."""
+
+    def __init__(self) -> None:
+        # Memory that is used again: to get it from the system takes longer than all else.
+        self._shifted = np.empty(_CHUNK + _BEHIND, np.uint8)
+        self._is_digit = np.empty(_CHUNK + _BEHIND, np.bool_)
+        self._is_exponent = np.empty(_CHUNK + _BEHIND, np.bool_)
+
+    def find(self, chunk: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Places in a chunk, of which `lower` is the same with small letters."""
+        n = len(chunk)
+        shifted = np.subtract(chunk, np.uint8(48), out=self._shifted[:n])
+        is_digit = np.less_equal(shifted, 9, out=self._is_digit[:n])
+        is_exponent = np.equal(lower[1:-4], ord("e"), out=self._is_exponent[: max(n - 5, 0)])
+        is_exponent &= is_digit[:-5]
+        at = _NOWHERE
+        if is_exponent.any():
+            at = np.flatnonzero(is_exponent) + 1
+            first = at + 1 + (chunk[at + 1] == ord("+"))
+            at = at[is_digit[first] & is_digit[first + 1] & is_digit[first + 2]]
+        eights = is_digit[: n // 8 * 8].view(np.uint64) == _EIGHT_TRUE
+        if (eights[2:] & eights[1:-1] & eights[:-2]).any():
+            many = [match.start() for match in _MANY_DIGITS.finditer(chunk.tobytes())]
+            at = np.union1d(at, np.array(many, np.int64))
+        return at
 
 
 def _not_json(data: bytes, where: str) -> FormatError:
@@ -263,12 +359,15 @@ def _with_repeated_keys(
         firsts = np.searchsorted(begin, np.append(records[:, 0], records[-1, 1]))
         begin += 1
         lengths = end - begin
+        # There are no eight bytes any more where the file ends.
+        cut_off = begin[begin >= len(words)]
         np.minimum(begin, len(words) - 1, out=begin)
         repeated = _with_repeated_names(words, begin, lengths, firsts)
         # Escapes can spell one key in two ways.
         low, high = np.searchsorted(escapes, (records[0, 0], records[-1, 1]))
-        escaped = np.searchsorted(records[:, 0], escapes[low:high], "right") - 1
-        found[kind] = np.array(sorted({*repeated, *escaped.tolist()}), np.int64)
+        others = np.concatenate([escapes[low:high], cut_off])
+        others = np.searchsorted(records[:, 0], others, "right") - 1
+        found[kind] = np.array(sorted({*repeated, *others.tolist()}), np.int64)
     return found
 
 
@@ -457,6 +556,7 @@ def style_of(text: FileText) -> Style:
         for kind in ("annotations", "images", "categories")
         for position in range(min(2, len(text.spans.get(kind, ()))))
     ]
+    samples = [sample for sample in samples if _is_strict(sample)]
     for sample in samples:
         for style in _styles(sample):
             if dumps(json.loads(sample), style) == sample:
@@ -466,6 +566,15 @@ def style_of(text: FileText) -> Style:
             if _laid_out(sample, style):
                 return style
     return Style()
+
+
+def _is_strict(sample: str) -> bool:
+    """Whether a record has no NaN; one that was left out may."""
+    try:
+        dumps(json.loads(sample))
+    except ValueError:
+        return False
+    return True
 
 
 def _styles(sample: str) -> Iterator[Style]:

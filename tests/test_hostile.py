@@ -1,0 +1,792 @@
+"""Files from strangers: every input gives an error in words or a dataset that is right.
+
+The fuzzers below change real files and generated ones at random, with fixed seeds. What comes out
+is compared with a naive reader of a few lines that knows nothing of how kpwidget reads. The
+environment variable KPWIDGET_FUZZ=n tries n times as many inputs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import random
+import re
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kpwidget import formats
+from kpwidget.dataset import Dataset
+from kpwidget.formats import coco_columns, json_text
+from kpwidget.schema import FormatError
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+FUZZ = max(1, int(os.environ.get("KPWIDGET_FUZZ", "1")))
+MAX_SECONDS = 2.0  # of processor time, for one input
+
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no files at {SHARED}")
+pytestmark = [
+    pytest.mark.timeout(120 * FUZZ),
+    pytest.mark.filterwarnings("ignore::UserWarning"),  # about what stays in the file unread
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small files are written: no disk needs to have them."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+# --- changing files ------------------------------------------------------------------------------
+
+JSON_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|[{}\[\],:]', re.DOTALL)
+BEFORE_VALUE = re.compile(rb"[ \t\r\n]*:")
+TEXT_TOKEN = re.compile(rb"[^\s,:\[\]{}]+|[,:\[\]{}]|[ \t]+|\r?\n")
+HOSTILE = [
+    *(b"null", b"true", b"false", b'""', b'"x"', b'"1"', b'" "', b"[]", b"{}", b"[[]]", b"[{}]"),
+    *(b"0", b"-0", b"-0.0", b"1", b"2", b"3", b"-1", b"0.5", b"1.0", b"2.0", b"1e0", b"17", b"1e2"),
+    *(b"NaN", b"Infinity", b"-Infinity", b"1e400", b"-1e400", b"1e308", b"1e-400", b"1e100"),
+    *(b"2147483648", b"9007199254740993", b"9223372036854775807", b"9223372036854775808"),
+    *(b"-9223372036854775808", b"-9223372036854775807", b"1" * 30, b"9" * 400, b"1" * 5000),
+    *(b"0." + b"3" * 400, b"1" * 250 + b"e99", b"01", b"1.", b".5", b"+1", b"0x10", b"1_0", b"1e"),
+    *(b'{"a":1,"a":2}', b'{"a":1,"\\u0061":2}', b"[1,2,3]", b"[0,0,0]", b"[0,0,0,0]", b"[1e400]"),
+    *(b"[" * 60 + b"]" * 60, b"[" * 300 + b"]" * 300, b"[" * 3000 + b"]" * 3000, b"[" * 3000),
+    *(b'{"a":' * 300 + b"1" + b"}" * 300, b'"\\ud800"', b'"\\ud83d\\ude00"', b'"\\u0000"'),
+    *(b'"\\x"', b'"\\ud83d"', b'"\\u12"'),
+    *(b'"\x00"', b'"\x02"', b'"\n"', b'"\xff"', b'"\xed\xa0\x80"', b"'x'", b"undefined", b"/**/"),
+    *(b'"<img src=x onerror=alert(1)>"', '"Käfer 虫 😀\u2028"'.encode(), b'"../../etc/passwd"'),
+    *(b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b'{"id":1}', b'"id"', b'"keypoints"'),
+    *(b'"' + b"x" * 5000 + b'"', b'"a\\/b"', b'"\\"]}"', b'"\\\\"', b"\xef\xbb\xbf", b"\xc2\xa0"),
+]
+
+
+def is_json(data: bytes) -> bool:
+    """Whether Python reads it, strict or not."""
+    try:
+        json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+HOSTILE_VALUES = [token for token in HOSTILE if is_json(token)]
+SPECIAL_BYTES = b'"\\{}[],:\x00\x02\x0b\x0c\x1f \t\n\r\x7f\xa0\xc2\xff019-+.eEx'
+
+
+class Mutator:
+    """Random changes of one file.
+
+    Parameters
+    ----------
+    data : bytes
+    token : re.Pattern
+        Of what the file consists.
+    """
+
+    def __init__(self, data: bytes, token: re.Pattern[bytes] = JSON_TOKEN) -> None:
+        self.data = data
+        self.spans = [match.span() for match in token.finditer(data)]
+        self.keys = [
+            (start, end)
+            for start, end in self.spans
+            if data[start : start + 1] == b'"' and BEFORE_VALUE.match(data, end)
+        ]
+        keys = set(self.keys)
+        self.values = [
+            (start, end)
+            for start, end in self.spans
+            if data[start] not in b"{}[],: \t\r\n" and (start, end) not in keys
+        ]
+
+    def __call__(self, rng: random.Random) -> bytes:
+        """One changed copy."""
+        changes = [self.value] * 8 + [self.token] * 3 + [self.bytes] * 2 + [self.key] * 2
+        changes += [self.whole] * (rng.random() < 0.5)
+        # Several changes at once hide one another: mostly it is one.
+        n_changes = rng.choice((1, 1, 1, 2, 3))
+        data = rng.choice(changes)(rng)
+        for _ in range(n_changes - 1):
+            data = Mutator(data).bytes(rng) if rng.random() < 0.3 else self.again(rng, data)
+        return data
+
+    def again(self, rng: random.Random, data: bytes) -> bytes:
+        """Change a token of a file that was changed."""
+        return Mutator(data).token(rng)
+
+    def value(self, rng: random.Random) -> bytes:
+        """Put another value, or several, in place of some: what comes out may well be JSON."""
+        data = self.data
+        if not self.values:
+            return self.token(rng)
+        chosen = {rng.choice(self.values) for _ in range(rng.choice((1, 1, 2)))}
+        for start, end in sorted(chosen, reverse=True):
+            value = rng.choice(HOSTILE_VALUES)
+            if rng.random() < 0.3:
+                c, d = rng.choice(self.values)
+                value = self.data[c:d]
+            data = data[:start] + value + data[end:]
+        return data
+
+    def token(self, rng: random.Random) -> bytes:
+        """Replace, remove, double or swap tokens."""
+        if not self.spans:
+            return self.bytes(rng)
+        data, (a, b) = self.data, rng.choice(self.spans)
+        kind = rng.randrange(8)
+        if kind < 4:
+            return data[:a] + rng.choice(HOSTILE) + data[b:]
+        if kind == 4:
+            return data[:a] + data[b:]
+        if kind == 5:
+            return data[:b] + rng.choice((b"", b",", b" ")) + data[a:b] + data[b:]
+        (c, d) = rng.choice(self.spans)
+        if kind == 6:
+            return data[:a] + data[c:d] + data[b:]
+        (a, b), (c, d) = sorted([(a, b), (c, d)])
+        return data if b > c else data[:a] + data[c:d] + data[b:c] + data[a:b] + data[d:]
+
+    def key(self, rng: random.Random) -> bytes:
+        """Give a key twice, in another spelling, or in place of another."""
+        if not self.keys:
+            return self.token(rng)
+        data, (a, b) = self.data, rng.choice(self.keys)
+        name = data[a + 1 : b - 1]
+        kind = rng.randrange(4)
+        if kind == 0:
+            return data[:a] + data[a:b] + b":" + rng.choice(HOSTILE) + b"," + data[a:]
+        spelled = b'"' + b"".join(b"\\u%04x" % c for c in name) + b'"'
+        if kind == 1:
+            return data[:a] + spelled + data[b:]
+        if kind == 2:
+            return data[:a] + spelled + b":1," + data[a:]
+        c, d = rng.choice(self.keys)
+        return data[:a] + data[c:d] + data[b:]
+
+    def bytes(self, rng: random.Random) -> bytes:
+        """Flip, set, insert, remove, double or cut off bytes."""
+        data = self.data
+        at, n = rng.randrange(len(data) + 1), rng.choice((1, 1, 2, 7, 40, 400))
+        kind = rng.randrange(7)
+        if kind == 0 and at < len(data):
+            return data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
+        if kind == 1:
+            return data[:at] + bytes([rng.choice(SPECIAL_BYTES)]) + data[at + 1 :]
+        if kind == 2:
+            return data[:at] + bytes([rng.choice(SPECIAL_BYTES)]) + data[at:]
+        if kind == 3:
+            return data[:at] + data[at + n :]
+        if kind == 4:
+            return data[: at + n] + data[at:]
+        if kind == 5:
+            return data[:at]
+        return data[at:]
+
+    def whole(self, rng: random.Random) -> bytes:
+        """Change the file as a whole: its encoding, what stands around it."""
+        data = self.data
+        kind = rng.randrange(8)
+        if kind == 0:
+            return b"\xef\xbb\xbf" + data
+        if kind < 4:
+            text = data.decode("utf-8", "replace")
+            return text.encode(("utf-16", "utf-16-le", "utf-32")[kind - 1])
+        if kind == 4:
+            return data + data
+        if kind == 5:
+            return data.replace(b" ", b"").replace(b"\n", b"")
+        if kind == 6:
+            return rng.choice((b" ", b"\n\n", b"\x0b", b"\x00", b",")) + data
+        return data + rng.choice((b" ", b"\n\n", b"\x0b", b"\x00", b",", b"]", b"}"))
+
+
+# --- what may happen -----------------------------------------------------------------------------
+
+
+def attempt(read: Callable[[], Any], path: Path) -> Any:
+    """What a reader returns, or the error it raises; fails if that is none in words."""
+    started = time.process_time()
+    try:
+        result = read()
+    except (ValueError, OSError) as error:
+        result = error
+    took = time.process_time() - started
+    assert took <= MAX_SECONDS, f"took {took:.1f} s"
+    if isinstance(result, Exception):
+        text = str(result)
+        assert str(path) in text, f"{type(result).__name__} does not name the file: {text}"
+        assert len(text.splitlines()) <= 400
+        for line in text.splitlines():
+            assert 10 < len(line) <= 2000, f"unclear: {line[:300]!r}"
+            assert line.isprintable(), f"unclear: {line[:300]!r}"
+    return result
+
+
+@contextlib.contextmanager
+def kept_on_failure(data: bytes, name: str) -> Iterator[None]:
+    """Say what the input was if something fails."""
+    try:
+        yield
+    except BaseException as error:
+        folder = Path(os.environ.get("KPWIDGET_FUZZ_FAILURES", "."))
+        if "KPWIDGET_FUZZ_FAILURES" in os.environ:
+            (folder / f"{name}-{abs(hash(data)) % 10**8}").write_bytes(data)
+        error.add_note(f"{name}, {len(data)} bytes: {data[:300]!r}")
+        raise
+
+
+class Refused(Exception):
+    """The naive reader finds that the file, or a record, has to be refused."""
+
+
+class NoOpinion(Exception):
+    """The naive reader does not know."""
+
+
+def strict(data: bytes) -> Any:
+    """Value of strict JSON: no BOM, key given twice, NaN, or number too large for a float."""
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise Refused("a key twice")
+        return dict(pairs)
+
+    def number(text: str) -> float:
+        if not math.isfinite(float(text)):
+            raise Refused(text)
+        return float(text)
+
+    try:
+        text = data.decode("utf-8")
+        return json.loads(
+            text, object_pairs_hook=object_of, parse_constant=number, parse_float=number
+        )
+    except (ValueError, RecursionError) as error:
+        raise Refused(str(error)) from error
+
+
+def depth_of(value: Any) -> int:
+    """Levels of lists and objects."""
+    deepest, waiting = 0, [(value, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        if isinstance(item, list | dict):
+            inner = item.values() if isinstance(item, dict) else item
+            waiting += [(x, depth + 1) for x in inner]
+    return deepest
+
+
+def is_int(value: Any) -> bool:
+    return type(value) is int
+
+
+def is_id(value: Any) -> bool:
+    return is_int(value) and -(2**63) < value < 2**63
+
+
+def is_number(value: Any) -> bool:
+    return (is_int(value) and abs(value) < 10**308) or type(value) is float
+
+
+def is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and value.isprintable()
+
+
+def edges_fit(skeleton: Any, names: list[str]) -> bool:
+    """Whether what is left of a skeleton, without edges out of range, are pairs of keypoints."""
+    if skeleton is None:
+        return True
+    if not isinstance(skeleton, list):
+        return False
+    numbers = [list(filter(is_int, edge)) if isinstance(edge, list) else [] for edge in skeleton]
+    is_in = [all(1 <= n <= len(names) for n in ends) for ends in numbers]
+    if any(0 in ends for ends in numbers):
+        return True
+    left = [edge for edge, keep in zip(skeleton, is_in, strict=True) if keep]
+    return all(
+        isinstance(edge, list)
+        and len(edge) == 2
+        and (all(map(is_int, edge)) or all(isinstance(e, str) and e in names for e in edge))
+        and edge[0] != edge[1]
+        for edge in left
+    )
+
+
+def naive_coco(data: bytes) -> tuple[list[Any], dict[int, Any], list[Any], int]:
+    """Images, categories and instances of a COCO file, and the number of bad records."""
+    value = strict(data)
+    if depth_of(value) > 50:
+        raise NoOpinion
+    top = value if isinstance(value, dict) else {}
+    lists = [top.get("images"), top.get("categories"), top.get("annotations", [])]
+    if not all(isinstance(items, list) for items in lists):
+        raise Refused("no COCO file")
+    n_bad = 0
+    first: dict[Any, Any] = {}
+    categories: dict[int, Any] = {}
+    for record in lists[1]:
+        number = record.get("id") if isinstance(record, dict) else None
+        if not is_id(number) or number in first:
+            n_bad += not is_id(number) or record != first[number]
+            continue
+        first[number] = record
+        names = record.get("keypoints")
+        if names is None or names == []:
+            categories[number] = None
+            continue
+        texts = [record.get("name"), *(names if isinstance(names, list) else [None])]
+        if any(isinstance(t, str) and t.strip() and not t.isprintable() for t in texts):
+            raise NoOpinion
+        supercategory = record.get("supercategory")
+        is_good = all(map(is_name, texts)) and len(set(names)) == len(names)
+        is_good = is_good and (supercategory is None or isinstance(supercategory, str))
+        if is_good and edges_fit(record.get("skeleton"), names):
+            categories[number] = (record["name"], tuple(names))
+            if len(names) == 17 and b"_kpts" in data:
+                raise NoOpinion
+        else:
+            n_bad += 1
+    images: dict[Any, Any] = {}
+    first = {}
+    for record in lists[0]:
+        number = record.get("id") if isinstance(record, dict) else None
+        is_key = is_id(number) or (isinstance(number, str) and number)
+        if not is_key or number in images:
+            n_bad += not is_key or record != first[number]
+            continue
+        size = [record.get("width"), record.get("height")]
+        good = [n is None or (is_number(n) and n >= 1 and n % 1 == 0) for n in size]
+        if not (isinstance(record.get("file_name"), str) and record["file_name"] and all(good)):
+            n_bad += 1
+            continue
+        first[number] = record
+        images[number] = (record["file_name"], None if None in size else tuple(map(int, size)))
+    instances = []
+    seen = set()
+    for record in lists[2]:
+        try:
+            found = naive_annotation(record, images, categories)
+            if record["id"] in seen:
+                raise Refused("an id twice")
+            seen.add(record["id"])
+            instances += [found] if found else []
+        except Refused:
+            n_bad += 1
+    with_keypoints = {number: found for number, found in categories.items() if found}
+    return list(images.items()), with_keypoints, instances, n_bad
+
+
+def naive_annotation(record: Any, images: Any, categories: Any) -> tuple[Any, ...] | None:
+    """Values of an annotation; None without keypoints."""
+    if not isinstance(record, dict) or not is_id(record.get("id")):
+        raise Refused("no id")
+    image_id, category_id = record.get("image_id"), record.get("category_id")
+    is_key = is_int(image_id) or isinstance(image_id, str)
+    if not is_key or image_id not in images or not is_int(category_id):
+        raise Refused("no such image")
+    if category_id not in categories:
+        raise Refused("no such category")
+    if categories[category_id] is None:
+        return None
+    n = len(categories[category_id][1])
+    flat = record.get("keypoints")
+    flat = [0] * (3 * n) if flat is None else flat
+    if not isinstance(flat, list) or len(flat) != 3 * n or not all(map(is_number, flat)):
+        raise Refused("keypoints")
+    points = [[float(value) for value in flat[i : i + 3]] for i in range(0, 3 * n, 3)]
+    if any(abs(x) > 1e100 or abs(y) > 1e100 or not 0 <= v <= 2 for x, y, v in points):
+        raise Refused("a point")
+    bbox, area, score = record.get("bbox"), record.get("area"), record.get("score")
+    if bbox is not None:
+        if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
+            raise Refused("bbox")
+        bbox = tuple(map(float, bbox))
+    if not all(value is None or is_number(value) for value in (area, score)):
+        raise Refused("area")
+    area, score = (None if value is None else float(value) for value in (area, score))
+    if record.get("iscrowd") not in (None, 0, 1):
+        raise Refused("iscrowd")
+    if bbox is not None and not any(bbox) and not any(v for _, _, v in points):
+        bbox, area = None, area or None  # so are instances without a box written
+    iscrowd = int(record.get("iscrowd") or 0)
+    track = record.get("track_id")
+    return record["id"], image_id, category_id, points, bbox, area, score, iscrowd, track
+
+
+def content_of(dataset: Dataset) -> tuple[list[Any], dict[int, Any], list[Any]]:
+    """What `naive_coco` finds, of a dataset."""
+    images = []
+    for image in dataset.images:
+        size = dataset._images[image.index].recorded_size
+        images.append((image.id, (image.file_name, size)))
+    categories = {c.id: (c.name, c.keypoints) for c in dataset.categories}
+    instances = [
+        (
+            i.id,
+            i.image.id,
+            i.category.id,
+            i.raw.tolist(),
+            i.bbox if i.bbox_source == "given" else None,
+            i._get("area"),
+            i.score,
+            i.iscrowd,
+            i.track_id,
+        )
+        for i in dataset.instances
+    ]
+    return images, categories, instances
+
+
+def check_coco(data: bytes, path: Path) -> str:
+    """Read a COCO file and compare; what happened in a word."""
+    path.write_bytes(data)
+    expected, n_bad = None, 0
+    try:
+        *expected, n_bad = naive_coco(data)
+    except NoOpinion:
+        n_bad = -1
+    except Refused:
+        n_bad = 1
+    found = attempt(lambda: formats.read(path, format="coco"), path)
+    if isinstance(found, Exception):
+        assert isinstance(found, FormatError), found
+        assert n_bad != 0, f"refused what is right: {found}"
+    else:
+        assert n_bad <= 0, "a bad record was taken"
+        if expected is not None:
+            assert content_of(found) == tuple(expected)
+        check_use(found, data, path)
+        return "read"
+    skipped = attempt(lambda: formats.read(path, format="coco", on_error="skip"), path)
+    if isinstance(skipped, Exception):
+        assert isinstance(skipped, FormatError), skipped
+        return "refused"
+    assert is_json(data), "a file that is no JSON was read"
+    assert skipped.skipped
+    if expected is not None:
+        assert content_of(skipped) == tuple(expected)
+    check_use(skipped, data, path)
+    return "read in part"
+
+
+def check_use(dataset: Dataset, data: bytes, path: Path) -> None:
+    """Whatever was read can be shown, and written as it was; one edit changes one record."""
+    out = path.with_name("out.json")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.to_pandas()
+        dataset._repr_html_()
+        dataset.validate()
+        for view in (*dataset.images[:20], *dataset.instances[:20]):
+            dict(view.extra)
+    formats.write(dataset, out, format="coco")
+    assert out.read_bytes() == data, "not written as it was"
+    if not len(dataset.instances):
+        return
+    instance = dataset.instances[len(dataset.instances) // 2]
+    instance.set_keypoint(0, 1.25, 2.75, visibility=1)
+    formats.write(dataset, out, format="coco")
+    old, new = (json.loads(text)["annotations"] for text in (data, out.read_bytes()))
+    changed = [i for i, (a, b) in enumerate(zip(old, new, strict=True)) if repr(a) != repr(b)]
+    assert len(changed) <= 1
+    assert all(new[i]["id"] == instance.id for i in changed)
+    assert instance.raw[0].tolist() == [1.25, 2.75, 1]
+
+
+# --- COCO ----------------------------------------------------------------------------------------
+
+NAMES = ["nose", "left_eye", "right_eye", "tail"]
+
+
+def generated_coco(rng: random.Random) -> bytes:
+    """A small COCO file with what such files may have."""
+    n_keypoints = rng.randint(1, 4)
+    images = [
+        {"id": rng.choice((i, i, f"i{i}")), "file_name": f"{i}.png", "width": 64, "height": 48}
+        for i in range(rng.randint(0, 4))
+    ]
+    annotations = []
+    for i in range(rng.randint(0, 6) if images else 0):
+        points = [rng.choice((0, 7, 12.5, -3)) for _ in range(3 * n_keypoints)]
+        points[2::3] = [rng.choice((0, 1, 2)) for _ in range(n_keypoints)]
+        record: dict[str, Any] = {
+            "id": rng.choice((i, 10**15 + i)),
+            "image_id": rng.choice(images)["id"],
+            "category_id": rng.choice((1, 1, 1, 9)),
+            "keypoints": rng.choice((points, points, points, None, [0] * (3 * n_keypoints))),
+        }
+        if record["category_id"] == 9:
+            del record["keypoints"]
+        optional = {
+            "bbox": rng.choice(([1, 2, 3, 4], [0, 0, 0, 0], [1.5, 2, 3.25, 0], None)),
+            "area": rng.choice((12, 0, 7.5, None)),
+            "iscrowd": rng.choice((0, 1, None, False)),
+            "score": rng.choice((0.5, 1, None)),
+            "track_id": rng.choice((3, "a", None, [1])),
+            "num_keypoints": 1,
+            "segmentation": rng.choice(([[1, 2, 3, 4]], {"size": [48, 64], "counts": "a\\b"}, [])),
+            "attributes": {"id": 1, "image_id": [2, {"id": 3}]},
+        }
+        keys = rng.sample(list(optional), rng.randint(0, 8))
+        annotations.append(record | {key: optional[key] for key in keys})
+    value: dict[str, Any] = {
+        "info": rng.choice(({}, {"year": 2026}, None)),
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"id": 1, "name": "animal", "keypoints": NAMES[:n_keypoints], "skeleton": []},
+            {"id": 9, "name": "cloud"},
+        ],
+        "more": rng.choice(([], {"x": "Käfer 😀"}, 1.5)),
+    }
+    keys = rng.sample(list(value), len(value))
+    separators = rng.choice(((", ", ": "), (",", ":"), (" ,", " :")))
+    return json.dumps(
+        {key: value[key] for key in keys},
+        indent=rng.choice((None, None, 1, "\t")),
+        separators=separators,
+        ensure_ascii=rng.random() < 0.5,
+    ).encode()
+
+
+def coco_files() -> list[Path]:
+    """The real COCO files."""
+    return [
+        path
+        for path in sorted(SHARED.rglob("*.json"))
+        if (data := path.read_bytes()).lstrip()[:1] == b"{"
+        and all(f'"{key}"'.encode() in data for key in ("images", "annotations", "categories"))
+    ]
+
+
+def report(reader: str, outcomes: Counter[str]) -> None:
+    """Print what happened, for ``pytest -s`` and the summary of passed tests."""
+    listed = ", ".join(f"{n} {what}" for what, n in sorted(outcomes.items()))
+    print(f"{reader}: {sum(outcomes.values())} inputs: {listed}")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_changed_small_coco_files_are_refused_or_read_right(seed: int, tmp_path: Path) -> None:
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(seed)
+    for _ in range(40 * FUZZ):
+        data = generated_coco(rng)
+        mutate = Mutator(data)
+        for changed in (data, *(mutate(rng) for _ in range(9))):
+            with kept_on_failure(changed, "coco"):
+                outcomes[check_coco(changed, tmp_path / "in.json")] += 1
+    report("COCO, generated", outcomes)
+    assert min(outcomes[what] for what in ("read", "read in part", "refused")) > 10
+
+
+def test_changed_small_coco_files_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything that lies on the border between two pieces, and between two threads."""
+    monkeypatch.setattr(json_text, "_CHUNK", 64)
+    monkeypatch.setattr(json_text, "_BLOCK", 128)
+    monkeypatch.setattr(coco_columns, "_CHUNK", 200)
+    test_changed_small_coco_files_are_refused_or_read_right(4, tmp_path)
+
+
+@needs_shared
+@pytest.mark.parametrize("path", coco_files(), ids=lambda path: str(path.relative_to(SHARED)))
+def test_changed_real_coco_files_are_refused_or_read_right(path: Path, tmp_path: Path) -> None:
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(path.name)
+    data = path.read_bytes()
+    mutate = Mutator(data)
+    assert check_coco(data, tmp_path / "in.json") in ("read", "read in part")
+    for _ in range(25 * FUZZ):
+        changed = mutate(rng)
+        with kept_on_failure(changed, "coco"):
+            outcomes[check_coco(changed, tmp_path / "in.json")] += 1
+    report(f"COCO, {path.name}", outcomes)
+
+
+def test_a_coco_file_cut_at_any_byte_is_refused(tmp_path: Path) -> None:
+    data = generated_coco(random.Random(3))
+    for end in range(len(data) - 1):
+        if data[end:].strip():
+            assert check_coco(data[:end], tmp_path / "in.json") == "refused"
+
+
+# --- COCO, one thing at a time -------------------------------------------------------------------
+
+
+def coco(**changes: Any) -> dict[str, Any]:
+    """A small COCO file; `changes` replace top-level values."""
+    record = {"id": 5, "image_id": 1, "category_id": 1, "keypoints": [10.5, 8, 2, 0, 0, 0]}
+    return {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "annotations": [record],
+        "categories": [{"id": 1, "name": "animal", "keypoints": ["nose", "tail"]}],
+        **changes,
+    }
+
+
+def coco_text(extra: str = "0", **changes: Any) -> bytes:
+    """The bytes of a COCO file whose one annotation has the text `extra` in a field of its own."""
+    return json.dumps(coco(**changes)).replace('{"id": 5', f'{{"x": {extra}, "id": 5').encode()
+
+
+def read(folder: Path, data: bytes, **options: Any) -> Dataset:
+    path = folder / "in.json"
+    path.write_bytes(data)
+    return formats.read(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("1e400", "the number '1e400' is too large for a float"),
+        ('[1, {"a": -1E+0400}]', "the number '-1E.0400' is too large"),
+        ("1" * 250 + "e99", "the number '1+...1+e99' is too large"),
+        ("1" * 400 + ".5", "is too large for a float"),
+        ("9" * 5000, "not usable as JSON: .*4300 digits"),
+    ],
+)
+def test_numbers_that_no_float_holds_are_refused_in_fields_that_nobody_reads(
+    extra: str, message: str, tmp_path: Path
+) -> None:
+    """They would be an error much later, when the field is looked at."""
+    where = "in.json: annotation .*number 1 in the file.*: "
+    with pytest.raises(FormatError, match=where + ".*" + message):
+        read(tmp_path, coco_text(extra))
+
+
+@pytest.mark.parametrize("extra", ["1e+99", "-1.5E99", '"1e400"', "9" * 300, "0." + "1" * 400])
+def test_numbers_that_look_large_and_are_not_are_kept(extra: str, tmp_path: Path) -> None:
+    dataset = read(tmp_path, coco_text(extra))
+    assert dataset.instances[0].extra["x"] == json.loads(extra)
+
+
+def test_numbers_that_no_float_holds_are_found_where_the_file_is_read_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_text, "_CHUNK", 512)
+    monkeypatch.setattr(json_text, "_BLOCK", 1024)
+    for shift in range(0, 530, 3):
+        data = b" " * shift + coco_text("0" * 1 + ', "y": ' + "[0, " * 9 + "1e400" + "]" * 9)
+        with pytest.raises(FormatError, match="1e400"):
+            read(tmp_path, data)
+        data = b" " * shift + coco_text("[" + "1" * 400 + ".0]")
+        with pytest.raises(FormatError, match="too large for a float"):
+            read(tmp_path, data)
+
+
+@pytest.mark.parametrize("n", [101, 400, 990, 100_000, 1_000_000])
+@pytest.mark.parametrize(
+    "place", ["x", "info", "annotations", "nothing", "unclosed", "unopened", "string"]
+)
+def test_deep_nesting_is_refused_at_once(n: int, place: str, tmp_path: Path) -> None:
+    deep = "[" * n + "]" * n
+    data = {
+        "x": lambda: coco_text(deep),
+        "info": lambda: coco_text().replace(b'{"images"', f'{{"info": {deep}, "images"'.encode()),
+        "annotations": lambda: (
+            json.dumps(coco(annotations=0))
+            .replace('"annotations": 0', f'"annotations": {deep}')
+            .encode()
+        ),
+        "nothing": deep.encode,
+        "unclosed": lambda: b"[" * n,
+        "unopened": lambda: b"]" * n,
+        "string": lambda: b"[" * n + b'"',
+    }[place]()
+    started = time.process_time()
+    with pytest.raises(FormatError, match=r"in\.json: .*(nested deeper than JSON|not JSON: )"):
+        read(tmp_path, data)
+    assert time.process_time() - started < MAX_SECONDS
+
+
+def test_a_hundred_levels_are_read(tmp_path: Path) -> None:
+    data = coco_text("[" * 97 + "1" + "]" * 97)
+    dataset = read(tmp_path, data)
+    assert depth_of(dataset.instances[0].extra["x"]) == 97
+    check_use(dataset, data, tmp_path / "in.json")
+
+
+def test_a_list_that_ends_like_an_object_is_refused(tmp_path: Path) -> None:
+    """Lists of records are taken out before the rest is parsed."""
+    data = json.dumps(coco()).encode()
+    for kind in (b"images", b"categories"):
+        start = data.index(b'"' + kind)
+        end = data.index(b"}]", start) + 1
+        with pytest.raises(FormatError, match="in.json: not JSON: line 1, column"):
+            read(tmp_path, data[:end] + b"}" + data[end + 1 :])
+
+
+def test_a_key_given_twice_is_found_at_the_very_end_of_a_file(tmp_path: Path) -> None:
+    """Keys are compared by eight bytes, of which there are fewer at the end."""
+    value = coco(more="x" * 2000, annotations=[])
+    value["annotations"] = [{"id": 5, "image_id": 1, "category_id": 1, "a": 1, "b": 2}]
+    value = {key: value[key] for key in ("more", "images", "categories", "annotations")}
+    data = json.dumps(value, separators=(",", ":")).encode().replace(b'"b"', b'"a"')
+    assert data.endswith(b'"a":1,"a":2}]}')
+    with pytest.raises(FormatError, match="number 1 in the file.*the key 'a' is given twice"):
+        read(tmp_path, data)
+
+
+@pytest.mark.parametrize("points", ["[0, 0, [0], 0, 0, 0]", "0", "[[0, 0, 0, 0, 0, 0]]", "[]"])
+def test_zeros_that_are_no_list_of_numbers_are_a_bad_record(points: str, tmp_path: Path) -> None:
+    data = json.dumps(coco()).replace("[10.5, 8, 2, 0, 0, 0]", points).encode()
+    with pytest.raises(FormatError, match="annotation 5 .*, expected "):
+        read(tmp_path, data)
+
+
+def test_a_score_may_be_the_lowest_integer(tmp_path: Path) -> None:
+    """It stands for "no id" where ids are kept."""
+    data = coco_text().replace(b'"id": 5', b'"id": 5, "score": -9223372036854775808')
+    assert read(tmp_path, data).instances[0].score == -(2.0**63)
+
+
+def test_a_record_with_nan_is_left_out_and_the_file_can_be_written(tmp_path: Path) -> None:
+    data = coco_text("NaN")
+    message = r"annotation number 1 in the file: byte (\d+): NaN is not JSON"
+    with pytest.raises(FormatError, match=message) as error:
+        read(tmp_path, data)
+    byte = int(re.search(message, str(error.value))[1])  # type: ignore[index]
+    assert data[byte:].startswith(b"NaN")
+    dataset = read(tmp_path, data, on_error="skip")
+    assert len(dataset.instances) == 0
+    dataset.add_instance(0, keypoints=[(1, 2), (3, 4)])
+    formats.write(dataset, tmp_path / "out.json")
+    value = json.loads((tmp_path / "out.json").read_bytes())
+    assert [record["id"] for record in value["annotations"]] == [5, 6]
+
+
+@pytest.mark.parametrize("extra", ["01", "[1,]", "nul", "'a'", "9" * 5000, '"\\x"', '"\x01"', "+1"])
+def test_a_record_that_is_no_json_is_not_left_out(extra: str, tmp_path: Path) -> None:
+    """Nobody could read the file that would be written with it."""
+    data = coco_text(extra)
+    for on_error in ("raise", "skip"):
+        with pytest.raises(FormatError, match="annotation number 1 in the file: .*not .*JSON") as e:
+            read(tmp_path, data, on_error=on_error)
+        places = re.findall(r"not JSON: byte (\d+): ", str(e.value))
+        start = data.index(b'"x": ')
+        assert all(start < int(byte) <= start + len(extra) + 10 for byte in places)
+
+
+def test_messages_are_short_whatever_the_values(tmp_path: Path) -> None:
+    long = "\n<b>" * 5000
+    value = coco(**{long: 1})
+    value["annotations"][0] |= {"image_id": [[[[long]] * 9] * 9], "score": {long: long}}
+    value["annotations"][0] |= {"bbox": [long] * 4, "area": 10**400, "keypoints": [long] * 6}
+    value["annotations"].append({"id": 10**4000})
+    value["images"].append({"id": long, "file_name": {}, "width": long, "height": [long] * 99})
+    value["categories"].append({"id": 7, "name": long, "keypoints": [long, long, 1, None]})
+    value["categories"].append({"id": 8, "name": "b", "keypoints": ["a"], "supercategory": [long]})
+    error = attempt(lambda: read(tmp_path, json.dumps(value).encode()), tmp_path / "in.json")
+    assert isinstance(error, FormatError)
+    assert len(error.problems) >= 14
+    del value["images"]
+    error = attempt(lambda: read(tmp_path, json.dumps(value).encode()), tmp_path / "in.json")
+    assert isinstance(error, FormatError)
