@@ -17,6 +17,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -790,3 +791,197 @@ def test_messages_are_short_whatever_the_values(tmp_path: Path) -> None:
     del value["images"]
     error = attempt(lambda: read(tmp_path, json.dumps(value).encode()), tmp_path / "in.json")
     assert isinstance(error, FormatError)
+
+
+# --- COCO results --------------------------------------------------------------------------------
+
+TRUTH = {
+    "images": [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 48} for i in (7, 8, "i")],
+    "annotations": [],
+    "categories": [
+        {"id": 3, "name": "bird", "keypoints": ["beak", "eye"]},
+        {"id": 4, "name": "bee", "keypoints": ["sting"]},
+    ],
+}
+
+
+def generated_results(rng: random.Random) -> bytes:
+    """A small file of results."""
+    entries = []
+    for _ in range(rng.randint(0, 6)):
+        category = rng.choice(TRUTH["categories"])
+        points = [rng.choice((0, 0, 7, 12.5)) for _ in range(3 * len(category["keypoints"]))]
+        entry = {
+            "image_id": rng.choice((7, 8, "i")),
+            "category_id": category["id"],
+            "keypoints": points,
+            "score": rng.choice((0.5, 1, 0)),
+        }
+        optional = {
+            "bbox": rng.choice(([1, 2, 3, 4], None)),
+            "area": rng.choice((12, None)),
+            "track_id": rng.choice((3, "a", [1], [2, 3], {"x": 1})),
+            "id": 4,
+            "note": {"a": [1, "\ud800"]},
+            "keypoint_scores": points[2::3],
+        }
+        keys = rng.sample(list(optional), rng.randint(0, 5))
+        entries.append(entry | {key: optional[key] for key in keys})
+    return json.dumps(entries, indent=rng.choice((None, 1))).encode()
+
+
+def naive_results(data: bytes, truth: Dataset) -> tuple[list[Any], int]:
+    """Instances of a file of results, and the number of bad entries."""
+    value = strict(data)
+    if depth_of(value) > 50:
+        raise NoOpinion
+    if not isinstance(value, list):
+        raise Refused("no list")
+    images = {image.id for image in truth.images}
+    sizes = {category.id: category.n_keypoints for category in truth.categories}
+    known = {"image_id", "category_id", "keypoints", "score", "bbox", "area", "track_id"}
+    known |= {"id", "num_keypoints", "iscrowd"}  # written back, and nothing else
+    found = []
+    for entry in value:
+        entry = entry if isinstance(entry, dict) else {}
+        image_id, category_id = entry.get("image_id"), entry.get("category_id")
+        flat, bbox = entry.get("keypoints"), entry.get("bbox")
+        is_good = (
+            (is_int(image_id) or isinstance(image_id, str))
+            and image_id in images
+            and is_int(category_id)
+            and category_id in sizes
+            and isinstance(flat, list)
+            and len(flat) == 3 * sizes[category_id]
+            and all(is_number(number) and abs(number) <= 1e100 for number in flat)
+            and is_number(entry.get("score"))
+            and entry.get("keypoint_scores", flat[2::3]) == flat[2::3]
+            and (entry.get("area") is None or is_number(entry["area"]))
+            and (bbox is None or (isinstance(bbox, list) and len(bbox) == 4))
+            and (bbox is None or all(map(is_number, bbox)))
+        )
+        if is_good:
+            triples = [tuple(map(float, flat[i : i + 3])) for i in range(0, len(flat), 3)]
+            points = [[x, y, 2.0 if x or y or s else 0.0] for x, y, s in triples]
+            extra = {key: entry[key] for key in entry if key not in known}
+            extra["keypoint_scores"] = [s for _, _, s in triples]
+            found.append(
+                (
+                    image_id,
+                    category_id,
+                    points,
+                    float(entry["score"]),
+                    None if bbox is None else tuple(map(float, bbox)),
+                    None if entry.get("area") is None else float(entry["area"]),
+                    entry.get("track_id"),
+                    extra,
+                )
+            )
+    return found, len(value) - len(found)
+
+
+def results_of(dataset: Dataset) -> list[Any]:
+    """What `naive_results` finds, of a dataset."""
+    return [
+        (
+            i.image.id,
+            i.category.id,
+            i.raw.tolist(),
+            i.score,
+            i.bbox if i.bbox_source == "given" else None,
+            i._get("area"),
+            i.track_id,
+            dict(i.extra),
+        )
+        for i in dataset.instances
+    ]
+
+
+def check_results(data: bytes, path: Path, truth: Dataset) -> str:
+    """Read a file of results and compare; what happened in a word."""
+    path.write_bytes(data)
+    try:
+        expected, n_bad = naive_results(data, truth)
+    except NoOpinion:
+        expected, n_bad = None, -1
+    except Refused:
+        expected, n_bad = None, 1
+    for on_error in ("raise", "skip"):
+        options: dict[str, Any] = {"on_error": on_error, "ground_truth": truth}
+        found = attempt(partial(formats.read, path, format="coco-results", **options), path)
+        if not isinstance(found, Exception):
+            break
+        assert isinstance(found, FormatError), found
+        assert n_bad != 0, f"refused what is right: {found}"
+    else:
+        return "refused"
+    assert on_error == "skip" or n_bad <= 0, "a bad entry was taken"
+    if expected is not None:
+        assert results_of(found) == expected
+    found.to_pandas()
+    found._repr_html_()
+    out = path.with_name("out.json")
+    formats.write(found, out, format="coco-results", allow_loss=True)
+    again = formats.read(out, format="coco-results", ground_truth=truth)
+    assert [i.score for i in again.instances] == [i.score for i in found.instances]
+    assert [i.track_id for i in again.instances] == [i.track_id for i in found.instances]
+    formats.write(found, out, format="coco")
+    assert len(formats.read(out, format="coco").instances) == len(found.instances)
+    return "read" if on_error == "raise" else "read in part"
+
+
+def test_changed_small_results_are_refused_or_read_right(tmp_path: Path) -> None:
+    truth = read(tmp_path, json.dumps(TRUTH).encode())
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(5)
+    for _ in range(30 * FUZZ):
+        data = generated_results(rng)
+        mutate = Mutator(data)
+        for changed in (data, *(mutate(rng) for _ in range(9))):
+            with kept_on_failure(changed, "results"):
+                outcomes[check_results(changed, tmp_path / "net.json", truth)] += 1
+    report("COCO results, generated", outcomes)
+    assert min(outcomes[what] for what in ("read", "read in part", "refused")) > 10
+
+
+@needs_shared
+def test_changed_real_results_are_refused_or_read_right(tmp_path: Path) -> None:
+    folder = SHARED / "data" / "coco-people"
+    truth = formats.read(folder / "test_coco.json")
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(6)
+    mutate = Mutator((folder / "example_coco_preds.json").read_bytes())
+    assert check_results(mutate.data, tmp_path / "net.json", truth) == "read"
+    for _ in range(40 * FUZZ):
+        changed = mutate(rng)
+        with kept_on_failure(changed, "results"):
+            outcomes[check_results(changed, tmp_path / "net.json", truth)] += 1
+    report("COCO results, example_coco_preds.json", outcomes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"area": "large"}, "'area' is 'large', expected a number"),
+        ({"keypoint_scores": ["x"]}, r"'keypoint_scores' is \['x'\], expected every third number"),
+        ({"bbox": [["x" * 5000] * 9] * 9}, r"'bbox' is \[\[.{,300}\.\.\., expected 4 numbers"),
+        ({"score": 10**3000}, r"'score' is 1.{,100}, expected a number"),
+    ],
+)
+def test_an_entry_that_would_lose_something_is_bad(
+    changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    truth = read(tmp_path, json.dumps(TRUTH).encode())
+    entry = {"image_id": 7, "category_id": 4, "keypoints": [1, 2, 0.5], "score": 1, **changes}
+    (tmp_path / "net.json").write_text(json.dumps([entry]))
+    with pytest.raises(FormatError, match=f"net.json: entry number 1: {message}"):
+        formats.read(tmp_path / "net.json", format="coco-results", ground_truth=truth)
+
+
+def test_half_a_surrogate_pair_in_results_comes_back(tmp_path: Path) -> None:
+    truth = read(tmp_path, json.dumps(TRUTH).encode())
+    entry = {"image_id": 7, "category_id": 4, "keypoints": [1, 2, 0.5], "score": 1}
+    (tmp_path / "net.json").write_text(json.dumps([entry | {"note": "\ud800 Käfer"}]))
+    dataset = formats.read(tmp_path / "net.json", format="coco-results", ground_truth=truth)
+    formats.write(dataset, tmp_path / "out.json", format="coco-results", allow_loss=True)
+    assert json.loads((tmp_path / "out.json").read_text())[0]["note"] == "\ud800 Käfer"

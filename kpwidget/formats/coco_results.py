@@ -7,7 +7,6 @@ those of the ground truth, which therefore has to be given.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import warnings
@@ -21,7 +20,8 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.table import NO_ID
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
 from kpwidget.formats import Loss, WriteReport, count, read, write_file
-from kpwidget.schema import FormatError, _decode, _parse_json
+from kpwidget.formats.json_text import check_depth, dumps
+from kpwidget.schema import FormatError, _decode, _parse_json, _show
 
 __all__ = [
     "coco_results_losses",
@@ -96,7 +96,9 @@ def read_coco_results(
         )
     if not isinstance(ground_truth, Dataset):
         ground_truth = read(ground_truth, images, format="coco", allow_outside=allow_outside)
-    content = _parse_json(_decode(Path(path).read_bytes(), where), where)
+    data = Path(path).read_bytes()
+    check_depth(data, where)
+    content = _parse_json(_decode(data, where), where)
     if not isinstance(content, list):
         raise FormatError.from_problems(
             where,
@@ -158,25 +160,28 @@ def _entry(dataset: Dataset, entry: Any) -> dict[str, Any] | list[str]:
     known = isinstance(image_id, str) or as_int(image_id) is not None
     image = dataset._index_of_image_id.get(image_id) if known else None  # type: ignore[arg-type]
     if image is None:
-        problems.append(f"'image_id' is {image_id!r}, the ground truth has no such image")
+        problems.append(f"'image_id' is {_show(image_id)}, the ground truth has no such image")
     number = as_int(category_id)
     category = None if number is None else dataset._category_of_id.get(number)
     if category is None:
         problems.append(
-            f"'category_id' is {category_id!r}, the ground truth has no category with keypoints "
-            "of this id"
+            f"'category_id' is {_show(category_id)}, the ground truth has no category with "
+            "keypoints of this id"
         )
     score = as_float(entry.get("score"))
     if score is None or not math.isfinite(score):
-        problems.append(f"'score' is {entry.get('score')!r}, expected a number")
+        problems.append(f"'score' is {_show(entry.get('score'))}, expected a number")
     bbox = entry.get("bbox")
     box = [math.nan] * 4
     if bbox is not None:
         numbers = [as_float(value) for value in bbox] if isinstance(bbox, list) else []
         if len(numbers) != 4 or None in numbers:
-            problems.append(f"'bbox' is {bbox!r}, expected 4 numbers")
+            problems.append(f"'bbox' is {_show(bbox)}, expected 4 numbers")
         else:
             box = [number for number in numbers if number is not None]
+    area = as_float(entry.get("area"))
+    if area is None and entry.get("area") is not None:
+        problems.append(f"'area' is {_show(entry['area'])}, expected a number")
     if category is None:
         return problems
     n = dataset.categories[category].n_keypoints
@@ -186,7 +191,12 @@ def _entry(dataset: Dataset, entry: Any) -> dict[str, Any] | list[str]:
     if len(values) != 3 * n or len(usable) != 3 * n:
         problems.append(
             f"'keypoints' has {len(usable)} usable numbers, expected {3 * n} ({n} keypoints x 3) "
-            f"for category {dataset.categories[category].name!r}"
+            f"for category {_show(dataset.categories[category].name)}"
+        )
+    if entry.get("keypoint_scores", values[2::3]) != values[2::3]:
+        problems.append(
+            f"'keypoint_scores' is {_show(entry['keypoint_scores'])}, expected every third number "
+            "of 'keypoints', or nothing"
         )
     if problems:
         return problems
@@ -195,7 +205,6 @@ def _entry(dataset: Dataset, entry: Any) -> dict[str, Any] | list[str]:
     points[:, 2] = np.where((scores != 0) | (points[:, 0] != 0) | (points[:, 1] != 0), 2, 0)
     known_keys = ("image_id", "category_id", "keypoints", "score", "bbox", "area", "track_id")
     extra = {key: value for key, value in entry.items() if key not in known_keys}
-    area = as_float(entry.get("area"))
     return {
         "image": image,
         "category": category,
@@ -335,7 +344,7 @@ def write_coco_results(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
                 }
             )
         n_images = len({entry["image_id"] for entry in entries})
-    lines = [json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in entries]
+    lines = list(map(dumps, entries))
     text = "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
     write_file(path, [text.encode("utf-8")])
     return WriteReport(Path(path), "coco-results", n_images, len(entries))
