@@ -142,7 +142,8 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
         revision = dataset._revision
         report = made_coco(dataset, target)
         recorder: Recorder | None = dataset.recorder
-        if recorder is not None and not is_own:
+        # One that began without a file goes on in its journal: the cells that made it find that.
+        if recorder is not None and not is_own and dataset.path is not None:
             recorder.journal.close()
             recorder = _recorder(dataset, journal_folder(target))
         covers = {} if recorder is None else recorder.position()

@@ -170,6 +170,30 @@ def test_cells_that_run_again_do_not_double_what_they_make(
     assert bird.keypoints[0].tolist() == [7, 7, 2]
 
 
+def test_dataset_that_is_saved_later_goes_on_in_the_journal_its_cells_find(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KPWIDGET_JOURNAL")
+
+    def cells() -> kp.Dataset:
+        dataset = kp.Dataset.from_images(IMAGES, SCHEMA)
+        Annotator(dataset).close()
+        return dataset
+
+    dataset = cells()
+    dataset.add_instance("a.png", keypoints=POINTS, uid="bird")
+    dataset.save("labels.json")
+    dataset.instance("bird").set_keypoint("tail", 9, 9)
+    again = cells()
+    assert again.instance("bird").raw[2].tolist() == [9, 9, 2]
+    # Saved under another name it has a journal there.
+    again.save("labels.json")
+    again.save("other.json")
+    again.instance("bird").set_keypoint("tail", 3, 3)
+    assert kp.open("other.json").instance("bird").raw[2].tolist() == [3, 3, 2]
+
+
 def test_annotator_can_do_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     dataset = kp.Dataset.from_images(IMAGES, SCHEMA)
