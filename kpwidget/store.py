@@ -8,10 +8,13 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from kpwidget import formats
 from kpwidget.dataset import Dataset, FileStat
@@ -191,11 +194,23 @@ def _unsaved_folder(dataset: Dataset) -> Path:
         root = os.path.commonpath(folders)
         name, told_by = os.path.basename(root) or "images", root
     else:
-        name, told_by = "images", json.dumps(sorted(s.file_name for s in dataset._images))
+        # No place on disk says which these are: their names, how they begin, and the notebook.
+        pictures = sorted(f"{state.file_name}:{_begins(state.data)}" for state in dataset._images)
+        name, told_by = "images", json.dumps([os.environ.get("JPY_SESSION_NAME"), pictures])
     schema = json.dumps([[c.name, c.keypoints] for c in dataset.categories])
     short = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "images"
     digest = hashlib.sha256(f"{told_by}\n{schema}".encode("utf-8", "surrogatepass")).hexdigest()
     return Path(".kpwidget").absolute() / f"{short}-{digest[:12]}"
+
+
+def _begins(data: Any) -> str:
+    """Shape and first bytes of a picture that is in memory, as a short text."""
+    if isinstance(data, np.ndarray):
+        first = np.ascontiguousarray(data.reshape(-1)[:65536]).tobytes()
+        return f"{data.shape} {data.dtype} {zlib.crc32(first):08x}"
+    if isinstance(data, bytes):
+        return f"{len(data)} {zlib.crc32(data[:65536]):08x}"
+    return str(data)
 
 
 def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = None) -> str:

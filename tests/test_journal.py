@@ -170,6 +170,28 @@ def test_cells_that_run_again_do_not_double_what_they_make(
     assert bird.keypoints[0].tolist() == [7, 7, 2]
 
 
+def test_other_images_or_another_schema_have_another_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KPWIDGET_JOURNAL")
+
+    def n_restored(images: Any, schema: kp.Schema) -> int:
+        dataset = kp.Dataset.from_images(images, schema)
+        Annotator(dataset).close()
+        n = len(dataset.instances)
+        dataset.add_instance(0)
+        return n
+
+    other = kp.Schema("bird", ["beak", "eye"])
+    brighter = {name: picture + 1 for name, picture in IMAGES.items()}
+    assert [n_restored(IMAGES, SCHEMA), n_restored(IMAGES, SCHEMA)] == [0, 1]
+    assert n_restored(IMAGES, other) == 0
+    assert n_restored(brighter, SCHEMA) == 0
+    monkeypatch.setenv("JPY_SESSION_NAME", "another.ipynb")
+    assert n_restored(IMAGES, SCHEMA) == 0
+
+
 def test_dataset_that_is_saved_later_goes_on_in_the_journal_its_cells_find(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
