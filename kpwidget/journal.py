@@ -803,8 +803,6 @@ class _Reader:
 
     def _record(self, uid: str, image: int, value: Mapping[str, Any]) -> InstanceRecord:
         table = self._dataset._table
-        if table.has(uid):  # as it is, with its place in the file
-            return table.record(uid)
         index = self._dataset._category_of_id.get(value["c"])
         if index is None:
             raise _Unusable(f"there is no category with the id {value['c']!r} any more")
@@ -815,6 +813,8 @@ class _Reader:
                 f"instance {uid!r} has {len(points)} keypoints there, {n_keypoints} here"
             )
         box = value.get("b")
+        # Its values as they were then; its place in the file, if it is there, is the one of now.
+        there = table.record(uid) if table.has(uid) else None
         return InstanceRecord(
             uid=uid,
             image=image,
@@ -828,9 +828,11 @@ class _Reader:
             annotator=value.get("a"),
             source=str(value.get("so", "human")),
             is_finished=bool(value.get("f", True)),
-            id=value.get("id"),
-            extra=value.get("e"),
-            row=table.n_rows,
+            id=value.get("id") if there is None else there.id,
+            extra=value.get("e") if there is None or there.text is None else None,
+            row=table.n_rows if there is None else there.row,
+            text=None if there is None else there.text,
+            position=-1 if there is None else there.position,
         )
 
     def clashes(self, step: Step, time: float) -> list[Conflict]:
