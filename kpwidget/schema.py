@@ -51,6 +51,7 @@ _UNPAIRED_COLORS = ("#009e73", "#f0e442", "#1b7a4f", "#fbf5a3")
 
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _MAX_SHOWN_PROBLEMS = 200
+_MAX_FAULTS = 200_000  # places at which JSON is not strict
 _MAX_SHOWN = 300  # characters of a value in a message
 _MAX_JSON_DEPTH = 100
 _TOO_DEEP = f"nested more than {_MAX_JSON_DEPTH} levels deep; metadata needs 3"
@@ -92,15 +93,17 @@ class FormatError(ValueError):
         return type(self), (str(self), self.problems)
 
     @classmethod
-    def from_problems(cls, where: str, problems: Sequence[str]) -> FormatError:
+    def from_problems(cls, where: str, problems: Iterable[str], advice: str = "") -> FormatError:
         """Error whose message has one line per problem, each beginning with `where`.
 
         Parameters
         ----------
         where : str
             The file, record or schema that all problems are in.
-        problems : sequence of str
+        problems : iterable of str
             What is wrong, each starting with the place inside `where`.
+        advice : str, optional
+            What can be done, for the last line.
 
         Returns
         -------
@@ -112,7 +115,8 @@ class FormatError(ValueError):
         if len(lines) > len(shown):
             rest = len(lines) - len(shown)
             shown.append(f"{where}: and {rest} more problems (all are in the error's .problems)")
-        return cls("\n".join(shown), lines)
+        last = [f"{where}: {advice}"] if advice else []
+        return cls("\n".join([*shown, *last]), [*lines, *last])
 
 
 class _Parts(NamedTuple):
@@ -698,6 +702,7 @@ def _check_skeleton(
     lowest, highest = math.inf, -math.inf
     first_at: dict[tuple[int, int], int] = {}
     repeated: list[str] = []
+    n_repeated = 0
     for i, item in enumerate(listed):
         pair = _as_list(item)
         edge = _parse_edge(pair, index, n_keypoints)
@@ -710,7 +715,9 @@ def _check_skeleton(
         key = edge if edge[0] < edge[1] else (edge[1], edge[0])
         lowest, highest = min(lowest, key[0]), max(highest, key[1])
         if key in first_at:
-            repeated.append(f"skeleton[{i}] = {_show(pair)} repeats skeleton[{first_at[key]}]")
+            n_repeated += 1
+            if n_repeated <= 20:
+                repeated.append(f"skeleton[{i}] = {_show(pair)} repeats skeleton[{first_at[key]}]")
         else:
             first_at[key] = i
         edges.append(edge)
@@ -719,9 +726,9 @@ def _check_skeleton(
             f"skeleton: its numbers run from 0 to {int(highest)} and so look 0-based; "
             "keypoint numbers count from 1: add 1 to each"
         )
-    warning = "; ".join(repeated[:20])
-    if len(repeated) > 20:
-        warning += f"; and {len(repeated) - 20} more"
+    warning = "; ".join(repeated)
+    if n_repeated > len(repeated):
+        warning += f"; and {n_repeated - len(repeated)} more"
     return tuple(edges), warning
 
 
@@ -1078,6 +1085,8 @@ def _find_lax_json(text: str, first_byte: int | None) -> list[str]:
             counted = match.start()
             place = f"line {line}, column {counted - line_start + 1}"
             problems.append(f"{place if first_byte is None else f'byte {byte}'}: {trouble}")
+            if len(problems) > _MAX_FAULTS:
+                return [*problems, "and perhaps more, for the rest was not looked at"]
     return problems
 
 

@@ -46,7 +46,7 @@ class _Columns:
 
     def __init__(self, **columns: tuple[Any, tuple[int, ...], Any]) -> None:
         self.n = 0
-        self._capacity = 16
+        self._capacity = 1
         self._fills = {name: fill for name, (_, _, fill) in columns.items()}
         self._arrays: dict[str, NDArray[Any]] = {
             name: np.full((self._capacity, *shape), fill, dtype=dtype)

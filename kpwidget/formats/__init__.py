@@ -30,6 +30,7 @@ __all__ = [
     "Format",
     "Loss",
     "LossError",
+    "Problems",
     "WriteReport",
     "all_formats",
     "count",
@@ -155,6 +156,46 @@ def all_formats() -> Mapping[str, Format]:
             continue
         warnings.warn(f"{where} is left out: {problem}", stacklevel=2)
     return found
+
+
+class Problems:
+    """What is wrong with a file: the first ten thousand things in words, the others counted.
+
+    A file of some megabytes can have millions of bad records, and words for each would take some
+    gigabytes.
+    """
+
+    MAX_LISTED: Final = 10_000
+
+    def __init__(self) -> None:
+        self._listed: list[str] = []
+        self._n = 0
+
+    def append(self, problem: str) -> None:
+        """Add one, in words."""
+        self._n += 1
+        if self._n <= self.MAX_LISTED:
+            self._listed.append(problem)
+
+    def extend(self, problems: Iterable[str]) -> None:
+        """Add several, each in words."""
+        for problem in problems:
+            self.append(problem)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether more would only be counted."""
+        return self._n >= self.MAX_LISTED
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return self._n
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over those that are listed, and one that counts the others."""
+        yield from self._listed
+        if self._n > self.MAX_LISTED:
+            yield f"and {count(self._n - self.MAX_LISTED, 'problem')} more, which are not listed"
 
 
 @dataclass(frozen=True)

@@ -239,8 +239,8 @@ def _put(
     category = columns.category_id[at]
     iscrowd = np.array([crowd or 0 for crowd in crowds] if set(crowds) != {0} else [0])
     is_good = (columns.id[at] != NO_ID) & ((iscrowd == 0) | (iscrowd == 1))
-    columns.bbox[at], has_box = _rows_of(boxes, 4, math.nan)
-    is_good &= has_box
+    columns.bbox[at], fits = _rows_of(boxes, 4, math.nan)
+    is_good &= fits & ~(np.abs(columns.bbox[at]) > MAX_COORDINATE).any(axis=1)
     columns.area[at] = np.array(areas, np.float64)  # None becomes NaN
     if set(scores) != {None}:
         columns.score[at] = np.array(scores, np.float64)

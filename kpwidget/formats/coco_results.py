@@ -7,6 +7,7 @@ those of the ground truth, which therefore has to be given.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import warnings
@@ -19,7 +20,7 @@ import numpy as np
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.table import NO_ID
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
-from kpwidget.formats import Loss, WriteReport, count, read, write_file
+from kpwidget.formats import Loss, Problems, WriteReport, count, read, write_file
 from kpwidget.formats.json_text import check_depth, dumps
 from kpwidget.schema import FormatError, _decode, _parse_json, _show
 
@@ -106,7 +107,7 @@ def read_coco_results(
         )
     dataset = ground_truth._without_instances()
     source = f"model:{model if model is not None else Path(path).stem}"
-    problems: list[str] = []
+    problems = Problems()
     columns: dict[str, list[Any]] = {
         key: [] for key in ("image", "category", "score", "bbox", "area", "track_id", "extra")
     }
@@ -114,7 +115,9 @@ def read_coco_results(
     for position, entry in enumerate(content):
         found = _entry(dataset, entry)
         if isinstance(found, list):
-            problems += [f"entry number {position + 1}: {problem}" for problem in found]
+            problems.extend(f"entry number {position + 1}: {problem}" for problem in found)
+            if on_error == "raise" and problems.is_full:
+                break
             continue
         for key, value in found.items():
             if key == "keypoints":
@@ -124,13 +127,13 @@ def read_coco_results(
     if problems and on_error == "raise":
         n = len(problems)
         raise FormatError.from_problems(
-            where, [*problems, f"{count(n, 'problem')}; on_error='skip' leaves them out"]
+            where, problems, f"{count(n, 'problem')}; on_error='skip' leaves them out"
         )
     if problems:
         dataset.skipped = tuple(problems)
         warnings.warn(
             f"{where}: {count(len(problems), 'bad entry')} left out (all in ds.skipped): "
-            + "; ".join(problems[:5]),
+            + "; ".join(itertools.islice(problems, 5)),
             stacklevel=3,
         )
     n_entries = len(columns["image"])
@@ -175,10 +178,11 @@ def _entry(dataset: Dataset, entry: Any) -> dict[str, Any] | list[str]:
     box = [math.nan] * 4
     if bbox is not None:
         numbers = [as_float(value) for value in bbox] if isinstance(bbox, list) else []
-        if len(numbers) != 4 or None in numbers:
-            problems.append(f"'bbox' is {_show(bbox)}, expected 4 numbers")
-        else:
-            box = [number for number in numbers if number is not None]
+        box = [n for n in numbers if n is not None and abs(n) <= MAX_COORDINATE]
+        if len(numbers) != 4 or len(box) != 4:
+            problems.append(
+                f"'bbox' is {_show(bbox)}, expected 4 numbers (at most {MAX_COORDINATE:g})"
+            )
     area = as_float(entry.get("area"))
     if area is None and entry.get("area") is not None:
         problems.append(f"'area' is {_show(entry['area'])}, expected a number")

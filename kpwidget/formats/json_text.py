@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -48,6 +48,8 @@ _MAX_DEPTH: Final = 100
 #: Without an exponent of three digits a number has to have more than these to be no float.
 _MANY_DIGITS: Final = re.compile(rb"\d{200}")
 _EIGHT_TRUE: Final = np.uint64(0x0101010101010101)
+#: Bytes of a list of records that may belong to no object: each may be an item of its own.
+_MAX_OTHER: Final = 100_000
 _NOWHERE: Final = np.empty(0, np.int64)
 #: Above this size a file that is not JSON is not parsed again for a better message.
 _SMALL: Final = 64_000_000
@@ -116,7 +118,7 @@ def scan(
             is_record = shapes[inner] == ord("{")
             starts = brackets[inner][is_record & (depth[inner] == 3)]
             stops = brackets[inner][(shapes[inner] == ord("}")) & (depth[inner] == 2)]
-            spans[kind] = _checked_spans(data, bounds[kind], starts, stops, where)
+            spans[kind] = _checked_spans(data, bounds[kind], starts, stops, where, kind)
     outer = _outer(data, bounds)
     # Strict: this is where a key given twice at the top shows.
     _parse_json(outer, where)
@@ -147,13 +149,14 @@ def _brackets(
     tokens: NDArray[np.int64], codes: NDArray[np.uint8], is_quote: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int32]]:
     """Places of the brackets, which they are, whether they open, and the depth behind each."""
-    others = np.flatnonzero(~is_quote)
     # Those with an odd number of quotes before them are inside of strings, and no brackets.
-    others = others[(others - np.arange(len(others))) & 1 == 0]
-    shapes = codes[others]
+    is_other = np.bitwise_xor.accumulate(is_quote)
+    is_other |= is_quote
+    np.logical_not(is_other, out=is_other)
+    shapes = codes[is_other]
     is_open = (shapes == ord("{")) | (shapes == ord("["))
     depth = np.cumsum(np.where(is_open, np.int8(1), np.int8(-1)), dtype=np.int32)
-    return tokens[others], shapes, is_open, depth
+    return tokens[is_other], shapes, is_open, depth
 
 
 def _check_depth(brackets: NDArray[np.int64], depth: NDArray[np.int32], where: str) -> None:
@@ -281,43 +284,80 @@ def _checked_spans(
     starts: NDArray[np.int64],
     stops: NDArray[np.int64],
     where: str,
+    kind: RecordKind,
 ) -> NDArray[np.int64]:
     """Begin and end of each item of a list, after a look at what stands between them."""
     first, last = bounds[0] + 1, bounds[1] - 1
-    if len(starts) == len(stops):
-        if not len(starts):
-            rims = [data[first:last]]
-        else:
-            rims = [data[first : int(starts[0])], data[int(stops[-1]) + 1 : last]]
-        gaps = _gaps(data, stops[:-1] + 1, starts[1:])
-        if all(map(_GAP.fullmatch, gaps)) and not any(rim.strip(_SPACES) for rim in rims):
-            return np.stack([starts, stops + 1], axis=1)
-    # Items that are no objects stand between the records, or it is not JSON.
+    if len(starts) != len(stops):
+        raise _not_json(data, where)
+    # What is between the objects, and before and after all.
+    ends = np.concatenate([[first], stops + 1])
+    begins = np.concatenate([starts, [last]])
+    other = [] if len(starts) == 0 else _other_gaps(data, ends[1:-1], begins[1:-1])
+    spans = np.stack([starts, stops + 1], axis=1)
+    items: list[tuple[int, int]] = []
+    n_bytes = 0
+    for i in [0, *(i + 1 for i in other), *([len(starts)] if len(starts) else [])]:
+        begin, end = int(ends[i]), int(begins[i])
+        # Items that are no objects stand there, or it is not JSON.
+        text = data[begin:end] if begin <= end else b"?"
+        is_after, is_before = i > 0, i < len(starts)
+        inner = text.strip(_SPACES)
+        if not inner and not (is_after and is_before):
+            continue
+        if (is_after and inner[:1] != b",") or (is_before and inner[-1:] != b","):
+            raise _not_json(data, where)
+        if is_after and is_before and inner == b",":
+            continue
+        n_bytes += len(inner)
+        if n_bytes > _MAX_OTHER:
+            raise FormatError.from_problems(
+                where,
+                [f"byte {begin}: {kind!r} has more than {_MAX_OTHER} bytes of what are no objects"],
+            )
+        items += _items(text, begin, is_after, is_before, lambda: _not_json(data, where))
+    if not items:
+        return spans
+    spans = np.concatenate([spans, np.array(items, np.int64)])
+    return spans[np.argsort(spans[:, 0], kind="stable")]
+
+
+def _items(
+    text: bytes, at: int, is_after: bool, is_before: bool, error: Callable[[], FormatError]
+) -> Iterator[tuple[int, int]]:
+    """Begin and end of what stands between objects; `at` is where the text begins."""
+    start = text.index(b",") + 1 if is_after else 0
+    end = text.rindex(b",") if is_before else len(text)
     try:
-        items = msgspec.json.Decoder(list[msgspec.Raw]).decode(data[bounds[0] : bounds[1]])
-    except msgspec.DecodeError:
-        raise _not_json(data, where) from None
-    spans, at = [], first
+        items = msgspec.json.Decoder(list[msgspec.Raw]).decode(b"[" + text[start:end] + b"]")
+    except (msgspec.DecodeError, RecursionError):
+        raise error() from None
+    if not items:
+        raise error()
     for item in items:
         raw = bytes(item)
-        at = data.index(raw, at)  # only spaces and commas stand before it
-        spans.append((at, at + len(raw)))
-        at += len(raw)
-    return np.array(spans, np.int64).reshape(-1, 2)
+        start = text.index(raw, start)  # only spaces and commas stand before it
+        yield at + start, at + start + len(raw)
+        start += len(raw)
 
 
-def _gaps(data: bytes, ends: NDArray[np.int64], begins: NDArray[np.int64]) -> set[bytes]:
-    """What stands between records, each kind once. Mostly it is the same everywhere."""
+def _other_gaps(data: bytes, ends: NDArray[np.int64], begins: NDArray[np.int64]) -> list[int]:
+    """Which gaps between records are no comma. Mostly all have the same text."""
     if not len(ends):
-        return set()
+        return []
     first = data[int(ends[0]) : int(begins[0])]
     is_other = begins - ends != len(first)
     if not is_other.any():
         places = ends[:, None] + np.arange(len(first))
         there = np.frombuffer(data, np.uint8)[places]
         is_other = (there != np.frombuffer(first, np.uint8)).any(axis=1)
-    pairs = zip(ends[is_other].tolist(), begins[is_other].tolist(), strict=True)
-    return {first, *(data[end:begin] for end, begin in pairs)}
+    if not _GAP.fullmatch(first):
+        is_other[:] = True
+    return [
+        i
+        for i in np.flatnonzero(is_other).tolist()
+        if not _GAP.fullmatch(data[int(ends[i]) : int(begins[i])])
+    ]
 
 
 def _outer(data: bytes, bounds: Mapping[RecordKind, tuple[int, int]]) -> str:
