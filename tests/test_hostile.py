@@ -21,11 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from kpwidget import formats
 from kpwidget.dataset import Dataset
-from kpwidget.formats import coco_columns, json_text
+from kpwidget.formats import coco_columns, json_text, yolo
 from kpwidget.schema import FormatError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -296,6 +299,10 @@ def is_number(value: Any) -> bool:
     return (is_int(value) and abs(value) < 10**308) or type(value) is float
 
 
+def is_side(value: Any) -> bool:
+    return is_number(value) and abs(value) <= 1e100
+
+
 def is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip()) and value.isprintable()
 
@@ -406,7 +413,7 @@ def naive_annotation(record: Any, images: Any, categories: Any) -> tuple[Any, ..
         raise Refused("a point")
     bbox, area, score = record.get("bbox"), record.get("area"), record.get("score")
     if bbox is not None:
-        if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
+        if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_side, bbox)):
             raise Refused("bbox")
         bbox = tuple(map(float, bbox))
     if not all(value is None or is_number(value) for value in (area, score)):
@@ -743,6 +750,18 @@ def test_zeros_that_are_no_list_of_numbers_are_a_bad_record(points: str, tmp_pat
         read(tmp_path, data)
 
 
+def test_a_bbox_has_an_area(tmp_path: Path) -> None:
+    """Of 1e308 x 1e308 px it would be infinite, which no file can hold."""
+    data = coco_text().replace(b'"id": 5', b'"id": 5, "bbox": [0, 0, 1e308, 1e308]')
+    with pytest.raises(
+        FormatError, match=r"'bbox' is \[0, 0, 1e\+308.* 4 numbers \(at most 1e\+100"
+    ):
+        read(tmp_path, data)
+    folder = make_yolo(tmp_path / "yolo", labels=b"0 1e308 .5 .5 .5 .1 .2 2 .3 .4 1")
+    with pytest.raises(FormatError, match="bbox cx is '1e308', expected -0.01 to 1e.90"):
+        formats.read(folder)
+
+
 def test_a_score_may_be_the_lowest_integer(tmp_path: Path) -> None:
     """It stands for "no id" where ids are kept."""
     data = coco_text().replace(b'"id": 5', b'"id": 5, "score": -9223372036854775808')
@@ -858,7 +877,7 @@ def naive_results(data: bytes, truth: Dataset) -> tuple[list[Any], int]:
             and entry.get("keypoint_scores", flat[2::3]) == flat[2::3]
             and (entry.get("area") is None or is_number(entry["area"]))
             and (bbox is None or (isinstance(bbox, list) and len(bbox) == 4))
-            and (bbox is None or all(map(is_number, bbox)))
+            and (bbox is None or all(map(is_side, bbox)))
         )
         if is_good:
             triples = [tuple(map(float, flat[i : i + 3])) for i in range(0, len(flat), 3)]
@@ -985,3 +1004,316 @@ def test_half_a_surrogate_pair_in_results_comes_back(tmp_path: Path) -> None:
     dataset = formats.read(tmp_path / "net.json", format="coco-results", ground_truth=truth)
     formats.write(dataset, tmp_path / "out.json", format="coco-results", allow_loss=True)
     assert json.loads((tmp_path / "out.json").read_text())[0]["note"] == "\ud800 Käfer"
+
+
+# --- YOLO ----------------------------------------------------------------------------------------
+
+HEADER = b"""train: images/train
+val: images/val
+kpt_shape: [2, 3]
+names: [bird, "b\xc3\xa9e"]
+kpt_names: {0: [beak, eye], 1: [sting]}
+note: {x: [1, 2.5, yes, null], 2024-01-01: {y: "\\u00e9"}}
+"""
+LABELS = b"""0 0.5 0.5 0.25 0.5 0.1 0.2 2 0.3 0.4 1
+1 0.25 0.75 0.5 0.5 1 1 2 0 0 0
+
+1 0.2 0.7 0.5 0.25 0.125 1e-2 1 0 0 0
+"""
+ROW_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+def make_yolo(folder: Path, header: bytes = HEADER, labels: bytes = LABELS) -> Path:
+    """A YOLO folder with a picture of 64 x 48 px in each split and labels for the first."""
+    for split in ("train", "val"):
+        (folder / "images" / split).mkdir(parents=True)
+        (folder / "labels" / split).mkdir(parents=True)
+        Image.new("RGB", (64, 48)).save(folder / "images" / split / f"{split}.png")
+    (folder / "data.yaml").write_bytes(header)
+    (folder / "labels/train/train.txt").write_bytes(labels)
+    return folder
+
+
+def naive_labels(data: bytes) -> tuple[list[Any], int]:
+    """Instances of a label file of `HEADER`, and the number of bad lines."""
+    found: list[Any] = []
+    seen = set()
+    n_bad = 0
+    for line in re.split(rb"\r\n|\r|\n", data.removeprefix(b"\xef\xbb\xbf")):
+        tokens = line.decode("latin-1").split(None)
+        if any(ord(c) > 127 for c in "".join(tokens)) or re.search(rb"[\x1c-\x1f\x85\xa0]", line):
+            tokens = [t.decode("latin-1") for t in line.split()]  # other spaces than bytes have
+        if not tokens:
+            continue
+        numbers = [float(t) if ROW_NUMBER.fullmatch(t) else math.nan for t in tokens]
+        is_good = len(numbers) == 11 and all(map(math.isfinite, numbers))
+        is_good = is_good and numbers[0] in (0, 1) and all(n >= -0.01 for n in numbers[1:3])
+        is_good = is_good and all(n >= 0 for n in numbers[3:5]) and max(numbers[1:5]) <= 1e90
+        points = [numbers[i : i + 3] for i in range(5, 11, 3)] if is_good else []
+        is_good = is_good and all(
+            -0.01 <= x <= 1.01 and -0.01 <= y <= 1.01 and 0 <= v <= 2 for x, y, v in points
+        )
+        is_good = is_good and not (numbers[0] == 1 and points[1][2] > 0)
+        with np.errstate(over="ignore"):
+            key = tuple(np.float32(number) for number in numbers)
+        if not is_good or key in seen:
+            n_bad += 1
+            seen |= {key} if len(numbers) == 11 else set()
+            continue
+        seen.add(key)
+        cx, cy, w, h = numbers[1:5]
+        n = 1 if numbers[0] else 2
+        xyv = [[x * 64, y * 48, v] for x, y, v in points[:n]]
+        found.append(
+            (int(numbers[0]) + 1, xyv, (cx * 64 - w * 32, cy * 48 - h * 24, w * 64, h * 48))
+        )
+    return found, n_bad
+
+
+def check_labels(data: bytes, folder: Path) -> str:
+    """Read a YOLO folder with this label file and compare; what happened in a word."""
+    path = folder / "labels/train/train.txt"
+    path.write_bytes(data)
+    expected, n_bad = naive_labels(data)
+    found = attempt(lambda: formats.read(folder), folder)
+    if isinstance(found, Exception):
+        assert isinstance(found, FormatError)
+        assert n_bad, f"refused what is right: {found}"
+        assert all("labels/train/train.txt line" in p for p in found.problems[:-1])
+        n_lines = len({re.search(r"line \d+", p)[0] for p in found.problems[:-1]})  # type: ignore[index]
+        assert n_lines == n_bad
+        found = formats.read(folder, on_error="skip")
+    else:
+        assert not n_bad, "a bad line was taken"
+    assert len(found.images) == 2
+    assert (found.images[0].status == "done") == (not expected and not n_bad)
+    got = [(i.category.id, i.raw.tolist(), i.bbox) for i in found.instances]
+    assert [a for a, _, _ in got] == [a for a, _, _ in expected]
+    for (_, points, bbox), (_, expected_points, expected_bbox) in zip(got, expected, strict=True):
+        np.testing.assert_allclose(points, expected_points, rtol=1e-12)
+        np.testing.assert_allclose(bbox, expected_bbox, rtol=1e-12, atol=1e-12)
+    found.to_pandas()
+    found.validate()
+    return "read in part" if n_bad else "read"
+
+
+def test_changed_label_files_are_refused_or_read_right(tmp_path: Path) -> None:
+    folder = make_yolo(tmp_path / "yolo")
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(7)
+    mutate = Mutator(LABELS, TEXT_TOKEN)
+    for changed in (LABELS, *(mutate(rng) for _ in range(400 * FUZZ))):
+        with kept_on_failure(changed, "labels"):
+            outcomes[check_labels(changed, folder)] += 1
+    report("YOLO labels", outcomes)
+
+
+def test_label_files_are_read_the_same_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yolo, "_TOKENS_AT_ONCE", 20)
+    folder = make_yolo(tmp_path / "yolo")
+    rng = random.Random(8)
+    lines = [*LABELS.splitlines(), b"0 0.5 0.5 0.25 0.5 0.1 0.2 2 x 0.4 1", b"1 2 3"]
+    for _ in range(50):
+        check_labels(b"\n".join(rng.choices(lines, k=rng.randint(0, 12))), folder)
+    check_labels(LABELS, folder)
+    (folder / "images/train/train.png").write_bytes(b"no image")
+    with pytest.raises(FormatError, match="train.txt: its 3 rows cannot be turned into pixels"):
+        formats.read(folder)
+
+
+def check_header(data: bytes, folder: Path) -> str:
+    """Read a YOLO folder with this ``data.yaml``; what happened in a word."""
+    (folder / "data.yaml").write_bytes(data)
+    found = attempt(lambda: formats.read(folder, format="yolo-pose"), folder)
+    if isinstance(found, Exception):
+        skipped = attempt(lambda: formats.read(folder, format="yolo-pose", on_error="skip"), folder)
+        return "refused" if isinstance(skipped, Exception) else "read in part"
+    content = yaml.load(data.removeprefix(b"\xef\xbb\xbf"), YAML_LOADER)
+    n_keypoints, _ = content["kpt_shape"]
+    assert all(1 <= category.n_keypoints <= n_keypoints for category in found.categories)
+    names = content.get("names", [f"class_{i}" for i in range(int(content.get("nc", 0)))])
+    names = names if isinstance(names, list) else [names[i] for i in sorted(names, key=int)]
+    assert [category.name for category in found.categories] == list(map(str, names))
+    found._repr_html_()
+    formats.write(found, folder.with_name("out.json"), format="coco")
+    again = formats.read(folder.with_name("out.json"), images=folder)
+    assert again.extra == found.extra
+    return "read"
+
+
+def test_changed_data_yaml_is_refused_or_read_right(tmp_path: Path) -> None:
+    folder = make_yolo(tmp_path / "yolo")
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(9)
+    headers = [HEADER]
+    if SHARED.is_dir():
+        headers += [path.read_bytes() for path in sorted(SHARED.rglob("*.yaml"))]
+    mutators = [Mutator(header, TEXT_TOKEN) for header in headers]
+    for _ in range(400 * FUZZ):
+        mutate = mutators[0] if rng.random() < 0.7 else rng.choice(mutators)
+        changed = mutate(rng)
+        if rng.random() < 0.3:
+            a = rng.randrange(len(changed) + 1)
+            changed = changed[:a] + rng.choice(HOSTILE_YAML) + changed[a:]
+        with kept_on_failure(changed, "data.yaml"):
+            outcomes[check_header(changed, folder)] += 1
+    report("YOLO data.yaml", outcomes)
+
+
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+HOSTILE_YAML = [
+    *(
+        b"&a ",
+        b"*a ",
+        b"!!python/object/apply:os.abort []",
+        b"!x ",
+        b"!!binary ",
+        b"!!set ",
+        b"<<: ",
+    ),
+    *(
+        b"? ",
+        b"- ",
+        b": ",
+        b"\n",
+        b"\n  ",
+        b"\n---\n",
+        b"\n...\n",
+        b"# ",
+        b"| ",
+        b"> ",
+        b"%YAML 1\n",
+    ),
+    *(
+        b".nan",
+        b".inf",
+        b"-.inf",
+        b"0x1F",
+        b"0o17",
+        b"1:30:00",
+        b"1:30:00.5",
+        b"1_000",
+        b"~",
+        b"yes",
+    ),
+    *(
+        b"2001-01-01",
+        b"2001-99-99",
+        b"2001-12-14t21:59:43.10-05:00",
+        b"1" * 399,
+        b"0x" + b"f" * 390,
+    ),
+    *(
+        b"0x" + b"f" * 5000,
+        b"1:" * 5000 + b"1",
+        b"\x85",
+        b"\xe2\x80\xa8",
+        b"\x00",
+        b"\t",
+        b"'",
+        b'"',
+    ),
+    *(
+        b'"\\ud800"',
+        b"../..",
+        b"/etc",
+        b"nc: .inf\n",
+        b"nc: 10000\n",
+        b"path: ..\n",
+        b"{",
+        b"[" * 30,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nc: .inf", "'nc' = inf: expected the number of classes"),
+        ("nc: .nan", "'nc' = nan: expected the number of classes"),
+        ("nc: 1e400", "'nc' = '1e400': expected the number of classes"),
+        ("nc: 10001", "'nc' = 10001: expected the number of classes, 1 to 10000"),
+        ("names: [" + "a," * 10_001 + "]", "'names' has 10001 names, expected 10000 at most"),
+        ("x: [" + "1," * 100_000 + "]", "line 4: has more than 100000 values"),
+        ("x:\n" + "- a\n" * 100_000, "line 99994: has more than 100000 values"),
+        ("x: 1" + ":1" * 300_000, r"line 4: the number '1:1.*' of 600001 characters is not taken"),
+        ("x: 0x" + "f" * 400_000, "line 4: the number '0xf.* of 400002 characters is not taken"),
+        ("names: {0: 0b" + "1" * 5000 + "}", "line 4: the number '0b1.* of 5002 char"),
+        ("flip_idx: [0x" + "f" * 300 + "]", r"'flip_idx' = \[.*\]: expected the numbers 0 to 1"),
+    ],
+)
+def test_data_yaml_that_would_take_long_or_much_is_refused(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    folder = make_yolo(tmp_path / "yolo", b"")
+    names = "" if text.startswith("n") else "names: [a]"
+    header = f"train: images/train\nval: images/val\nkpt_shape: [2, 3]\n{text}\n{names}"
+    (folder / "data.yaml").write_text(header)
+    error = attempt(lambda: formats.read(folder, format="yolo-pose"), folder)
+    assert re.search(f"data.yaml: {message}", str(error)), error
+
+
+def test_many_classes_of_many_keypoints_are_refused(tmp_path: Path) -> None:
+    """Some fifty bytes would take some ten gigabytes."""
+    folder = make_yolo(
+        tmp_path / "yolo", b"train: images/train\nnc: 10000\nkpt_shape: [10000, 3]\n"
+    )
+    error = attempt(lambda: formats.read(folder, format="yolo-pose"), folder)
+    assert "10000 classes of 10000 keypoints: expected no more than 200000" in str(error)
+
+
+def test_keys_that_become_one_are_not_taken(tmp_path: Path) -> None:
+    header = HEADER + b"both: {1: a, '1': b}\n"
+    with pytest.warns(UserWarning, match="the key 'both' is not kept: keys that are the same"):
+        dataset = formats.read(make_yolo(tmp_path / "yolo", header))
+    assert "both" not in dataset.extra
+    assert dataset.extra["note"] == {"x": [1, 2.5, True, None], "2024-01-01": {"y": "é"}}
+
+
+def test_a_label_line_of_any_length_is_bad_at_once(tmp_path: Path) -> None:
+    folder = make_yolo(tmp_path / "yolo", labels=b"0.5 " * 2_000_000)
+    error = attempt(lambda: formats.read(folder), folder)
+    assert "train.txt line 1: expected 11 numbers" in str(error)
+    assert "got more: '0.5 0.5" in str(error)
+
+
+# --- too much of something -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("item", ["0", '""', "[]", '[{"id": 1}]'])
+def test_a_list_of_what_are_no_objects_is_refused_at_once(item: str, tmp_path: Path) -> None:
+    value = json.dumps(coco(annotations=[{"id": 1}, 0]))
+    data = value.replace(", 0]", f"{f', {item}' * 300_000}]").encode()
+    for on_error in ("raise", "skip"):
+        error = attempt(partial(read, tmp_path, data, on_error=on_error), tmp_path)
+        assert "'annotations' has more than 100000 bytes of what are no objects" in str(error)
+
+
+def test_items_between_records_are_found_wherever_they_stand(tmp_path: Path) -> None:
+    record = {"image_id": 1, "category_id": 1}
+    items = [1, [], {"id": 1, **record}, "a", [{"id": 9}], {"id": 2, **record}, {"id": 3, **record}]
+    rng = random.Random(10)
+    for _ in range(20):
+        rng.shuffle(items)
+        data = json.dumps(coco(annotations=items), indent=rng.choice((None, 1))).encode()
+        assert check_coco(data, tmp_path / "in.json") == "read in part"
+        for old, new in ((b", [", b",, ["), (b"[]", b"[] 1"), (b'"a"', b""), (b'"a"', b'"a",')):
+            assert check_coco(data.replace(old, new), tmp_path / "in.json") in (
+                ("refused",) if data.count(old) else ("read in part",)
+            )
+
+
+def test_past_ten_thousand_problems_are_counted(tmp_path: Path) -> None:
+    records = [{"id": i} for i in range(12_000)]
+    data = json.dumps(coco(annotations=records)).encode()
+    error = attempt(lambda: read(tmp_path, data), tmp_path / "in.json")
+    assert "bad records or more, for the rest was not looked at; on_error='skip'" in str(error)
+    assert 10_000 <= len(error.problems) <= 10_003
+    with pytest.warns(UserWarning, match="24,000 bad records left out"):
+        dataset = read(tmp_path, data, on_error="skip")
+    assert len(dataset.skipped) == 10_001
+    assert dataset.skipped[-1] == "and 14,000 problems more, which are not listed"
+    formats.write(dataset, tmp_path / "out.json")
+    assert (tmp_path / "out.json").read_bytes() == data

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
-from kpwidget.formats import count
+from kpwidget.formats import Problems, count
 from kpwidget.formats.yolo_rows import yolo_losses
 from kpwidget.formats.yolo_write import write_yolo
 from kpwidget.formats.yolo_yaml import (
@@ -38,11 +37,12 @@ from kpwidget.formats.yolo_yaml import (
     read_data_yaml,
 )
 from kpwidget.images import ImageError, ImageSource
-from kpwidget.schema import Category, FormatError, Schema
+from kpwidget.schema import Category, FormatError, Schema, _show
 
 __all__ = ["is_yolo", "read_yolo", "write_yolo", "yolo_losses"]
 
 _TOKENS_AT_ONCE: Final = 1_000_000  # numbers converted in one go: some 60 MB
+_MAX_BBOX: Final = 1e90  # times the image's size it is no more than a bbox may be
 _NUMBER: Final = re.compile(rb"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
@@ -111,12 +111,11 @@ def read_yolo(
     n = len(reader.problems)
     if n and on_error == "raise":
         raise FormatError.from_problems(
-            where,
-            [*reader.problems, f"{count(n, 'problem')}; on_error='skip' leaves them out"],
+            where, reader.problems, f"{count(n, 'problem')}; on_error='skip' leaves them out"
         )
     dataset.skipped = tuple(reader.problems)
     if n:
-        shown = "".join(f"\n  {problem}" for problem in reader.problems[:10])
+        shown = "".join(f"\n  {problem}" for problem in list(reader.problems)[:10])
         more = f"\n  and {n - 10} more (dataset.skipped has all)" if n > 10 else ""
         reader.warnings.append(f"left out, {count(n, 'problem')}:{shown}{more}")
     for warning in [*header.warnings, *reader.warnings]:
@@ -187,7 +186,7 @@ class _Reader:
 
     def __init__(self, header: DataYaml, images: Any, allow_outside: bool) -> None:
         self.header = header
-        self.problems: list[str] = []
+        self.problems = Problems()
         self.warnings: list[str] = []
         self.allow_outside = allow_outside
         self._real_folders: dict[str, str] = {}
@@ -228,7 +227,8 @@ class _Reader:
         root = os.path.normpath(os.path.join(folder, given))
         if not os.path.isdir(root):
             self.warnings.append(
-                f"'path' is {given!r}, and there is no such folder; the folder of the file is used"
+                f"'path' is {_show(given)}, and there is no such folder; the folder of the file is "
+                "used"
             )
             return folder
         if not self.allow_outside and not _is_within(
@@ -237,8 +237,8 @@ class _Reader:
             raise FormatError.from_problems(
                 os.fspath(self.header.path),
                 [
-                    f"'path' is {given!r}, which leads out of the folder of the file to {root}; "
-                    "pass allow_outside=True if you trust it, or take the key out"
+                    f"'path' is {_show(given)}, which leads out of the folder of the file to "
+                    f"{_show(root)}; pass allow_outside=True if you trust it, or take the key out"
                 ],
             )
         return root
@@ -248,7 +248,7 @@ class _Reader:
         by_name = schema if isinstance(schema, Mapping) else {}
         problems = [
             f"schema: there is no class {name!r}, the classes are "
-            + ", ".join(map(repr, header.names))
+            + ", ".join(map(_show, header.names[:40]))
             for name in by_name
             if name not in header.names
         ]
@@ -267,17 +267,17 @@ class _Reader:
                 expected = (
                     f"at most {header.n_keypoints} keypoints ('kpt_shape')"
                     if names is None
-                    else f"{len(names)} keypoints {reprlib.repr(list(names))} ('kpt_names')"
+                    else f"{len(names)} keypoints {_show(list(names))} ('kpt_names')"
                 )
                 problems.append(
                     f"schema {chosen.name!r} for class {name!r}: expected {expected}, got "
-                    f"{chosen.n_keypoints}: {reprlib.repr(list(chosen.keypoints))}"
+                    f"{chosen.n_keypoints}: {_show(list(chosen.keypoints))}"
                 )
             categories.append(Category(i + 1, chosen, name))
         if problems:
             raise ValueError("\n".join(f"{header.path}: {problem}" for problem in problems))
         if unnamed:
-            shown = ", ".join(map(repr, unnamed[:5])) + (", ..." if len(unnamed) > 5 else "")
+            shown = ", ".join(map(_show, unnamed[:5])) + (", ..." if len(unnamed) > 5 else "")
             self.warnings.append(
                 f"no keypoint names are given for class {shown} ('kpt_names'); they are called "
                 "'0', '1', ...; pass schema= to name them"
@@ -314,8 +314,8 @@ class _Reader:
                     first = of_label.setdefault(label, path)
                     if first != path:
                         self.problems.append(
-                            f"{self.short(path)}: has the label file {self.short(label)}, which "
-                            f"belongs to {self.short(first)}; give the image another name"
+                            f"{self.shown(path)}: has the label file {self.shown(label)}, which "
+                            f"belongs to {self.shown(first)}; give the image another name"
                         )
                         continue
                 found[path] = self._image(path, exists, split, label)
@@ -371,15 +371,17 @@ class _Reader:
             outside = outside or path
         if outside is not None:
             self.problems.append(
-                f"'{split}' is {entry!r}, which leads out of the dataset to {outside}; pass "
+                f"'{split}' is {_show(entry)}, which leads out of the dataset to "
+                f"{_show(outside)}; pass "
                 "allow_outside=True if you trust the file"
             )
         elif split == "test":
             # Roboflow names it whether there are test images or not.
-            self.warnings.append(f"'test' is {entry!r}, and there is no such folder")
+            self.warnings.append(f"'test' is {_show(entry)}, and there is no such folder")
         else:
             self.problems.append(
-                f"'{split}' is {entry!r}: there is no such folder or list of images in {self.root}"
+                f"'{split}' is {_show(entry)}: there is no such folder or list of images in "
+                f"{self.root}"
             )
         return None
 
@@ -387,7 +389,7 @@ class _Reader:
         try:
             lines = Path(path).read_bytes().decode("utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            self.problems.append(f"{self.short(path)}: the list of images cannot be read ({error})")
+            self.problems.append(f"{self.shown(path)}: the list of images cannot be read ({error})")
             return
         outside: list[str] = []
         for number, line in enumerate(lines, 1):
@@ -396,7 +398,7 @@ class _Reader:
                 continue
             if name.rpartition(".")[2].lower() not in SUFFIXES or "\0" in name or "://" in name:
                 self.problems.append(
-                    f"{self.short(path)} line {number}: {reprlib.repr(name)} is no image file that "
+                    f"{self.shown(path)} line {number}: {_show(name)} is no image file that "
                     f"Ultralytics reads ({', '.join(sorted(SUFFIXES))})"
                 )
                 continue
@@ -410,7 +412,7 @@ class _Reader:
                 outside.append(f"line {number} ({file})")
         if outside:
             self.problems.append(
-                f"{self.short(path)}: {count(len(outside), 'line')} with an image outside of the "
+                f"{self.shown(path)}: {count(len(outside), 'line')} with an image outside of the "
                 f"dataset, the first is {outside[0]}; pass allow_outside=True if you trust the file"
             )
 
@@ -424,7 +426,7 @@ class _Reader:
         if self.allow_outside or self._is_inside(label):
             return label
         self.problems.append(
-            f"{self.short(path)}: its label file {label} lies outside of the dataset; pass "
+            f"{self.shown(path)}: its label file {label} lies outside of the dataset; pass "
             "allow_outside=True if you trust it"
         )
         return None
@@ -442,7 +444,7 @@ class _Reader:
             if match is None:
                 hint = "" if self.elsewhere else "; pass images= if they are elsewhere"
                 self.problems.append(
-                    f"{self.short(label)}: there is no image {stem}.jpg, .png, ... for it{hint}"
+                    f"{self.shown(label)}: there is no image {stem}.jpg, .png, ... for it{hint}"
                 )
                 continue
             suffix, data = match
@@ -458,7 +460,7 @@ class _Reader:
                 if both and names_of[first] != names_of[later]:
                     self.warnings.append(
                         f"{count(len(both), 'image')} of '{later}' in '{first}' as well, for "
-                        f"instance {self.short(min(both))}; they are taken as of '{first}'"
+                        f"instance {self.shown(min(both))}; they are taken as of '{first}'"
                     )
 
     def _walk(self, folder: str) -> Iterator[str]:
@@ -487,8 +489,8 @@ class _Reader:
         if left_out:
             first = min(left_out)
             self.problems.append(
-                f"{self.short(folder)}: {count(len(left_out), 'link')} out of the dataset, for "
-                f"instance {self.short(first)} to {os.path.realpath(first)}; pass "
+                f"{self.shown(folder)}: {count(len(left_out), 'link')} out of the dataset, for "
+                f"instance {self.shown(first)} to {os.path.realpath(first)}; pass "
                 "allow_outside=True if you trust them"
             )
 
@@ -510,6 +512,11 @@ class _Reader:
             return os.path.relpath(path, self.root).replace(os.sep, "/")
         except ValueError:  # another drive
             return path.replace(os.sep, "/")
+
+    def shown(self, path: str) -> str:
+        """Return the same for messages: a name may be long, or have line ends in it."""
+        text = self.short(path)
+        return text if text.isprintable() and len(text) <= 200 else _show(text)
 
 
 _NO_LABELS: Final = frozenset(("classes.txt", "train.txt", "val.txt", "test.txt"))
@@ -609,63 +616,68 @@ class _Labels:
         self._values: list[NDArray[np.float64]] = []
         self._places: list[NDArray[np.int64]] = []
         self._sizes: dict[int, tuple[int, int]] = {}
+        self._seen: dict[tuple[int, bytes], int] = {}  # rows of the last image, with their lines
 
     def read(self, found: Sequence[_Image]) -> dict[int, tuple[int, int]]:
         """Read all label files; return the size of each image that has rows."""
         from tqdm.auto import tqdm
 
-        sizes: dict[int, tuple[int, int]] = {}
         labeled = [(i, image) for i, image in enumerate(found) if image.label is not None]
         for i, image in tqdm(labeled, desc="Reading labels", unit="file", delay=1.0):
-            n_rows = self._read_file(i, image, found)
-            if not n_rows:
-                continue
-            try:
-                if image.path is None:
-                    raise ImageError(f"{image.file_name}: there is no such file")
-                sizes[i] = ImageSource(image.path).size
-            except ImageError as error:
-                del self._tokens[len(self._tokens) - n_rows * self._n_columns :]
-                del self._rows[len(self._rows) - n_rows :]
-                self._reader.problems.append(
-                    f"{self._name(image)}: its {count(n_rows, 'row')} cannot be turned into "
-                    f"pixels, which takes the size of the image: {error}"
-                )
-            if len(self._tokens) > _TOKENS_AT_ONCE:
-                self._convert(found)
+            self._read_file(i, image, found)
         self._convert(found)
-        self._sizes = sizes
-        return sizes
+        return self._sizes
 
     def _name(self, image: _Image) -> str:
-        return self._reader.short(image.label or "")
+        return self._reader.shown(image.label or "")
 
-    def _read_file(self, i: int, image: _Image, found: Sequence[_Image]) -> int:
-        """Split a file into tokens; return the number of rows with as many as there should be."""
+    def _read_file(self, i: int, image: _Image, found: Sequence[_Image]) -> None:
+        """Split a file into tokens; its rows that have as many as there should be are taken."""
         try:
             with open(image.label or "", "rb") as file:
                 data = file.read()
         except OSError as error:
             self._reader.problems.append(f"{self._name(image)}: cannot be read ({error.strerror})")
-            return 0
+            return
         lines = data.removeprefix(b"\xef\xbb\xbf").splitlines()
         n_columns, n_rows, has_text = self._n_columns, 0, False
+        trouble = ""
         for number, line in enumerate(lines, 1):
-            tokens = line.split()
+            tokens = line.split(None, n_columns)  # of a line too long no more than shows it
             if len(tokens) == n_columns:
-                self._tokens += tokens
-                self._rows.append((i, number))
                 n_rows += 1
+                if n_rows == 1:
+                    trouble = self._find_size(i, image)
+                if not trouble:
+                    self._tokens += tokens
+                    self._rows.append((i, number))
+                if len(self._tokens) > _TOKENS_AT_ONCE:
+                    self._convert(found)
             elif tokens:
                 has_text = True
+                got = "more" if len(tokens) > n_columns else len(tokens)
                 self._reader.problems.append(
                     f"{self._name(image)} line {number}: expected {n_columns} numbers (class, 4 of "
                     f"the bbox, {self._dims} for each of {(n_columns - 5) // self._dims} "
-                    f"keypoints), got {len(tokens)}: {_shown(line)}"
+                    f"keypoints), got {got}: {_shown(line)}"
                 )
+        if trouble:
+            self._reader.problems.append(
+                f"{self._name(image)}: its {count(n_rows, 'row')} cannot be turned into "
+                f"pixels, which takes the size of the image: {trouble}"
+            )
         if not n_rows and not has_text:
             self.is_empty.add(i)
-        return n_rows
+
+    def _find_size(self, i: int, image: _Image) -> str:
+        """Look up the size of an image; return what is wrong with it, in words."""
+        try:
+            if image.path is None:
+                raise ImageError(f"{image.file_name}: there is no such file")
+            self._sizes[i] = ImageSource(image.path).size
+        except ImageError as error:
+            return str(error)
+        return ""
 
     def _convert(self, found: Sequence[_Image]) -> None:
         """Turn the tokens gathered so far into rows of numbers, those that are bad left out."""
@@ -708,24 +720,28 @@ class _Labels:
         is_finite = np.isfinite(values)
         for row, column in np.argwhere(~is_finite).tolist():
             say(row, column, "a number")
-        is_class = (values[:, 0] % 1 == 0) & (values[:, 0] >= 0) & (values[:, 0] < n_classes)
+        with np.errstate(invalid="ignore"):  # infinity has no remainder
+            is_class = (values[:, 0] % 1 == 0) & (values[:, 0] >= 0) & (values[:, 0] < n_classes)
         for row in np.flatnonzero(~is_class & is_finite[:, 0]).tolist():
             say(row, 0, f"a whole number in 0..{n_classes - 1}")
 
         lowest = np.full(self._n_columns, -TOLERANCE)
         highest = np.full(self._n_columns, np.inf)
         lowest[[0, 3, 4]] = -np.inf, 0, 0
+        highest[1:5] = _MAX_BBOX
         highest[5:] = 1 + TOLERANCE
         if dims == 3:
             lowest[7::3], highest[7::3] = 0, 2  # and not 3, which Ultralytics takes as well
         is_outside = ((values < lowest) | (values > highest)) & is_finite
         for row, column in np.argwhere(is_outside).tolist():
             low, high = float(lowest[column]), float(highest[column])
-            say(row, column, f"{low:g} or more" if high == np.inf else f"{low:g} to {high:g}")
+            is_open = high >= _MAX_BBOX and values[row, column] < low
+            say(row, column, f"{low:g} or more" if is_open else f"{low:g} to {high:g}")
         for row, text in self._find_bad_padding(values, is_class):
             bad.setdefault(row, []).append(text)
 
-        seen: dict[tuple[int, bytes], int] = {}
+        # A large file comes in several pieces.
+        seen = {key: line for key, line in self._seen.items() if key[0] == places[0, 0]}
         with np.errstate(over="ignore"):
             # As Ultralytics compares them; the sum makes no difference between 0 and -0.
             singles = values.astype(np.float32) + np.float32(0)
@@ -734,6 +750,7 @@ class _Labels:
             first = seen.setdefault((image, data[row * step : (row + 1) * step]), line)
             if first != line and row not in bad:
                 bad[row] = [f"is the same as line {first}, expected each object once"]
+        self._seen = {key: line for key, line in seen.items() if key[0] == places[-1, 0]}
         return bad
 
     def _find_bad_padding(
@@ -755,7 +772,7 @@ class _Labels:
             yield (
                 row,
                 f"keypoint {numbers} is labeled, expected the {category.n_keypoints} of class "
-                f"{category.name!r} and zeros after them",
+                f"{_show(category.name)} and zeros after them",
             )
 
     def _column(self, column: int) -> str:
@@ -809,5 +826,5 @@ class _Labels:
 
 
 def _shown(data: bytes) -> str:
-    text = data.decode("utf-8", "backslashreplace")
+    text = data[:100].decode("utf-8", "backslashreplace")
     return repr(text if len(text) <= 60 else f"{text[:50]}...")

@@ -10,7 +10,6 @@ import datetime
 import math
 import os
 import re
-import reprlib
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kpwidget.dataset.values import as_float, as_int
-from kpwidget.schema import FormatError
+from kpwidget.schema import FormatError, _show
 
 __all__ = [
     "ABSENT",
@@ -64,7 +63,12 @@ MARK: Final = "# Ultralytics YOLO pose dataset, written by kpwidget"
 _MAX_BYTES: Final = 1_000_000  # a thousand classes with seventeen named keypoints each take 0.3 MB
 _MAX_DEPTH: Final = 20  # data.yaml needs 3
 _MAX_KEYPOINTS: Final = 10_000
-_MAX_CLASSES: Final = 100_000
+_MAX_CLASSES: Final = 10_000
+_MAX_PRODUCT: Final = 200_000  # classes times keypoints: 'nc: 10000' takes no more than ten bytes
+_MAX_VALUES: Final = 100_000  # texts, numbers, lists and mappings: each takes some 10 microseconds
+#: A plain scalar that may be a number and is longer than any. Python takes seconds or minutes for
+#: numbers of many digits, sexagesimal ones before all, and then refuses to write them out.
+_LONG_NUMBER: Final = re.compile(r"[-+.]?[0-9][-+.:_0-9a-zA-Z]{400,}")
 _CORE_TAGS: Final = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")
 )
@@ -172,14 +176,14 @@ def read_data_yaml(path: Path) -> DataYaml:
     Raises
     ------
     FormatError
-        If it is not YAML of a pose dataset, has aliases, tags or keys given twice, or is larger
-        than 1 MB; naming everything that is wrong.
+        If it is not YAML of a pose dataset, has aliases, tags, keys given twice or more values
+        than such files have, or is larger than 1 MB; naming everything that is wrong.
     OSError
         If it cannot be read.
     """
     content = _load(path)
     if not any(key in content for key in _OF_DATA_YAML):
-        has = ", ".join(map(reprlib.repr, list(content)[:5])) or "nothing"
+        has = ", ".join(map(_show, list(content)[:5])) or "nothing"
         is_coco = {"images", "categories"} <= content.keys()
         raise FormatError.from_problems(
             os.fspath(path),
@@ -195,9 +199,14 @@ def read_data_yaml(path: Path) -> DataYaml:
     flip_indices = _flip_indices(content.get("flip_idx"), n_keypoints, problems)
     keypoints = _keypoint_names(content.get("kpt_names"), names, n_keypoints, problems)
     sigmas = _sigmas(content.get("kpt_oks_sigmas"), n_keypoints, problems)
+    if len(names) * n_keypoints > _MAX_PRODUCT:
+        problems.append(
+            f"{len(names)} classes of {n_keypoints} keypoints: expected no more than "
+            f"{_MAX_PRODUCT} keypoints of all classes together"
+        )
     root = content.get("path")
     if root is not None and not (isinstance(root, str) and root.strip() and "\0" not in root):
-        problems.append(f"'path' = {reprlib.repr(root)}: expected the name of a folder")
+        problems.append(f"'path' = {_show(root)}: expected the name of a folder")
     splits = _splits(content, problems)
     if problems:
         raise FormatError.from_problems(os.fspath(path), problems)
@@ -215,7 +224,7 @@ def read_data_yaml(path: Path) -> DataYaml:
                 raise ValueError("expected a name that COCO files do not use")
             extra[key] = plain(value)
         except ValueError as error:
-            warnings.append(f"the key {reprlib.repr(key)} is not kept: {error}")
+            warnings.append(f"the key {_show(key)} is not kept: {error}")
     return DataYaml(
         path, n_keypoints, n_dims, names, keypoints, flip_indices, sigmas, root, splits, extra,
         tuple(warnings),
@@ -292,6 +301,8 @@ def _load(path: Path) -> dict[Any, Any]:
     """Top level of a YAML file, read by ``yaml.safe_load`` after a look at its events."""
     import yaml
 
+    # The one written in C takes a twentieth of the time; it is in all wheels of PyYAML.
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     where = os.fspath(path)
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -309,8 +320,8 @@ def _load(path: Path) -> dict[Any, Any]:
             where, [f"byte {error.start}: not UTF-8 ({error.reason}); save the file as UTF-8"]
         ) from error
     try:
-        problems = _find_unsafe(yaml.parse(text, Loader=yaml.SafeLoader))
-        content: Any = None if problems else yaml.safe_load(text)
+        problems = _find_unsafe(yaml.parse(text, Loader=loader))
+        content: Any = None if problems else yaml.load(text, Loader=loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
@@ -328,10 +339,11 @@ def _load(path: Path) -> dict[Any, Any]:
 
 
 def _find_unsafe(events: Iterable[Any]) -> list[str]:
-    """Aliases (which can grow without limit), tags, keys given twice, and nesting too deep."""
+    """Aliases (which can grow without limit), tags, keys given twice, and what is too much."""
     import yaml
 
     problems: list[str] = []
+    n_values = 0
     # For each open mapping its keys and whether a key comes next; None for a sequence.
     open_nodes: list[tuple[set[Any], list[bool]] | None] = []
     for event in events:
@@ -341,6 +353,10 @@ def _find_unsafe(events: Iterable[Any]) -> list[str]:
             continue
         if not isinstance(event, yaml.NodeEvent):
             continue
+        n_values += 1
+        if n_values > _MAX_VALUES:
+            problems.append(f"{at}: has more than {_MAX_VALUES} values, too many for a data.yaml")
+            return problems
         if isinstance(event, yaml.AliasEvent):
             problems.append(f"{at}: the alias *{event.anchor} is not taken; write the value out")
         elif (
@@ -349,15 +365,24 @@ def _find_unsafe(events: Iterable[Any]) -> list[str]:
             and event.tag not in _CORE_TAGS
         ):
             problems.append(
-                f"{at}: the tag {reprlib.repr(event.tag)} is not taken; expected plain text, "
+                f"{at}: the tag {_show(event.tag)} is not taken; expected plain text, "
                 "numbers, lists and mappings"
+            )
+        elif (
+            isinstance(event, yaml.ScalarEvent)
+            and event.implicit[0]
+            and _LONG_NUMBER.fullmatch(event.value)
+        ):
+            problems.append(
+                f"{at}: the number {_show(event.value)} of {len(event.value)} characters is not "
+                "taken; put text in quotes"
             )
         if open_nodes and open_nodes[-1] is not None:
             keys, is_key = open_nodes[-1]
             if is_key[0] and isinstance(event, yaml.ScalarEvent):
                 key = (event.value, event.implicit[0])
                 if key in keys:
-                    problems.append(f"{at}: the key {reprlib.repr(event.value)} is given twice")
+                    problems.append(f"{at}: the key {_show(event.value)} is given twice")
                 keys.add(key)
             is_key[0] = not is_key[0]
         if isinstance(event, yaml.CollectionStartEvent):
@@ -380,7 +405,10 @@ def plain(value: Any) -> Any:
         If it holds something else, saying what.
     """
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        copied = {str(key): plain(item) for key, item in value.items()}
+        if len(copied) < len(value):
+            raise ValueError("keys that are the same as text, like 1 and '1'")
+        return copied
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, datetime.date):
@@ -402,7 +430,7 @@ def _shape(content: Mapping[Any, Any], problems: list[str]) -> tuple[int, int]:
         n_keypoints, n_dims = numbers
         if n_keypoints and n_dims in (2, 3) and 0 < n_keypoints <= _MAX_KEYPOINTS:
             return n_keypoints, n_dims
-    found = "nothing" if shape is None else reprlib.repr(shape)
+    found = "nothing" if shape is None else _show(shape)
     problems.append(
         "'kpt_shape': expected [number of keypoints, 2 or 3], for instance [17, 3], got "
         + found
@@ -427,8 +455,7 @@ def _by_position(
         return dict(enumerate(value))
     if not isinstance(value, dict):
         problems.append(
-            f"'{key}' = {reprlib.repr(value)}: expected a list or a mapping from class number "
-            f"to {what}"
+            f"'{key}' = {_show(value)}: expected a list or a mapping from class number to {what}"
         )
         return None
     found = {}
@@ -439,7 +466,7 @@ def _by_position(
         if number is None or number < 0 or (n is not None and number >= n) or number in found:
             limit = "counted from 0" if n is None else f"in 0..{n - 1}, each once"
             problems.append(
-                f"'{key}' has the key {reprlib.repr(position)}, expected class numbers {limit}"
+                f"'{key}' has the key {_show(position)}, expected class numbers {limit}"
             )
         else:
             found[number] = item
@@ -451,10 +478,12 @@ def _names(content: Mapping[Any, Any], problems: list[str]) -> tuple[str, ...]:
     number = as_int(count)
     if number is None:
         as_number = as_float(count)
-        if as_number is not None and as_number == math.floor(as_number):
+        if as_number is not None and as_number.is_integer():
             number = int(as_number)
     if count is not None and not (number is not None and 0 < number <= _MAX_CLASSES):
-        problems.append(f"'nc' = {reprlib.repr(count)}: expected the number of classes")
+        problems.append(
+            f"'nc' = {_show(count)}: expected the number of classes, 1 to {_MAX_CLASSES}"
+        )
         number = None
     if given is None:
         if number is None:
@@ -464,6 +493,9 @@ def _names(content: Mapping[Any, Any], problems: list[str]) -> tuple[str, ...]:
         return tuple(f"class_{i}" for i in range(number))
     found = _by_position("names", given, "name", problems)
     if found is None:
+        return ()
+    if len(found) > _MAX_CLASSES:
+        problems.append(f"'names' has {len(found)} names, expected {_MAX_CLASSES} at most")
         return ()
     missing = [i for i in range(len(found)) if i not in found]
     if missing or not found:
@@ -477,7 +509,7 @@ def _names(content: Mapping[Any, Any], problems: list[str]) -> tuple[str, ...]:
         name = _text(found[i])
         if name is None:
             problems.append(
-                f"'names': class {i} is {reprlib.repr(found[i])}, expected text; put it in quotes"
+                f"'names': class {i} is {_show(found[i])}, expected text; put it in quotes"
             )
         names.append(name or f"class_{i}")
     return tuple(names)
@@ -490,8 +522,7 @@ def _flip_indices(value: Any, n_keypoints: int, problems: list[str]) -> tuple[in
     indices = [n for n in numbers if n is not None]
     if sorted(indices) != list(range(n_keypoints)) or len(numbers) != n_keypoints:
         problems.append(
-            f"'flip_idx' = {reprlib.repr(value)}: expected the numbers 0 to {n_keypoints - 1}, "
-            "each once"
+            f"'flip_idx' = {_show(value)}: expected the numbers 0 to {n_keypoints - 1}, each once"
         )
         return None
     chains = [k for k in range(n_keypoints) if indices[indices[k]] != k]
@@ -521,7 +552,7 @@ def _keypoint_names(
         n = len(texts)
         if not n or len(given) < n or n > n_keypoints or len(set(given)) < n:
             problems.append(
-                f"'kpt_names': class {i} ({names[i]!r}) has {reprlib.repr(listed)}, expected at "
+                f"'kpt_names': class {i} ({_show(names[i])}) has {_show(listed)}, expected at "
                 f"most {n_keypoints} names of keypoints, each once"
             )
         keypoints.append(given)
@@ -535,7 +566,7 @@ def _sigmas(value: Any, n_keypoints: int, problems: list[str]) -> tuple[float, .
     sigmas = tuple(n for n in numbers if n is not None and math.isfinite(n) and n > 0)
     if len(sigmas) != n_keypoints or len(numbers) != n_keypoints:
         problems.append(
-            f"'kpt_oks_sigmas' = {reprlib.repr(value)}: expected {n_keypoints} numbers above 0"
+            f"'kpt_oks_sigmas' = {_show(value)}: expected {n_keypoints} numbers above 0"
         )
         return None
     return sigmas
@@ -549,7 +580,7 @@ def _splits(content: Mapping[Any, Any], problems: list[str]) -> dict[str, tuple[
         items = value if isinstance(value, list) else [] if value is None else [value]
         if not all(isinstance(item, str) and item.strip() and "\0" not in item for item in items):
             problems.append(
-                f"'{key}' = {reprlib.repr(value)}: expected a folder, a .txt list of images, or a "
+                f"'{key}' = {_show(value)}: expected a folder, a .txt list of images, or a "
                 "list of these"
             )
         elif items:
