@@ -739,8 +739,8 @@ class _Reader:
             row = table.row(change.uid)
             if change.what == "finished":
                 table.put_finished(row, value)
-            elif change.what == "bbox" and value is None:
-                table.put_bbox(row, None)
+            elif change.what == "bbox":  # made derived again above, if it was when it was added
+                table.put_bbox(row, value)
             elif change.what == "instance" and change.before is None and i < len(parts):
                 made = parts[i][5] or {}
                 table.put_made(

@@ -116,6 +116,14 @@ def test_what_coco_has_no_field_for_is_kept(tmp_path: Path) -> None:
     assert opened(tmp_path).images["b.png"].status == "unlabeled"
 
 
+def test_box_that_was_drawn_is_still_given_after_a_save(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="bird").set_bbox((1, 2, 3, 4))
+    dataset.save()
+    again = opened(tmp_path).instance("bird")
+    assert (again.bbox, again.bbox_source) == ((1, 2, 3, 4), "given")
+
+
 def test_removed_instance_comes_back_after_its_file_was_saved_without_it(tmp_path: Path) -> None:
     labels = tmp_path / "labels.json"
     content = {
