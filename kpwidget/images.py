@@ -201,7 +201,7 @@ class ImageSource:
                 raise ImageError("image bytes: empty, expected the bytes of an image file")
         elif isinstance(data, str | os.PathLike):
             text = os.fspath(data)
-            self._name = _quoted(text) if not text.strip() or "\0" in text else text
+            self._name = named(text)
             _check_path_text(text)
             self._data = Path(text)
         else:
@@ -1251,6 +1251,17 @@ def _scaled(picture: Picture, factor: float) -> Picture:
 
 
 # --- wording -------------------------------------------------------------------------------------
+
+
+def named(text: str) -> str:
+    """The name of a file as it is, if that is fit for a message; else in quotes, cut and escaped.
+
+    Parameters
+    ----------
+    text : str
+    """
+    is_plain = text.strip() and text.isprintable() and len(text) <= 1000
+    return text if is_plain else _quoted(text)
 
 
 def _quoted(text: str) -> str:

@@ -8,13 +8,21 @@ environment variable KPWIDGET_FUZZ=n tries n times as many inputs.
 from __future__ import annotations
 
 import contextlib
+import html
+import io
 import json
 import math
 import os
 import random
 import re
+import shutil
+import struct
+import subprocess
+import sys
+import textwrap
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,7 +37,8 @@ from PIL import Image
 from kpwidget import formats
 from kpwidget.dataset import Dataset
 from kpwidget.formats import coco_columns, json_text, yolo
-from kpwidget.schema import FormatError
+from kpwidget.images import ImageError, ImageSource
+from kpwidget.schema import FormatError, Schema
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FUZZ = max(1, int(os.environ.get("KPWIDGET_FUZZ", "1")))
@@ -462,6 +471,7 @@ def check_coco(data: bytes, path: Path) -> str:
         n_bad = -1
     except Refused:
         n_bad = 1
+    assert formats.detect_format(path) in formats.FORMATS
     found = attempt(lambda: formats.read(path, format="coco"), path)
     if isinstance(found, Exception):
         assert isinstance(found, FormatError), found
@@ -1317,3 +1327,454 @@ def test_past_ten_thousand_problems_are_counted(tmp_path: Path) -> None:
     assert dataset.skipped[-1] == "and 14,000 problems more, which are not listed"
     formats.write(dataset, tmp_path / "out.json")
     assert (tmp_path / "out.json").read_bytes() == data
+
+
+# --- schemas -------------------------------------------------------------------------------------
+
+METADATA = json.dumps(
+    {
+        "name": "bée",
+        "keypoints": ["nose", "left_eye", "right_eye", "<b>"],
+        "skeleton": [[1, 2], [1, 3], ["nose", "<b>"]],
+        "flip_pairs": [["left_eye", "right_eye"]],
+        "sigmas": [0.1, 0.25, 1, 2.5],
+        "sigma_source": "measured",
+        "colors": ["#000000", "#FFffFF", "#123456", "#abcdef"],
+        "more": {"id": [1, None, {"x": "\ud83d\ude00"}]},
+    }
+).encode()
+
+
+def naive_schema(data: bytes) -> Any:
+    """The content of metadata; Refused if something in it is wrong."""
+    value = strict(data)
+    if depth_of(value) > 90:
+        raise NoOpinion
+    if not isinstance(value, dict):
+        raise Refused("no object")
+
+    def is_text(item: Any) -> bool:
+        has_half = isinstance(item, str) and any("\ud800" <= c <= "\udfff" for c in item)
+        return isinstance(item, str) and bool(item.strip()) and not has_half
+
+    def is_pair(item: Any, *, numbers: bool) -> bool:
+        if not isinstance(item, list) or len(item) != 2 or item[0] == item[1]:
+            return False
+        is_named = all(isinstance(end, str) and end in names for end in item)
+        return is_named or (numbers and all(is_int(n) and 1 <= n <= len(names) for n in item))
+
+    def is_list(key: str, is_item: Callable[[Any], bool], n: int | None = None) -> bool:
+        items = value.get(key)
+        if items is None:
+            return True
+        return isinstance(items, list) and n in (None, len(items)) and all(map(is_item, items))
+
+    names = value.get("keypoints")
+    if not isinstance(names, list) or not names or not all(map(is_text, names)):
+        raise Refused("keypoints")
+    paired = [end for pair in value.get("flip_pairs") or [] for end in pair] if is_list(
+        "flip_pairs", lambda pair: is_pair(pair, numbers=False)
+    ) else [0, 0]  # fmt: skip
+    is_good = (
+        len(set(names)) == len(names)
+        and len(set(paired)) == len(paired)
+        and (value.get("name") is None or is_text(value["name"]))
+        and is_list("skeleton", lambda edge: is_pair(edge, numbers=True))
+        and is_list("sigmas", lambda s: is_number(s) and s > 0, len(names))
+        and is_list(
+            "colors",
+            lambda c: isinstance(c, str) and bool(re.fullmatch("#[0-9a-fA-F]{6}", c)),
+            len(names),
+        )
+        and (value.get("sigma_source") is None or isinstance(value["sigma_source"], str))
+    )
+    if not is_good:
+        raise Refused("a field")
+    return value
+
+
+def check_schema(data: bytes, path: Path) -> str:
+    """Read metadata as a file and as text and compare; what happened in a word."""
+    path.write_bytes(data)
+    try:
+        expected = naive_schema(data)
+        is_good: bool | None = True
+    except Refused:
+        is_good = False
+    except NoOpinion:
+        is_good = None
+    found = attempt(lambda: Schema.from_metadata(path), path)
+    if isinstance(found, Exception):
+        assert isinstance(found, FormatError)
+        assert not is_good, f"refused what is right: {found}"
+        with contextlib.suppress(UnicodeDecodeError):
+            text = data.decode()
+            with pytest.raises(FormatError):
+                Schema.from_metadata(text)
+        return "refused"
+    assert is_good is not False, "taken"
+    assert Schema.from_metadata(data.decode(), name=found.name) == found
+    if is_good:
+        assert json.dumps(found.to_metadata()) == json.dumps(expected)
+        assert list(found.keypoints) == expected["keypoints"]
+        assert len(found.colors) == len(found.sides) == found.n_keypoints
+    return "read"
+
+
+def test_changed_metadata_is_refused_or_read_right(tmp_path: Path) -> None:
+    seeds = [METADATA]
+    if SHARED.is_dir():
+        for path in coco_files():
+            categories = json.loads(path.read_bytes())["categories"][:2]
+            seeds += [json.dumps(category).encode() for category in categories]
+    mutators = list(map(Mutator, seeds))
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(11)
+    for _ in range(1000 * FUZZ):
+        changed = (mutators[0] if rng.random() < 0.6 else rng.choice(mutators))(rng)
+        with kept_on_failure(changed, "schema"):
+            outcomes[check_schema(changed, tmp_path / "schema.json")] += 1
+    report("Schema.from_metadata", outcomes)
+    assert min(outcomes[what] for what in ("read", "refused")) > 50
+
+
+def test_a_hundred_thousand_keypoints_in_one_schema(tmp_path: Path) -> None:
+    names = [f"keypoint {k}" for k in range(100_000)]
+    value = coco(categories=[{"id": 1, "name": "all", "keypoints": names}])
+    value["annotations"][0]["keypoints"] = [1.5, 2, 2] * 100_000
+    data = json.dumps(value).encode()
+    dataset = attempt(lambda: read(tmp_path, data), tmp_path / "in.json")
+    assert dataset.instances[0].keypoints.shape == (100_000, 3)
+    started = time.process_time()
+    assert len(dataset._repr_html_()) < 10_000
+    dataset.to_pandas()
+    dataset.instances[0].set_keypoint("keypoint 99999", 3, 4)
+    formats.write(dataset, tmp_path / "out.json")
+    assert time.process_time() - started < MAX_SECONDS
+    assert json.loads((tmp_path / "out.json").read_bytes())["annotations"][0]["keypoints"][-3:] == [
+        3, 4, 2,
+    ]  # fmt: skip
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+TEXTS = [
+    "<img src=x onerror=alert(1)>",
+    "</td></table><script>alert('1')</script>",
+    "\"'&amp;<!--",
+    "Käfer 虫 👁️‍🗨️ عين \u202e\u2028 e\u0301",
+    "a\x00b\nc\r\td\x1b[31m",
+    "$\\frac{1}{2}$ %s {0} {{x}}",
+    "__proto__",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_any_text_comes_back_exactly_and_is_escaped_where_it_is_shown(
+    text: str, tmp_path: Path
+) -> None:
+    value = coco()
+    value["categories"][0] |= {"name": text, "keypoints": [text, text + "2"], "supercategory": text}
+    value["categories"].append({"id": 2, "name": text + "3"})
+    value["images"][0]["file_name"] = text
+    value["annotations"][0] |= {"track_id": text, text: text}
+    value[text] = {text: text}
+    for is_ascii in (True, False):
+        data = json.dumps(value, ensure_ascii=is_ascii).encode()
+        dataset = read(tmp_path, data)
+        [instance], [image], [category] = dataset.instances, dataset.images, dataset.categories
+        assert (category.name, category.supercategory) == (text, text)
+        assert category.keypoints == (text, text + "2")
+        assert (image.file_name, instance.track_id, instance.extra[text]) == (text, text, text)
+        assert dataset.extra == {text: {text: text}}
+        check_use(dataset, data, tmp_path / "in.json")
+        table = dataset.to_pandas()
+        assert table.loc[0, ["image", "category", "track_id"]].tolist() == [text] * 3
+        for page in (dataset._repr_html_(), table.to_html(), table._repr_html_()):
+            for bad in ("<img", "<script", "</td></table>", "<!--"):
+                assert bad not in page
+        assert html.escape(text) in dataset._repr_html_()
+    with pytest.raises(ImageError) as error:
+        dataset.images[0].open()
+    assert str(error.value).isprintable()
+    # The same through YOLO.
+    header = {"names": [text], "kpt_names": [[text, text + "2"]], "kpt_shape": [2, 3]}
+    header |= {"train": "images/train", "val": "images/val", "more": {text: text}}
+    folder = make_yolo(tmp_path / "yolo", yaml.safe_dump(header).encode())
+    again = formats.read(folder, on_error="skip")
+    assert again.categories[0].name == text
+    assert again.categories[0].keypoints == (text, text + "2")
+    assert again.extra == {"more": {text: text}}
+
+
+NAME_PARTS = [
+    *("..", ".", "", "a.png", "sub", "in.png", "out.png", "in", "out", "loop", "secret.png", "~"),
+    *("C:", "\\", "/", "//server/share", "\0", "\n", "http://x", "file:", "data:", " ", "%2e%2e"),
+    *(
+        "．．",
+        "\u2024\u2024",
+        "\ud800",
+        "\udcff",
+        "é",
+        "e\u0301",
+        "x" * 300,
+        "x/" * 3000,
+        "*",
+        "[a]",
+    ),
+    *("/etc/passwd", "...", "sub/..", "$HOME", "\u202e", "con", "a.png/", "a.png\0.jpg", "-rf"),
+]
+
+
+def folder_with_links(folder: Path) -> Path:
+    """A folder of images with links that stay inside, lead out and go round in circles."""
+    root = folder / "root"
+    (root / "sub").mkdir(parents=True)
+    (folder / "elsewhere").mkdir()
+    for path in (root / "a.png", root / "sub/a.png", folder / "elsewhere/secret.png"):
+        Image.new("RGB", (64, 48)).save(path)
+    shutil.copy(folder / "elsewhere/secret.png", folder / "secret.png")
+    (root / "in.png").symlink_to("sub/a.png")
+    (root / "in").symlink_to("sub")
+    (root / "out.png").symlink_to(folder / "secret.png")
+    (root / "sub/out").symlink_to("../../elsewhere")
+    (root / "loop").symlink_to("loop")
+    return root
+
+
+def random_name(rng: random.Random) -> str:
+    """What a stranger may give as the name of a file."""
+    some = NAME_PARTS[:11] if rng.random() < 0.6 else NAME_PARTS
+    parts = rng.choices(some, k=rng.choice((1, 2, 2, 3, 4)))
+    joints = ("/",) if len(some) < len(NAME_PARTS) else ("/", "/", "\\", "")
+    return "".join(part + rng.choice(joints) for part in parts).removesuffix("/")[:9000]
+
+
+@pytest.mark.parametrize("match", ["path", "name"])
+def test_any_file_name_is_an_image_inside_or_an_error(match: str, tmp_path: Path) -> None:
+    root = folder_with_links(tmp_path)
+    rng = random.Random(12)
+    names = sorted({random_name(rng) for _ in range(300 * FUZZ)} | {"a.png", "in.png", "sub/a.png"})
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names) if name]
+    data = json.dumps(coco(images=images, annotations=[])).encode()
+    dataset = read(tmp_path, data, images=root, match=match)
+    outcomes: Counter[str] = Counter()
+    for image in dataset.images:
+        path = image.path
+        assert path is None or path.resolve().is_relative_to(root.resolve()), image.file_name
+        try:
+            assert image.size == (64, 48)
+        except ImageError as error:
+            text = str(error)
+            assert text.isprintable(), repr(text)
+            assert len(text) < 10_000
+            outcomes["refused"] += 1
+            continue
+        assert path is not None
+        assert path.exists()
+        outcomes["found"] += 1
+    report(f"image file names, match={match!r}", outcomes)
+    assert outcomes["found"] >= 5
+
+
+def test_any_list_of_images_leads_to_images_inside(tmp_path: Path) -> None:
+    """A data.yaml may name a file with one image a line."""
+    root = folder_with_links(tmp_path)
+    header = b"names: [a]\nkpt_shape: [1, 2]\ntrain: list.txt\nval: []\n"
+    (root / "data.yaml").write_bytes(header)
+    rng = random.Random(13)
+    outcomes: Counter[str] = Counter()
+    for _ in range(30 * FUZZ):
+        names = [random_name(rng) + rng.choice(("", "a.png", ".jpg")) for _ in range(3)]
+        lines = "\n".join(["a.png", *rng.sample(names, rng.randint(0, 3))])
+        (root / "list.txt").write_text(lines, "utf-8", "replace")
+        found = attempt(lambda: formats.read(root, format="yolo-pose"), root)
+        outcomes["read" if isinstance(found, Dataset) else "refused"] += 1
+        dataset = formats.read(root, format="yolo-pose", on_error="skip")
+        assert len(dataset.images) >= 1
+        for image in dataset.images:
+            path = image.path
+            assert path is None or path.resolve().is_relative_to(root.resolve()), image.file_name
+    report("YOLO lists of images", outcomes)
+
+
+@pytest.mark.parametrize("target", ["../../secret.png", "/etc", "..", "sub/out", "out.png"])
+def test_splits_that_lead_out_are_refused(target: str, tmp_path: Path) -> None:
+    root = folder_with_links(tmp_path)
+    header = f"names: [a]\nkpt_shape: [1, 2]\ntrain: [a.png, {target}]\nval: []\n"
+    (root / "data.yaml").write_text(header)
+    error = attempt(lambda: formats.read(root, format="yolo-pose"), root)
+    assert "which leads out of the dataset to" in str(error)
+
+
+# --- images --------------------------------------------------------------------------------------
+
+
+def encoded(kind: str) -> bytes:
+    out = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.convert("P" if kind == "GIF" else "RGB").save(out, kind)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
+def test_changed_images_are_shown_or_an_image_error(kind: str) -> None:
+    mutate = Mutator(encoded(kind), re.compile(rb"[\s\S]{1,4}"))
+    rng = random.Random(kind)
+    outcomes: Counter[str] = Counter()
+    for _ in range(60 * FUZZ):
+        # The head is what counts; the rest is pixels.
+        at = int(len(mutate.data) * rng.random() ** 4)
+        changed = rng.choice(
+            (
+                mutate.bytes,
+                lambda _, at=at: mutate.data[:at] + rng.randbytes(4) + mutate.data[at + 4 :],
+                lambda _, at=at: mutate.data[:at] + b"\xff" * 4 + mutate.data[at + 4 :],
+            )
+        )(rng)
+        started = time.process_time()
+        with kept_on_failure(changed, kind), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's about damaged tags
+            refusal = ""
+            try:
+                source = ImageSource(changed)
+                width, height = source.size
+                assert source.to_array().shape == (height, width, 3)
+                preview = source.preview()
+                Image.open(io.BytesIO(preview.data)).load()
+            except ImageError as error:
+                refusal = str(error)
+            assert refusal.isprintable()
+            outcomes["refused" if refusal else "shown"] += 1
+            assert time.process_time() - started <= MAX_SECONDS
+    report(f"images, {kind}", outcomes)
+
+
+def png(width: int, height: int, pixels: bytes = b"") -> bytes:
+    """A PNG that says that it is this large."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((100_000, 100_000), "too large|10,000,000,000 pixels|decompression bomb"),
+        ((2**31 - 1, 2**31 - 1), "too large|decompression bomb"),
+        ((2**32 - 1, 1), "."),
+        ((0, 0), "."),
+        ((0, 48), "."),
+    ],
+)
+def test_a_dataset_with_a_bomb_is_read_and_the_image_refused(
+    size: tuple[int, int], message: str, tmp_path: Path
+) -> None:
+    zeros = zlib.compress(bytes(10_000_000))  # 10 kB
+    (tmp_path / "a.png").write_bytes(png(*size, zeros))
+    for recorded in ({}, {"width": size[0], "height": size[1]}):
+        value = coco(images=[{"id": 1, "file_name": "a.png", **recorded}])
+        data = json.dumps(value).encode()
+        if recorded and 0 in size:
+            with pytest.raises(FormatError, match="is 0, expected a whole number of pixels"):
+                read(tmp_path, data)
+            continue
+        dataset = read(tmp_path, data)
+        with pytest.raises(ImageError, match=message):
+            dataset.images[0].open()
+        check_use(dataset, data, tmp_path / "in.json")
+    folder = make_yolo(tmp_path / "yolo")
+    (folder / "images/train/train.png").write_bytes(png(*size, zeros))
+    error = attempt(lambda: formats.read(folder), folder)
+    assert "cannot be turned into pixels" in str(error)
+
+
+# --- time and memory -----------------------------------------------------------------------------
+
+
+def joined(record: str, n_bytes: int) -> str:
+    """Records that differ in their id, as many as fit."""
+    return ", ".join(record % i for i in range(n_bytes // (len(record) + 6)))
+
+
+N_BYTES = 3_000_000
+RECORD = '{"id": %d, "image_id": 1, "category_id": 1, "segmentation": [[1.5, 2, 3, 4, 5, 6]]}'
+LARGE: dict[str, Callable[[], bytes]] = {
+    "fine": lambda: large(joined(RECORD, N_BYTES)),
+    "cut": lambda: large(joined(RECORD, N_BYTES))[:-3],
+    "brackets": lambda: b"[" * 1_000_000 + b"]" * 1_000_000,
+    "lists": lambda: large('{"id": 1, "x": [' + "[], " * (N_BYTES // 4) + "0]}"),
+    "quotes": lambda: large('"' * N_BYTES),
+    "no objects": lambda: large("0, " * (N_BYTES // 3) + "0"),
+    "bad records": lambda: large(joined('{"id": %d}', N_BYTES)),
+    "NaN": lambda: large(joined('{"id": %d, "x": NaN}', N_BYTES)),
+    "NaNs": lambda: large('{"x": [' + "NaN, " * (N_BYTES // 5) + "0]}"),
+    "one id": lambda: large(joined(RECORD.replace("%d", "1%.0s"), N_BYTES)),
+    "digits": lambda: large('{"x": ' + "1" * N_BYTES + "}"),
+    "emoji": lambda: large('{"x": "' + "😀" * (N_BYTES // 4) + '"}'),
+    "closed twice": lambda: large(joined(RECORD, N_BYTES) + "}"),
+    "points": lambda: large('{"id": 1, "keypoints": [' + "1, " * (N_BYTES // 3) + "1]}"),
+    "name": lambda: large("").replace(b'"animal"', b'"' + b"x" * N_BYTES + b'"'),
+    "edges": lambda: large("").replace(
+        b'"id": 1, "name"', b'"skeleton": [%s[1, 2]], "id": 1, "name"' % (b"[1, 9], " * 100_000)
+    ),
+}
+
+
+def large(annotations: str) -> bytes:
+    """A COCO file with these annotations."""
+    return json.dumps(coco(annotations=["here"])).replace('"here"', annotations).encode()
+
+
+MEASURE = """
+import gc, os, resource, sys, time, warnings
+sys.path.insert(0, {root!r})
+warnings.simplefilter("ignore")
+from pathlib import Path
+from kpwidget import formats
+from tests.test_hostile import LARGE, large
+folder = Path(sys.argv[1])
+(folder / "warm.json").write_bytes(large("")); formats.read(folder / "warm.json")
+for name, make in LARGE.items():
+    path = folder / "in.json"
+    path.write_bytes(make())
+    gc.collect()
+    if os.fork():
+        assert os.wait()[1] == 0, name
+        continue
+    resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    try:
+        formats.read(path, format="coco")
+        outcome = "read"
+    except formats.coco.FormatError as error:
+        outcome = "refused"
+        assert len(str(error)) < 1_000_000
+    seconds = time.process_time() - started
+    megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000
+    limit = 10 * path.stat().st_size / 1e6 + 64
+    print(f"{{name}}: {{outcome}} in {{seconds:.1f}} s with {{megabytes:.0f}} of {{limit:.0f}} MB")
+    sys.stdout.flush()
+    os._exit(0 if seconds <= {seconds} and megabytes <= limit else 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux counts it")
+def test_large_files_take_two_seconds_and_ten_times_their_size_at_most(tmp_path: Path) -> None:
+    root = str(Path(__file__).resolve().parents[1])
+    script = textwrap.dedent(MEASURE).format(root=root, seconds=MAX_SECONDS)
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=100
+    )
+    print(result.stdout)
+    assert result.returncode == 0, result.stdout + result.stderr[-2000:]
+    assert result.stdout.count("\n") == len(LARGE)

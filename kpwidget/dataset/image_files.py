@@ -54,19 +54,20 @@ class ImageRoots:
             path = resolve_inside(file_name, self.roots, allow_outside=self.allow_outside)
             if path.exists():
                 return path
-        except ImageError:
+        except (ImageError, OSError):  # OSError: a name too long
             pass  # another machine's path: its last part is what counts here
         name = re.split(r"[/\\]", file_name)[-1]
+        shown = repr(file_name if len(file_name) <= 200 else file_name[:200] + "...")
         found = self._paths_by_name.get(name, [])
         if len(found) == 1:
             return resolve_inside(found[0], self.roots, allow_outside=self.allow_outside)
         where = ", ".join(str(root) for root in self.roots)
         if found:
             raise ImageError(
-                f"file_name {file_name!r}: {len(found)} files under the image roots ({where}) have "
+                f"file_name {shown}: {len(found)} files under the image roots ({where}) have "
                 f"this name, {', '.join(map(repr, found[:3]))}; match='path' tells them apart"
             )
-        raise ImageError(f"file_name {file_name!r}: no file under the image roots ({where}) has it")
+        raise ImageError(f"file_name {shown}: no file under the image roots ({where}) has it")
 
     @cached_property
     def _paths_by_name(self) -> dict[str, list[str]]:

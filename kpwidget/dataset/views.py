@@ -21,7 +21,7 @@ from kpwidget.dataset.image_files import ImageRoots
 from kpwidget.dataset.table import NO_ID, Bbox, InstanceTable
 from kpwidget.dataset.values import as_int, checked_bbox, checked_point, checked_points
 from kpwidget.history import PrimitiveChange
-from kpwidget.images import ImageError, ImageSource
+from kpwidget.images import ImageError, ImageSource, named
 from kpwidget.schema import Category
 
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ class ImageInfo:
                 data = state.data
                 if data is None:
                     raise ImageError(
-                        f"{state.file_name}: none of the images that were given has this name"
+                        f"{named(state.file_name)}: none of the images that were given has this "
+                        "name"
                     )
                 if isinstance(data, ImageRoots):
                     data = data.resolve(state.file_name)

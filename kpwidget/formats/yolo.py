@@ -36,7 +36,7 @@ from kpwidget.formats.yolo_yaml import (
     label_path,
     read_data_yaml,
 )
-from kpwidget.images import ImageError, ImageSource
+from kpwidget.images import ImageError, ImageSource, named
 from kpwidget.schema import Category, FormatError, Schema, _show
 
 __all__ = ["is_yolo", "read_yolo", "write_yolo", "yolo_losses"]
@@ -409,7 +409,7 @@ class _Reader:
             if self.allow_outside or self._is_inside(file):
                 yield file, os.path.isfile(file)
             else:
-                outside.append(f"line {number} ({file})")
+                outside.append(f"line {number} ({self.shown(file)})")
         if outside:
             self.problems.append(
                 f"{self.shown(path)}: {count(len(outside), 'line')} with an image outside of the "
@@ -426,7 +426,7 @@ class _Reader:
         if self.allow_outside or self._is_inside(label):
             return label
         self.problems.append(
-            f"{self.shown(path)}: its label file {label} lies outside of the dataset; pass "
+            f"{self.shown(path)}: its label file {_show(label)} lies outside of the dataset; pass "
             "allow_outside=True if you trust it"
         )
         return None
@@ -444,7 +444,8 @@ class _Reader:
             if match is None:
                 hint = "" if self.elsewhere else "; pass images= if they are elsewhere"
                 self.problems.append(
-                    f"{self.shown(label)}: there is no image {stem}.jpg, .png, ... for it{hint}"
+                    f"{self.shown(label)}: there is no image {named(stem)}.jpg, .png, ... for "
+                    f"it{hint}"
                 )
                 continue
             suffix, data = match
@@ -490,7 +491,7 @@ class _Reader:
             first = min(left_out)
             self.problems.append(
                 f"{self.shown(folder)}: {count(len(left_out), 'link')} out of the dataset, for "
-                f"instance {self.shown(first)} to {os.path.realpath(first)}; pass "
+                f"instance {self.shown(first)} to {_show(os.path.realpath(first))}; pass "
                 "allow_outside=True if you trust them"
             )
 
@@ -515,8 +516,7 @@ class _Reader:
 
     def shown(self, path: str) -> str:
         """Return the same for messages: a name may be long, or have line ends in it."""
-        text = self.short(path)
-        return text if text.isprintable() and len(text) <= 200 else _show(text)
+        return named(self.short(path))
 
 
 _NO_LABELS: Final = frozenset(("classes.txt", "train.txt", "val.txt", "test.txt"))
