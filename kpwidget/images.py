@@ -717,7 +717,7 @@ def resolve_inside(
     # A link from one root into another stays inside.
     inside += [p for p in outside if any(p.is_relative_to(root) for root in resolved_roots)]
     if not inside:
-        targets = ", ".join(sorted({str(path) for path in outside}))
+        targets = ", ".join(sorted({named(str(path)) for path in outside}))
         raise ImageError(
             f"file_name {_quoted(text)}: leads out of the image roots ({where}) to {targets}; "
             f"{advice}"
