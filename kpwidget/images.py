@@ -12,6 +12,7 @@ be shown to the person as it is.
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
@@ -707,7 +708,7 @@ def resolve_inside(
     for folder in folders:
         try:
             root = folder.resolve()
-            path = (root / text).resolve()
+            path = _resolved(root / text)
         except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle
             raise ImageError(
                 f"file_name {_quoted(text)}: cannot be looked up in {folder} ({_reason(error)})"
@@ -723,6 +724,20 @@ def resolve_inside(
             f"{advice}"
         )
     return next((path for path in inside if _exists(path)), inside[0])
+
+
+def _resolved(path: Path) -> Path:
+    """Where a path really leads; OSError if that has no end.
+
+    One look is not enough. Behind a link to itself Python follows no link any more: it makes
+    ``loop/../out`` to ``out``, which may be a link to anywhere.
+    """
+    for _ in range(40):  # as many as Linux follows
+        resolved = path.resolve()
+        if resolved == path:
+            return path
+        path = resolved
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
 def _exists(path: Path) -> bool:

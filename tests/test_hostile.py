@@ -1007,6 +1007,17 @@ def test_an_entry_that_would_lose_something_is_bad(
         formats.read(tmp_path / "net.json", format="coco-results", ground_truth=truth)
 
 
+def test_scores_of_an_entry_are_numbers(tmp_path: Path) -> None:
+    """False is equal to 0, and no number in a file."""
+    truth = read(tmp_path, json.dumps(TRUTH).encode())
+    entry = {"image_id": 7, "category_id": 4, "keypoints": [1, 2, 0], "score": 1}
+    (tmp_path / "net.json").write_text(json.dumps([entry | {"keypoint_scores": [False]}]))
+    dataset = formats.read(tmp_path / "net.json", format="coco-results", ground_truth=truth)
+    formats.write(dataset, tmp_path / "out.json", format="coco-results", allow_loss=True)
+    again = formats.read(tmp_path / "out.json", format="coco-results", ground_truth=truth)
+    assert again.instances[0].raw.tolist() == [[1, 2, 2]]
+
+
 def test_half_a_surrogate_pair_in_results_comes_back(tmp_path: Path) -> None:
     truth = read(tmp_path, json.dumps(TRUTH).encode())
     entry = {"image_id": 7, "category_id": 4, "keypoints": [1, 2, 0.5], "score": 1}
@@ -1575,6 +1586,24 @@ def test_any_file_name_is_an_image_inside_or_an_error(match: str, tmp_path: Path
         outcomes["found"] += 1
     report(f"image file names, match={match!r}", outcomes)
     assert outcomes["found"] >= 5
+
+
+@pytest.mark.parametrize(
+    "name", ["loop/../out.png", "loop/../sub/out/secret.png", "loop/x/../../loop/../out.png"]
+)
+def test_a_link_to_itself_does_not_hide_one_that_leads_out(name: str, tmp_path: Path) -> None:
+    """Python's `resolve` follows no link behind it."""
+    root = folder_with_links(tmp_path)
+    for match in ("path", "name"):
+        images = [{"id": 1, "file_name": name}, {"id": 2, "file_name": "loop/../in.png"}]
+        data = json.dumps(coco(images=images, annotations=[])).encode()
+        dataset = read(tmp_path, data, images=root, match=match)
+        with pytest.raises(ImageError, match="leads out of the image roots|no file under"):
+            dataset.images[0].open()
+        assert dataset.images[0].path is None
+        assert dataset.images[1].path == root.resolve() / "sub/a.png"
+    outside = read(tmp_path, data, images=root, allow_outside=True)
+    assert outside.images[0].open().size == (64, 48)
 
 
 def test_any_list_of_images_leads_to_images_inside(tmp_path: Path) -> None:

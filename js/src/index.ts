@@ -10,7 +10,7 @@ import {
   type Scene,
   type ViewportMessage,
 } from "./model";
-import { Outbox } from "./outbox";
+import { Outbox, RESEND_FIRST, RESEND_MOST } from "./outbox";
 import { h, makePanel } from "./panel";
 import {
   type Action,
@@ -44,12 +44,23 @@ const REST = 120;
 const LATE = 4000;
 /** How long a view waits to be laid out before it says hello, in milliseconds. */
 const LAYOUT = 250;
+/** How long a view waits for a picture to show before it asks for the canvases. */
+const PREVIEW = 300;
 /** Edits unanswered for so long mean a busy kernel. */
 const BUSY = 1500;
 
 function randomHex(bytes: number): string {
   const values = crypto.getRandomValues(new Uint8Array(bytes));
   return Array.from(values, (value) => value.toString(16).padStart(2, "0")).join("");
+}
+
+/** The picture as a URL of its own: one of a blob would take the browser some 20 ms to load. */
+function dataUrl(picture: DataView): string {
+  const bytes = new Uint8Array(picture.buffer, picture.byteOffset, picture.byteLength);
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 8192)
+    text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+  return `data:image/*;base64,${btoa(text)}`;
 }
 
 export default () => {
@@ -120,6 +131,11 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   let viewport: Viewport = { scale: 1, tx: 0, ty: 0 };
   let size = { w: 0, h: 0 };
   let layoutTimer: ReturnType<typeof setTimeout> | undefined;
+  let previewTimer: ReturnType<typeof setTimeout> | undefined;
+  let onFirstPicture: () => void = () => undefined;
+  const firstPicture = new Promise<void>((resolve) => {
+    onFirstPicture = resolve;
+  });
   let onLaidOut: () => void = () => undefined;
   const laidOut = new Promise<void>((resolve) => {
     onLaidOut = resolve;
@@ -131,6 +147,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   /** The point under a pointer that has not moved off it since placing it: it gets no ring. */
   let fresh: PointRef | null = null;
   let hasLayers = false;
+  let isWelcome = false;
   let isBlank = true;
   /** The still picture has the points in it; the first preview has not. */
   let hasPoints = false;
@@ -205,7 +222,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     if (live.textContent !== state.spoken) live.textContent = state.spoken;
   }
 
-  let isRenderPlanned = false;
+  // Lists and figure wait for the first picture, which they would hold up.
+  let isRenderPlanned = true;
   function renderSoon(): void {
     if (isRenderPlanned) return;
     isRenderPlanned = true;
@@ -460,6 +478,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   let viewportTimer: ReturnType<typeof setTimeout> | undefined;
   let sentAt = 0;
   let isAnswered = true;
+  let viewportWait = RESEND_FIRST;
   function sendViewportSoon(delay = REST): void {
     clearTimeout(viewportTimer);
     viewportTimer = setTimeout(() => {
@@ -622,7 +641,10 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   /** The frame in which a painting is on the screen: layers and ink change places in it. */
   const onPainted = (painted: Painted) => {
     const { painting, scene } = painted;
-    if (painting.client === client && painting.rev >= rev) isAnswered = true;
+    if (painting.client === client && painting.rev >= rev) {
+      isAnswered = true;
+      viewportWait = RESEND_FIRST;
+    }
     if (painting.client !== client) isLeading = false;
     const isOther = scene.image?.index !== state.scene.image?.index;
     if (held && scene.image?.index === held.scene.image?.index) {
@@ -670,6 +692,9 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       case "notice":
         dispatch({ type: "notice", level: received.level, text: received.text });
         break;
+      case "welcome":
+        if (received.client === client) isWelcome = true;
+        break;
       case "painting":
       case "picture":
         break; // the layers have them
@@ -685,19 +710,15 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   const onHeight = () => {
     root.style.height = `${model.get("height")}px`;
   };
-  let posterUrl = "";
   const onPoster = () => {
     const still = model.get("poster");
     hasPoints = Boolean(still?.byteLength);
     const bytes = hasPoints ? still : model.get("preview");
-    if (posterUrl) URL.revokeObjectURL(posterUrl);
-    posterUrl = "";
     if (!bytes || bytes.byteLength === 0 || !isBlank) {
       poster.hidden = true;
       return;
     }
-    posterUrl = URL.createObjectURL(new Blob([bytes as BlobPart], { type: "image/webp" }));
-    poster.src = posterUrl;
+    poster.src = dataUrl(bytes);
     poster.hidden = false;
     placeLayers();
   };
@@ -710,7 +731,13 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   const stops: (() => void)[] = [];
 
   async function connect(): Promise<void> {
+    if (model.get("canvases").length === 0) {
+      await firstPicture;
+      if (signal.aborted) return;
+      outbox.sendUntil(() => model.get("canvases").length > 0, { kind: "open" });
+    }
     await layers.ready;
+    if (signal.aborted) return;
     const made = await Promise.all(LAYERS.map((layer) => layers.createView(layer)));
     if (signal.aborted) {
       for (const view of made) view.remove();
@@ -749,12 +776,15 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     if (signal.aborted) return;
     const isFirst = layers.last === null;
     const first = isFirst && size.w > 0 ? newViewport() : null;
-    outbox.send({ kind: "hello", client, blank: isFirst, first });
+    outbox.sendUntil(() => isWelcome, { kind: "hello", client, blank: isFirst, first });
     for (const entries of outbox.claim(state.scene.dataset)) dispatch({ type: "restore", entries });
     isLeading ||= isFirst;
     if (layers.last) onPainted(layers.last);
   }
 
+  poster.addEventListener("load", () => requestAnimationFrame(onFirstPicture), { signal });
+  if (state.scene.image?.error || model.get("canvases").length > 0) onFirstPicture();
+  else previewTimer = setTimeout(onFirstPicture, PREVIEW);
   onPoster();
   loadingSoon();
   showMessage();
@@ -766,11 +796,18 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   showState();
   renderSoon();
   const ticker = setInterval(() => {
-    if (state.pending.some((entry) => entry.version === null)) {
-      outbox.resendLate();
-      renderSoon();
+    outbox.resendLate();
+    const isLate = !isAnswered && performance.now() > sentAt + viewportWait;
+    if (isLate && isWelcome && !state.scene.image?.error) {
+      viewportWait = Math.min(2 * viewportWait, RESEND_MOST);
+      sendViewport();
     }
+    if (state.pending.some((entry) => entry.version === null)) renderSoon();
   }, 500);
+  firstPicture.then(() => {
+    isRenderPlanned = false;
+    renderSoon();
+  });
   connect().catch((error) => {
     clearTimeout(loadingTimer);
     message.hidden = false;
@@ -791,6 +828,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     clearTimeout(viewportTimer);
     clearTimeout(loadingTimer);
     clearTimeout(layoutTimer);
+    clearTimeout(previewTimer);
     if (held) clearTimeout(held.timer);
     model.off("change:scene", onScene);
     model.off("change:categories", onCategories);
@@ -800,7 +838,6 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     model.off("msg:custom", onMessage);
     for (const stop of stops) stop();
     for (const view of views.values()) view.remove();
-    if (posterUrl) URL.revokeObjectURL(posterUrl);
     frame.remove();
   };
 }

@@ -29,6 +29,7 @@ export class Layers {
   private source: Foreign = null;
   private manager: Foreign = null;
   private readonly widgetManager: Foreign;
+  private stopWaiting: () => void = () => undefined;
   private readonly listeners = new Set<(painted: Painted) => void>();
   private readonly failures = new Set<(why: string) => void>();
   private readonly announced = new Map<number, Painted>();
@@ -49,9 +50,23 @@ export class Layers {
 
   constructor(model: Model) {
     this.widgetManager = model.widget_manager;
-    this.ready = this.find(model.get("canvases"));
+    this.ready = this.whenMade(model).then((references) => this.find(references));
     // A view awaits `ready` and reports the failure; without one there is nobody to tell.
     this.ready.catch(() => undefined);
+  }
+
+  /** References to the canvases, once Python has made them. */
+  private whenMade(model: Model): Promise<readonly string[]> {
+    const now = model.get("canvases");
+    if (now.length > 0) return Promise.resolve(now);
+    return new Promise((resolve) => {
+      const onMade = () => {
+        this.stopWaiting();
+        resolve(model.get("canvases"));
+      };
+      this.stopWaiting = () => model.off("change:canvases", onMade);
+      model.on("change:canvases", onMade);
+    });
   }
 
   private async find(references: readonly string[]): Promise<void> {
@@ -68,6 +83,7 @@ export class Layers {
   }
 
   dispose(): void {
+    this.stopWaiting();
     this.models.get("active")?.off("new-frame", this.onFrame);
     this.listeners.clear();
   }

@@ -182,6 +182,8 @@ export interface ViewportMessage {
 }
 
 export type ToPython =
+  /** A view shows what it can show without the canvases, which are to be made now. */
+  | { kind: "open" }
   /** A view is there; `blank`: nothing has been painted in this page yet, so this view leads. */
   | { kind: "hello"; client: string; blank: boolean; first: ViewportMessage | null }
   /** The view is closed: nothing need be painted for it. */
@@ -207,6 +209,8 @@ export interface Painting {
 }
 
 export type FromPython =
+  /** The hello of this view has come. */
+  | { kind: "welcome"; client: string }
   /** Everything up to `seq` is in the dataset and in scene `version`. */
   | { kind: "ack"; client: string; seq: number; version: number }
   | { kind: "rejected"; client: string; seq: number; why: string }
@@ -218,8 +222,15 @@ export type FromPython =
   | { kind: "picture"; layer: LayerName; mime: string; paint: number }
   | { kind: "notice"; level: "info" | "error"; text: string };
 
-export const MESSAGES_TO_PYTHON = ["hello", "bye", "edits", "viewport"] as const;
-export const MESSAGES_FROM_PYTHON = ["ack", "rejected", "painting", "picture", "notice"] as const;
+export const MESSAGES_TO_PYTHON = ["open", "hello", "bye", "edits", "viewport"] as const;
+export const MESSAGES_FROM_PYTHON = [
+  "welcome",
+  "ack",
+  "rejected",
+  "painting",
+  "picture",
+  "notice",
+] as const;
 
 export const LAYERS = ["image", "detail", "skeletons", "active"] as const;
 export type LayerName = (typeof LAYERS)[number];

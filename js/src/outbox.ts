@@ -4,8 +4,10 @@ import type { Model, ToPython, WireEdit } from "./model";
 import type { Entry, State } from "./state";
 
 /** First and longest wait before unanswered edits are sent again, in milliseconds. */
-const RESEND_FIRST = 5000;
-const RESEND_MOST = 60000;
+export const RESEND_FIRST = 5000;
+export const RESEND_MOST = 60000;
+/** First wait before a question that is not answered is asked again. */
+const ASK_FIRST = 1500;
 
 interface Stored {
   /** The page load that wrote it: its own records are not to be claimed. */
@@ -29,6 +31,14 @@ function parse(text: string | null): Stored | null {
   }
 }
 
+/** A message that is sent again, ever more rarely, until something has come of it. */
+interface Kept {
+  readonly message: ToPython;
+  readonly isAnswered: () => boolean;
+  at: number;
+  wait: number;
+}
+
 export class Outbox {
   private readonly model: Model;
   private readonly client: string;
@@ -40,6 +50,7 @@ export class Outbox {
   private oldest = 0;
   private resendAt = 0;
   private wait = RESEND_FIRST;
+  private kept: Kept[] = [];
 
   constructor(model: Model, client: string, getState: () => State, events: { onLost: () => void }) {
     this.model = model;
@@ -79,6 +90,15 @@ export class Outbox {
       this.onLost();
       return false;
     }
+  }
+
+  /**
+   * Sends a message until `isAnswered`. A kernel can drop one: ipykernel 7 does, with an
+   * UnknownSubshellError, when the message comes while the subshell of another comm is taken down.
+   */
+  sendUntil(isAnswered: () => boolean, message: ToPython): void {
+    if (this.send(message))
+      this.kept.push({ message, isAnswered, at: performance.now() + ASK_FIRST, wait: ASK_FIRST });
   }
 
   /** Sends what has not been sent yet and stores what has not been acknowledged. */
@@ -121,6 +141,13 @@ export class Outbox {
 
   /** Sends unanswered edits again, ever more rarely: Python takes each number once. */
   resendLate(): void {
+    this.kept = this.kept.filter((one) => !one.isAnswered());
+    for (const one of this.kept) {
+      if (performance.now() < one.at) continue;
+      one.wait = Math.min(2 * one.wait, RESEND_MOST);
+      one.at = performance.now() + one.wait;
+      this.send(one.message);
+    }
     if (this.oldest === 0 || performance.now() < this.resendAt) return;
     this.wait = Math.min(2 * this.wait, RESEND_MOST);
     this.resendAt = performance.now() + this.wait;

@@ -174,6 +174,74 @@ describe("talking with Python", () => {
     });
   });
 
+  it("asks for the canvases once it shows a picture, and says hello when they are there", async () => {
+    const model = new FakeModel({ canvases: [], preview: new DataView(new ArrayBuffer(8)) });
+    const view = await open(model);
+    await rest();
+    expect(kinds(model.sent)).toEqual([]);
+    view.one(".kpwidget-poster").dispatchEvent(new Event("load"));
+    frames();
+    await settle();
+    expect(kinds(model.sent)).toEqual(["open"]);
+    model.set(
+      "canvases",
+      model.canvases.map((_, i) => `IPY_MODEL_${i}`),
+    );
+    await settle();
+    expect(kinds(model.sent)).toEqual(["open", "hello"]);
+    expect(view.root.querySelectorAll("canvas")).toHaveLength(5);
+  });
+
+  it("asks for the canvases soon, also when no picture comes", async () => {
+    const model = new FakeModel({ canvases: [] });
+    await open(model);
+    expect(kinds(model.sent)).toEqual([]);
+    await vi.advanceTimersByTimeAsync(300);
+    expect(kinds(model.sent)).toEqual(["open"]);
+    // It does so again until it has them: a kernel may drop a message.
+    await vi.advanceTimersByTimeAsync(2100);
+    expect(kinds(model.sent)).toEqual(["open", "open"]);
+  });
+
+  it("says hello again until it is welcome, ever more rarely", async () => {
+    const view = await open();
+    const hellos = () => view.model.sent.filter((m) => m.kind === "hello").length;
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(hellos()).toBe(1);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(hellos()).toBe(2);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(hellos()).toBe(2);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(hellos()).toBe(3);
+    const { client } = view.model.sent.find((m) => m.kind === "hello") as { client: string };
+    view.model.receive({ kind: "welcome", client: "somebody else" });
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(hellos()).toBe(4);
+    view.model.receive({ kind: "welcome", client });
+    await vi.advanceTimersByTimeAsync(100_000);
+    expect(hellos()).toBe(4);
+  });
+
+  it("sends a viewport again that nothing was painted for", async () => {
+    const view = await open();
+    const { client } = view.model.sent.find((m) => m.kind === "hello") as { client: string };
+    view.model.receive({ kind: "welcome", client });
+    view.model.paint(1, { client, rev: 1 });
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(view.model.sent.filter((m) => m.kind === "viewport")).toEqual([]);
+    view.root.focus();
+    view.root.dispatchEvent(new KeyboardEvent("keydown", { key: "0", bubbles: true }));
+    await vi.advanceTimersByTimeAsync(1000);
+    const sent = () => view.model.sent.filter((m) => m.kind === "viewport");
+    expect(sent()).toMatchObject([{ rev: 2 }]);
+    await vi.advanceTimersByTimeAsync(6000);
+    expect(sent()).toMatchObject([{ rev: 2 }, { rev: 3 }]);
+    view.model.paint(2, { client, rev: 3 });
+    await vi.advanceTimersByTimeAsync(100_000);
+    expect(sent()).toHaveLength(2);
+  });
+
   it("sends one edit for a click and none for a move", async () => {
     const view = await open();
     await rest();

@@ -216,7 +216,7 @@ def _entry(dataset: Dataset, entry: Any) -> dict[str, Any] | list[str]:
         "bbox": box,
         "area": math.nan if area is None else area,
         "track_id": entry.get("track_id"),
-        "extra": {"keypoint_scores": scores.tolist(), **extra},
+        "extra": {**extra, "keypoint_scores": scores.tolist()},
         "keypoints": points,
     }
 

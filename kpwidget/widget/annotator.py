@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
+import ipywidgets
 import numpy as np
 
 from .. import geometry
@@ -154,6 +155,7 @@ class Annotator(Stage):
         self._applied = _APPLIED.setdefault(dataset, dict(dataset._tokens))
         #: The clients whose views were closed; a page that was left without a word counts as there.
         self._gone: set[str] = set()
+        self._greeted: set[str] = set()
         self._leader = ""
         self._leader_rev = 0
         self._view: View | None = None
@@ -171,22 +173,23 @@ class Annotator(Stage):
         self._painter = Painter()
         self._publisher = Publisher(self)
         self._pictures = PictureQueue()
-        super().__init__(
-            height=height,
-            look=LOOK,
-            categories=[category_to_wire(c) for c in dataset.categories],
-            canvases=list(self._painter.canvases),
-        )
-        self.layout.width = "100%"
-        with dataset.lock:
-            self._publish_scene()
-        self.on_msg(self._receive)
-        self._unsubscribe = [
-            dataset._history.watch(self._on_dataset_change),
-            dataset.on_callback_error(self._on_callback_error),
-        ]
-        # Encoded while the browser makes the view, which then has something to show at once.
-        with dataset.lock:
+        with dataset.lock:  # what another thread edits is told from here on
+            self._dirty.discard("scene")
+            self._version += 1
+            # All in the message that makes the widget: each further one holds up the picture.
+            super().__init__(
+                height=height,
+                look=LOOK,
+                categories=[category_to_wire(c) for c in dataset.categories],
+                scene=self._scene(),
+                layout=ipywidgets.Layout(width="100%"),
+            )
+            self.on_msg(self._receive)
+            self._unsubscribe = [
+                dataset._history.watch(self._on_dataset_change),
+                dataset.on_callback_error(self._on_callback_error),
+            ]
+            # Encoded while the browser makes the view, which then has something to show at once.
             self._load_picture(self._index)
 
     # -- what a person's code sees ------------------------------------------------------------
@@ -274,6 +277,8 @@ class Annotator(Stage):
                 self._receive_edits(content)
             elif kind == "viewport":
                 self._receive_viewport(content)
+            elif kind == "open":
+                self._open_layers()
             elif kind == "hello":
                 self._receive_hello(content)
             elif kind == "bye":
@@ -286,13 +291,24 @@ class Annotator(Stage):
             self._notify("error", f"A message from the browser was refused: {words(error)}")
         self._publisher.wake()
 
+    def _open_layers(self) -> None:
+        with self._dataset.lock:
+            if not self._painter.canvases and not self._is_closed:
+                self._painter.open()
+                self.canvases = list(self._painter.canvases)
+
     def _receive_hello(self, content: dict[str, Any]) -> None:
         client = text_of(content, "client")
         first = content.get("first")
         if first is not None and not isinstance(first, dict):
             raise Refused(f"hello: expected a viewport message or null, got {shown(first)}")
+        self._open_layers()
         self._publisher.start()
         with self._dataset.lock:
+            self._outgoing.append({"kind": "welcome", "client": client})
+            if client in self._greeted:
+                return  # said again, as the answer was long in coming
+            self._greeted.add(client)
             self._clients.setdefault(client, _Client())
             self._gone.discard(client)
             if content.get("blank", True):

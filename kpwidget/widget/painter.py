@@ -217,10 +217,15 @@ class Painter:
     Attributes
     ----------
     canvases : tuple of Canvas
-        image, detail, skeletons, active, and last the source that pictures are painted from.
+        image, detail, skeletons, active, and last the source that pictures are painted from;
+        empty until `open`.
     """
 
     def __init__(self) -> None:
+        self.canvases: tuple[Canvas, ...] = ()
+
+    def open(self) -> None:
+        """Make the canvases, seven widgets in all, which takes both sides some time."""
         self._manager = _CanvasManager()
         layout = ipywidgets.Layout()
         made = [
@@ -240,6 +245,8 @@ class Painter:
 
     def close(self) -> None:
         """Close the canvases and their manager on both sides."""
+        if not self.canvases:
+            return
         for canvas in self.canvases:
             canvas.close()
         self.canvases[0].layout.close()

@@ -15,8 +15,8 @@ import traitlets as t
 _STATIC = Path(__file__).parent / "static"
 
 #: Kinds of custom messages, browser to Python and back.
-MESSAGES_TO_PYTHON: Final = ("hello", "bye", "edits", "viewport")
-MESSAGES_FROM_PYTHON: Final = ("ack", "rejected", "painting", "picture", "notice")
+MESSAGES_TO_PYTHON: Final = ("open", "hello", "bye", "edits", "viewport")
+MESSAGES_FROM_PYTHON: Final = ("welcome", "ack", "rejected", "painting", "picture", "notice")
 
 #: What an edit may do.
 OPS: Final = (
@@ -66,7 +66,8 @@ class Stage(anywidget.AnyWidget):
     preview = t.Bytes(b"").tag(sync=True)
     #: Height of the stage in CSS px.
     height = t.Int(600).tag(sync=True)
-    #: The ipycanvas layers: image, detail, skeletons, active, and the source of pictures.
+    #: The ipycanvas layers: image, detail, skeletons, active, and the source of pictures. Empty
+    #: until a view asks for them, which by then shows `preview`: they would hold that up.
     canvases = t.List(t.Instance(ipywidgets.Widget)).tag(
         sync=True, **ipywidgets.widget_serialization
     )

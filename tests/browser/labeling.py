@@ -92,24 +92,23 @@ def painted_colors(stage: Stage, points: Sequence[Sequence[float]]) -> list[tupl
 def wait_painted(stage: Stage, points: Sequence[Sequence[float]], timeout: float = WAIT) -> None:
     """Wait until Python's painting alone shows dots at image points, and the ink nothing there."""
     add_probe(stage)
-    stage.page.wait_for_function(
-        """([root, points]) => kpProbe.painted(root, points).every((c) => c[3] === 255)
+    stage.wait_until(
+        """(root, points) => kpProbe.painted(root, points).every((c) => c[3] === 255)
            && kpProbe.ink(root, points).every((c) => c[3] === 0)""",
-        arg=[stage.root.element_handle(), [list(p) for p in points]],
+        [list(p) for p in points],
         timeout=timeout,
     )
 
 
 def wait_ready(stage: Stage, timeout: float = WAIT) -> None:
     """Wait until Python has painted the image layer and the poster is gone."""
-    stage.page.wait_for_function(
+    stage.wait_until(
         """(root) => {
           const layer = root.querySelector('canvas:not(.kpwidget-ink)');
           return layer && layer.width > 1 && layer.style.transform
             && getComputedStyle(layer).visibility !== 'hidden'
             && layer.getContext('2d').getImageData(1, 1, 1, 1).data[3] === 255;
         }""",
-        arg=stage.root.element_handle(),
         timeout=timeout,
     )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
 Button = Literal["left", "middle", "right"]
@@ -54,6 +55,8 @@ _SCROLL = """(root) => new Promise((resolve) => {
 
 _TWO_FRAMES = """() => new Promise((resolve) =>
   requestAnimationFrame(() => requestAnimationFrame(() => resolve())))"""
+
+_REPLACED = "the root is no longer on the page"
 
 # The display output of a cell that holds the root; rows of the lists may stand outside the root.
 _SCOPE = "xpath=ancestor::*[contains(concat(' ', @class, ' '), ' jp-OutputArea-child ')][1]"
@@ -169,6 +172,33 @@ class Stage:
         if not all(np.isfinite(view)) or view.scale <= 0:
             raise AssertionError(f"the root says {view}, expected finite numbers, scale > 0")
         return view
+
+    def wait_until(self, predicate: str, arg: Any = None, timeout: float = WAIT) -> None:
+        """Wait until a predicate of the root holds.
+
+        After a reload Notebook 7 may display an output a second time, which makes a new root.
+
+        Parameters
+        ----------
+        predicate : str
+            JavaScript function ``(root, arg) => boolean``.
+        arg : any
+            What JSON can hold.
+        timeout : float
+            Milliseconds for one root; 30,000 by default.
+        """
+        script = f"""([root, arg]) => {{
+          if (!root.isConnected) throw new Error({_REPLACED!r});
+          return ({predicate})(root, arg);
+        }}"""
+        while True:
+            try:
+                handle = self.root.element_handle()
+                self.page.wait_for_function(script, arg=[handle, arg], timeout=timeout)
+                return
+            except PlaywrightError as error:
+                if _REPLACED not in str(error):
+                    raise
 
     def data(self, name: str) -> str | None:
         """Value of the root's attribute ``data-<name>``; None where it is missing."""

@@ -160,28 +160,19 @@ def wheel_scrolls_or_zooms(nb: Notebook, stage: Stage) -> None:
     stage.scroll_into_view()
     view, top = stage.viewport, stage.ink_box.top
     stage.wheel(320, 240, 60)
-    nb.page.wait_for_function(
-        "([root, top]) => root.getBoundingClientRect().top < top - 20",
-        arg=[stage.root.element_handle(), top],
-    )
+    stage.wait_until("(root, top) => root.getBoundingClientRect().top < top - 20", top)
     assert stage.viewport == view
     # With Ctrl it zooms without the focus; the page stays.
     stage.scroll_into_view()
     top = stage.ink_box.top
     stage.wheel(320, 240, -100, ctrl=True)
-    nb.page.wait_for_function(
-        "([root, scale]) => Number(root.dataset.scale) > scale",
-        arg=[stage.root.element_handle(), view.scale],
-    )
+    stage.wait_until("(root, scale) => Number(root.dataset.scale) > scale", view.scale)
     zoomed = stage.viewport
     assert stage.ink_box.top == top
     # With the focus it zooms and the page stays.
     stage.focus()
     stage.wheel(320, 240, -100)
-    nb.page.wait_for_function(
-        "([root, scale]) => Number(root.dataset.scale) > scale",
-        arg=[stage.root.element_handle(), zoomed.scale],
-    )
+    stage.wait_until("(root, scale) => Number(root.dataset.scale) > scale", zoomed.scale)
     stage.wait_frames()
     assert stage.ink_box.top == top
     stage.press("f")

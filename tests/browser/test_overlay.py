@@ -24,7 +24,7 @@ from .labeling import (
 )
 from .notebook import App, Notebook
 from .server import JupyterServer
-from .stage import WAIT, Grab, Stage
+from .stage import Grab, Stage
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -44,7 +44,7 @@ a
 
 def wait_repainted(stage: Stage) -> None:
     """Wait until the layers are painted for the viewport shown, and the ink has nothing left."""
-    stage.page.wait_for_function(
+    stage.wait_until(
         """(root) => {
           const layers = [...root.querySelectorAll('canvas:not(.kpwidget-ink)')].slice(-2);
           const ink = root.querySelector('.kpwidget-ink');
@@ -52,9 +52,7 @@ def wait_repainted(stage: Stage) -> None:
           return layers.every((c) => new DOMMatrix(c.style.transform).isIdentity
               && c.style.visibility !== 'hidden')
             && data.every((value) => value === 0);
-        }""",
-        arg=stage.root.element_handle(),
-        timeout=WAIT,
+        }"""
     )
 
 
@@ -110,10 +108,7 @@ def test_paint_lies_where_the_labels_say(
     # Again in a narrow window, and zoomed in, and back.
     wide = stage.viewport.scale
     nb.resize(820, 900)
-    nb.page.wait_for_function(
-        "([root, scale]) => Number(root.dataset.scale) < scale",
-        arg=[stage.root.element_handle(), wide],
-    )
+    stage.wait_until("(root, scale) => Number(root.dataset.scale) < scale", wide)
     leave(stage)
     wait_repainted(stage)
     expect_in_place(stage, points)
@@ -230,10 +225,7 @@ def test_no_frame_without_the_dot(notebook: OpenNotebook) -> None:
     for i in range(30):
         scale = stage.viewport.scale
         stage.wheel(320, 240, -100 if i % 2 == 0 else 100)
-        nb.page.wait_for_function(
-            "([root, old]) => Number(root.dataset.scale) !== old",
-            arg=[stage.root.element_handle(), scale],
-        )
+        stage.wait_until("(root, old) => Number(root.dataset.scale) !== old", scale)
         clicked += click_all(stage, places[350 + 5 * i : 355 + 5 * i])
     stage.wait_settled()
     leave(stage)

@@ -231,10 +231,7 @@ def zoom_and_drag(story: Story) -> None:
     scale = fitted.scale
     for notch in range(8):
         stage.wheel(x, y, -100)
-        stage.page.wait_for_function(
-            "([root, old]) => Number(root.dataset.scale) > old",
-            arg=[stage.root.element_handle(), scale],
-        )
+        stage.wait_until("(root, old) => Number(root.dataset.scale) > old", scale)
         scale = stage.viewport.scale
         assert scale == pytest.approx(fitted.scale * 1.15 ** (notch + 1))
     # What was under the cursor is still there.

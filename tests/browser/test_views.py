@@ -111,9 +111,9 @@ def test_views_of_one_annotator(notebook: OpenNotebook, jupyter: JupyterServer) 
         first.wheel(510, 110, -100)
     leave(first)
     ratio = narrow.ink_box.width / first.ink_box.width
-    nb.page.wait_for_function(
-        "([root, scale]) => Math.abs(Number(root.dataset.scale) - scale) < 1e-6",
-        arg=[narrow.root.element_handle(), first.viewport.scale * ratio],
+    narrow.wait_until(
+        "(root, scale) => Math.abs(Number(root.dataset.scale) - scale) < 1e-6",
+        first.viewport.scale * ratio,
     )
     for stage in (first, second, narrow):
         expected = 1.5 / stage.viewport.scale  # device px: the picture is smoothed

@@ -25,6 +25,7 @@ class Browser:
         self.batches: list[list[Any]] = []
         self.batch_buffers: list[list[memoryview]] = []
         annotator.send = self._take  # type: ignore[method-assign]
+        self.receive({"kind": "open"})
         annotator._painter._manager.send = self._take_batch
 
     def _take(self, content: Any, buffers: Any = None) -> None:

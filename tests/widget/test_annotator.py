@@ -115,7 +115,7 @@ def test_what_is_no_edit_does_not_hold_up_those_it_came_with(browser, dataset, w
     browser.edits(point(1, 0, 1.0, new=True), wrong, point(2, 1, 2.0))
     assert labeled(dataset) == {"a": [(1, 1, 2), (2, 1, 2)]}
     wait_for(lambda: browser.acknowledged() == 2)
-    assert [m["text"] for m in browser.of("notice") if "refused" in m["text"]]
+    wait_for(lambda: [m["text"] for m in browser.of("notice") if "refused" in m["text"]])
 
 
 def nested(depth: int) -> list[Any]:
@@ -1161,6 +1161,33 @@ def test_the_publisher_does_not_keep_an_annotator_alive(dataset):
     assert alive() is None
 
 
+def test_a_hello_said_again_is_answered_again_and_repaints_nothing(browser):
+    """The browser says it until it is welcome; a busy kernel takes both after its cell."""
+    browser.hello()
+    browser.viewport()
+    wait_for(lambda: browser.of("painting") and browser.of("welcome"))
+    n = len(browser.of("painting"))
+    browser.hello()
+    browser.hello()
+    wait_for(lambda: len(browser.of("welcome")) == 3)
+    assert [message["client"] for message in browser.of("welcome")] == [browser.client] * 3
+    assert len(browser.of("painting")) == n
+
+
+def test_the_canvases_are_made_once_and_when_they_are_asked_for(make, dataset):
+    annotator = Annotator(dataset, journal=False)
+    assert annotator.canvases == []
+    browser = Browser(annotator)  # which asks for them
+    made = list(annotator.canvases)
+    assert len(made) == 5
+    browser.receive({"kind": "open"})
+    browser.hello()
+    assert annotator.canvases == made
+    annotator.close()
+    browser.receive({"kind": "open"})
+    assert all(canvas.comm is None for canvas in made)
+
+
 def test_nothing_is_painted_for_views_that_are_closed(browser, dataset):
     browser.hello()
     browser.viewport()
@@ -1168,7 +1195,7 @@ def test_nothing_is_painted_for_views_that_are_closed(browser, dataset):
     browser.receive({"kind": "bye", "client": browser.client})
     version = browser.annotator.scene["version"]
     dataset.add_instance(0, "face", keypoints={"top": (5, 6)})
-    browser.hello()
+    browser.hello(client="next")
     wait_for(lambda: len(browser.annotator.scene["instances"]) == 1)
     # The change was told once, to the view that came: not to nobody before.
     assert browser.annotator.scene["version"] == version + 1

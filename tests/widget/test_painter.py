@@ -87,6 +87,7 @@ class Recorder:
 @pytest.fixture
 def painter():
     made = Painter()
+    made.open()
     yield made
     made.close()
 
@@ -235,6 +236,7 @@ def test_an_exception_inside_sends_nothing_and_leaves_nothing_behind(painter, re
 
 def test_a_painter_has_a_manager_of_its_own(painter):
     other = Painter()
+    other.open()
     try:
         assert painter._manager is not other._manager
         assert {canvas._canvas_manager for canvas in painter.canvases} == {painter._manager}
@@ -405,6 +407,7 @@ boxes = st.one_of(st.none(), st.tuples(finite, finite, st.floats(0, 1e300), st.f
 @pytest.fixture(scope="module")
 def shared():
     painter = Painter()
+    painter.open()
     yield Recorder(painter)
     painter.close()
 
