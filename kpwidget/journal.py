@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
-from kpwidget.dataset import Dataset, InstanceRecord
+from kpwidget.dataset import Dataset, FileStat, InstanceRecord
 from kpwidget.history import Change, PrimitiveChange, Step, UndoError, _change
 
 __all__ = ["Conflict", "Entry", "Journal", "Recorder", "Replayed", "read_logs", "replay"]
@@ -434,18 +434,21 @@ class Recorder:
         """For each writer the number of its last entry that the dataset has."""
         return {**self._others, self.journal.writer: self.journal.n}
 
-    def mark_saved(self, digest: bytes, covers: Mapping[str, int]) -> None:
+    def mark_saved(self, digest: bytes | None, stat: FileStat, covers: Mapping[str, int]) -> None:
         """Say that the labels file of this content has all that `covers` says."""
-        self.begin()
-        table = self._dataset._table
-        ids = {
-            uid: number for uid, number in table.given_ids().items() if uid not in self._known_ids
-        }
-        self._known_ids.update(ids)
-        content: dict[str, Any] = {"digest": digest.hex(), "covers": dict(covers)}
-        if ids:
-            content["ids"] = ids
-        self.journal.append("saved", content)
+        with self._dataset.lock:
+            self.begin()
+            given = self._dataset._table.given_ids()
+            ids = {uid: number for uid, number in given.items() if uid not in self._known_ids}
+            self._known_ids.update(ids)
+            content: dict[str, Any] = {
+                "digest": None if digest is None else digest.hex(),
+                "stat": [stat.size, stat.mtime_ns, stat.inode],
+                "covers": dict(covers),
+            }
+            if ids:
+                content["ids"] = ids
+            self.journal.append("saved", content)
 
     def record(self, change: Change) -> None:
         """Append a change. Called under the dataset's lock; `Journal.flush` comes after it."""

@@ -8,9 +8,9 @@ import hashlib
 import json
 import os
 import re
+import threading
 import zlib
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from kpwidget.schema import Category, Schema
 
 __all__ = ["ConflictError", "attach_journal", "journal_folder", "open", "save"]
+
+
+#: Files up to this size are hashed while their mark is written: it takes some 50 ms.
+_SOON_HASHED = 32_000_000
 
 
 class ConflictError(RuntimeError):
@@ -150,22 +154,48 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
             recorder.journal.close()
             recorder = _recorder(dataset, journal_folder(target))
         covers = {} if recorder is None else recorder.position()
-    # Both leave the interpreter to the other: the content is hashed while it is written.
-    with ThreadPoolExecutor(1) as pool:
-        digest = pool.submit(digest_of, report.content)
 
-        def before(path: Path) -> None:
-            if recorder is not None:
-                _keep_previous(path, recorder.journal.folder)
-                recorder.mark_saved(digest.result(), covers)
-                recorder.journal.flush()
+    def before(path: Path, stat: os.stat_result) -> None:
+        if recorder is not None:
+            _keep_previous(path, recorder.journal.folder)
+            _mark(recorder, report.content, FileStat.of(stat), covers, is_durable=True)
 
-        formats.write_file(target, report.content, before)
+    formats.write_file(target, report.content, before)
     dataset.path = target
     dataset._saved_revision = revision
     dataset.layout.stat = FileStat.of(target.stat())
     dataset.layout.written = report.content
     return report
+
+
+def _mark(
+    recorder: Recorder,
+    pieces: Sequence[bytes | memoryview],
+    stat: FileStat,
+    covers: Mapping[str, int],
+    *,
+    is_durable: bool,
+) -> None:
+    """Say in the journal that a file of this content has what `covers` says.
+
+    The hash of a large one takes as long as writing it: it comes in a later mark, and until then
+    size, time and inode tell the file.
+    """
+
+    def mark(digest: bytes | None) -> None:
+        recorder.mark_saved(digest, stat, covers)
+        if is_durable:
+            recorder.journal.flush()
+
+    if stat.size <= _SOON_HASHED:
+        mark(digest_of(pieces))
+        return
+    mark(None)
+
+    def hash_it() -> None:
+        mark(digest_of(pieces))
+
+    threading.Thread(target=hash_it, name="kpwidget-hash", daemon=True).start()
 
 
 def _keep_previous(path: Path, folder: Path) -> None:
@@ -243,8 +273,7 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
     entries, problems = read_logs(where)
     with dataset.lock:
         text = dataset.layout.text
-        digest = None if text is None or dataset.path is None else digest_of([text.data])
-        covered, is_known = _covered(entries, digest, dataset, where)
+        covered, is_known = _covered(entries, dataset, where)
         for uid, number in _given_ids(entries).items():
             row = dataset._table.row_of_id(number)
             if row is not None and not dataset._table.has(uid):
@@ -263,8 +292,9 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         has_more = recorder.begin_after(entries, done)
         dataset._tokens = dict(done.tokens)
         dataset.conflicts = [*dataset.conflicts, *done.conflicts]
-        if digest is not None and (not is_known or not entries):
-            recorder.mark_saved(digest, covered)
+        stat = dataset.layout.stat
+        if text is not None and stat is not None and (not is_known or not entries):
+            _mark(recorder, [text.data], stat, covered, is_durable=False)
         problems += done.problems
     if has_more:
         recorder.journal.flush()
@@ -329,13 +359,18 @@ def _recorder(dataset: Dataset, folder: Path, after: int = 0) -> Recorder:
 
 
 def _covered(
-    entries: Sequence[Entry], digest: bytes | None, dataset: Dataset, folder: Path
+    entries: Sequence[Entry], dataset: Dataset, folder: Path
 ) -> tuple[dict[str, int], bool]:
     """What of the journal the labels file has already, and whether the journal knows the file."""
-    if digest is None:
+    text, stat = dataset.layout.text, dataset.layout.stat
+    if text is None or dataset.path is None:
         return {}, True
     marks = [entry for entry in entries if entry.kind == "saved"]
-    fitting = [mark for mark in marks if mark.content.get("digest") == digest.hex()]
+    told = None if stat is None else [stat.size, stat.mtime_ns, stat.inode]
+    fitting = [mark for mark in marks if told and mark.content.get("stat") == told]
+    if marks and not fitting:  # a copy or a checkout gives the same file another time
+        digest = digest_of([text.data]).hex()
+        fitting = [mark for mark in marks if mark.content.get("digest") == digest]
     if fitting:
         return {str(k): int(v) for k, v in dict(fitting[-1].content["covers"]).items()}, True
     if not marks:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,34 @@ def test_crash_between_the_mark_and_the_new_file_loses_nothing(
     assert again.instances[0].raw[0].tolist() == [7, 7, 2]
     again.save()
     assert opened(tmp_path).instances[0].raw[0].tolist() == [7, 7, 2]
+
+
+def test_large_file_is_told_by_its_time_and_later_by_its_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_SOON_HASHED", 0)
+    hashed = threading.Event()
+    monkeypatch.setattr(
+        store, "digest_of", lambda pieces, real=store.digest_of: hashed.wait() and real(pieces)
+    )
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS)
+    dataset.save()
+    dataset.instances[0].set_keypoint("beak", 7, 7)
+    # The hash is not there yet: size, time and inode are enough.
+    again = opened(tmp_path)
+    assert again.instances[0].raw[0].tolist() == [7, 7, 2]
+    again.instances[0].set_keypoint("beak", 8, 8)
+    hashed.set()
+    for thread in threading.enumerate():
+        if thread.name == "kpwidget-hash":
+            thread.join()
+    os.utime(tmp_path / "labels.json", (1, 1))  # as a checkout leaves it
+    assert opened(tmp_path).instances[0].raw[0].tolist() == [8, 8, 2]
+    labels = tmp_path / "labels.json"
+    labels.write_text(labels.read_text().replace("1.5", "2.5"))
+    with pytest.raises(kp.ConflictError):
+        opened(tmp_path)
 
 
 # --- two writers --------------------------------------------------------------------------------
@@ -599,8 +628,9 @@ def test_kill_at_any_moment_loses_no_acknowledged_edit(tmp_path: Path, n_writers
 class AnySequence(RuleBasedStateMachine):
     """Dataset with a journal against a dataset that lives in memory and never ends."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(is_large=st.booleans())
+    def begin(self, is_large: bool) -> None:
+        store._SOON_HASHED = 0 if is_large else 32_000_000
         self.folder = Path(tempfile.mkdtemp(dir=os.environ["KPWIDGET_TEST_FOLDER"]))
         self.model = kp.Dataset.from_images(IMAGES, SCHEMA, annotator="anna")
         self.dataset = opened(self.folder)
@@ -690,6 +720,7 @@ def test_any_sequence_of_edits_saves_and_restarts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KPWIDGET_TEST_FOLDER", str(tmp_path))
+    monkeypatch.setattr(store, "_SOON_HASHED", 0)  # each sequence sets it
     AnySequence.TestCase.settings = settings(
         max_examples=40,
         stateful_step_count=25,

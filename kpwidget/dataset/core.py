@@ -129,6 +129,8 @@ class FileLayout:
         Where the keypoints stand, by category id, for categories that were read.
     stat : FileStat or None
         Of the file, when it was read or written last.
+    results : tuple of (FileText, dict of str to int), or None
+        The results file that predictions were read from, and where each stands there, by uid.
     written : sequence of bytes or memoryview, or None
         The content written last, in pieces, most of them parts of `text`; None when that is `text`.
     """
@@ -141,6 +143,7 @@ class FileLayout:
     categories_read: dict[int, tuple[FileText, int, Category]] = field(default_factory=dict)
     point_fields: dict[int, PointFields] = field(default_factory=dict)
     stat: FileStat | None = None
+    results: tuple[FileText, dict[str, int]] | None = None
     written: Sequence[bytes | memoryview] | None = None
 
     def fields_of(self, category: Category) -> PointFields:

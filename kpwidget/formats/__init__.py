@@ -537,7 +537,7 @@ def _kept_open(path: Path) -> Iterator[None]:
 def write_file(
     path: str | os.PathLike[str],
     chunks: Iterable[bytes | memoryview],
-    before: Callable[[Path], object] = lambda target: None,
+    before: Callable[[Path, os.stat_result], object] = lambda target, stat: None,
 ) -> None:
     """Write a file in one go: at every moment there is the whole old file or the whole new one.
 
@@ -548,8 +548,8 @@ def write_file(
     chunks : iterable of bytes or memoryview
         The content.
     before : callable, optional
-        Called with the path of the file when the new content is on disk and the old one still in
-        its place.
+        Called with the path of the file and the status of the new one, when the new content is on
+        disk and the old one still in its place.
 
     Raises
     ------
@@ -575,7 +575,7 @@ def write_file(
             os.fsync(file.fileno())
         if target.exists():
             os.chmod(temporary, target.stat().st_mode & 0o7777)
-        before(target)
+        before(target, temporary.stat())
         with _kept_open(target):
             os.replace(temporary, target)
     finally:

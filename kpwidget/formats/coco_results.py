@@ -8,10 +8,11 @@ those of the ground truth, which therefore has to be given.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -19,9 +20,18 @@ import numpy as np
 
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.table import NO_ID
+from kpwidget.dataset.text import FileText
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
 from kpwidget.formats import Loss, Problems, WriteReport, count, read, write_file
-from kpwidget.formats.json_text import check_depth, dumps
+from kpwidget.formats.json_text import (
+    Style,
+    check_depth,
+    dumps,
+    members,
+    spliced,
+    style_of,
+    with_numbers,
+)
 from kpwidget.schema import FormatError, _decode, _parse_json, _show
 
 __all__ = [
@@ -99,7 +109,8 @@ def read_coco_results(
         ground_truth = read(ground_truth, images, format="coco", allow_outside=allow_outside)
     data = Path(path).read_bytes()
     check_depth(data, where)
-    content = _parse_json(_decode(data, where), where)
+    text = _decode(data, where)
+    content = _parse_json(text, where)
     if not isinstance(content, list):
         raise FormatError.from_problems(
             where,
@@ -112,6 +123,7 @@ def read_coco_results(
         key: [] for key in ("image", "category", "score", "bbox", "area", "track_id", "extra")
     }
     points: dict[int, list[np.ndarray[Any, Any]]] = {}
+    positions: list[int] = []
     for position, entry in enumerate(content):
         found = _entry(dataset, entry)
         if isinstance(found, list):
@@ -119,6 +131,7 @@ def read_coco_results(
             if on_error == "raise" and problems.is_full:
                 break
             continue
+        positions.append(position)
         for key, value in found.items():
             if key == "keypoints":
                 points.setdefault(found["category"], []).append(value)
@@ -139,8 +152,10 @@ def read_coco_results(
     n_entries = len(columns["image"])
     extra, tracks = np.empty((2, n_entries), object)
     extra[:], tracks[:] = columns["extra"], columns["track_id"]
+    uids = [f"result:{i + 1}" for i in range(n_entries)]
+    dataset.layout.results = (_list_text(data), dict(zip(uids, positions, strict=True)))
     dataset._table.extend(
-        uids=[f"result:{i + 1}" for i in range(n_entries)],
+        uids=uids,
         image=np.array(columns["image"], np.int32),
         category=np.array(columns["category"], np.int32),
         keypoints={index: np.stack(parts) for index, parts in points.items()},
@@ -152,6 +167,34 @@ def read_coco_results(
         source=source,
     )
     return dataset
+
+
+def _next(text: str, at: int) -> int:
+    """Where the next entry begins, or the list ends."""
+    while text[at] in " \t\r\n,":
+        at += 1
+    return at
+
+
+def _list_text(data: bytes) -> FileText:
+    """Where the entries of a well-formed JSON list lie."""
+    start, end = data.index(b"["), data.rindex(b"]") + 1
+    # A character a byte: what is not ASCII stands in strings alone, and ends none.
+    text = data.decode("latin-1")
+    decode = json.JSONDecoder().raw_decode
+    spans = []
+    at = _next(text, start + 1)
+    while at < end - 1:
+        begin = at
+        _, at = decode(text, begin)
+        spans.append((begin, at))
+        at = _next(text, at)
+    return FileText(
+        data,
+        {"annotations": np.array(spans, np.int64).reshape(-1, 2)},
+        "[]",
+        {"annotations": (start, end)},
+    )
 
 
 def _entry(dataset: Dataset, entry: Any) -> dict[str, Any] | list[str]:
@@ -279,7 +322,7 @@ def coco_results_losses(dataset: Dataset) -> list[Loss]:
             )
         )
     n_boxes = int(np.count_nonzero(~np.isnan(table.column("bbox", rows)[:, 0])))
-    if n_boxes and n_boxes < len(rows):
+    if n_boxes and not _has_boxes(dataset):
         losses.append(
             Loss(
                 "bbox",
@@ -291,6 +334,23 @@ def coco_results_losses(dataset: Dataset) -> list[Loss]:
     if n_empty:
         losses.append(Loss("images", n_empty, f"{count(n_empty, 'image')} without predictions"))
     return losses
+
+
+def _has_boxes(dataset: Dataset) -> bool:
+    """Whether boxes are written: all have one, or those that had one in the file and no others."""
+    table = dataset._table
+    rows = table.live_rows()
+    is_given = ~np.isnan(table.column("bbox", rows)[:, 0])
+    if is_given.all() or dataset.layout.results is None:
+        return bool(is_given.all())
+    text, position_of = dataset.layout.results
+    for row, is_now in zip(rows, is_given.tolist(), strict=True):
+        position = position_of.get(str(table.value(row, "uid")))
+        if position is None:
+            return False
+        if (text.record("annotations", position).get("bbox") is not None) != is_now:
+            return False
+    return True
 
 
 def write_coco_results(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
@@ -308,6 +368,9 @@ def write_coco_results(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
 
     Notes
     -----
+    Entries that were read from a results file are written byte for byte, in an edited one only the
+    values that changed are replaced; others come after them, one per line.
+
     The third number of a point is its ``keypoint_scores`` of `Instance.extra` where there are as
     many as keypoints, else 1 for a labeled point; 0 for an unlabeled one. Image and category ids
     are those of the dataset. A bbox is written if every instance was given one, for pycocotools
@@ -315,9 +378,9 @@ def write_coco_results(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
     """
     with dataset.lock:
         table = dataset._table
-        entries = []
+        entries, uids = [], []
         rows = table.live_rows()
-        has_boxes = not np.isnan(table.column("bbox", rows)).any()
+        has_boxes = _has_boxes(dataset)
         for row in rows:
             category = table.category(row)
             points = table.raw_keypoints_of(category, [row])[0]
@@ -337,6 +400,7 @@ def write_coco_results(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
                 "area": table.value(row, "area"),
                 "track_id": table.value(row, "track_id"),
             }
+            uids.append(str(table.value(row, "uid")))
             entries.append(
                 {
                     "image_id": dataset._images[table.value(row, "image")].id,
@@ -348,7 +412,70 @@ def write_coco_results(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
                 }
             )
         n_images = len({entry["image_id"] for entry in entries})
-    lines = list(map(dumps, entries))
-    text = "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
-    write_file(path, [text.encode("utf-8")])
+        results = dataset.layout.results
+    if results is None:
+        lines = list(map(dumps, entries))
+        text = "[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n"
+        chunks = [text.encode("utf-8")]
+    else:
+        chunks = list(_rewritten(entries, uids, *results))
+    write_file(path, chunks)
     return WriteReport(Path(path), "coco-results", n_images, len(entries))
+
+
+def _rewritten(
+    entries: Sequence[dict[str, Any]],
+    uids: Sequence[str],
+    text: FileText,
+    position_of: Mapping[str, int],
+) -> Iterator[bytes]:
+    """Parts of the file that was read, with what has changed since."""
+    data, spans = text.data, text.spans["annotations"].tolist()
+    (start, end), style = text.bounds["annotations"], style_of(text)
+    n_spans = len(spans)
+    lead = data[start + 1 : spans[0][0]] if n_spans else b"\n"
+    tail = data[spans[-1][1] : end - 1] if n_spans else b"\n"
+    between = style.separators[0].encode()
+    if n_spans > 1:
+        between = data[spans[0][1] : spans[1][0]]
+    elif b"\n" in lead:
+        between = b"," + lead
+    yield data[: start + 1]
+    last: int | None = None
+    for i, (entry, uid) in enumerate(zip(entries, uids, strict=True)):
+        position = position_of.get(uid)
+        if i == 0:
+            yield lead
+        elif position is not None and last is not None and position == last + 1:
+            yield data[spans[last][1] : spans[position][0]]
+        else:
+            yield between
+        if position is None:
+            yield dumps(entry, style).encode()
+        else:
+            yield _changed(text.raw("annotations", position), entry, style)
+        last = position
+    if entries:
+        yield tail
+    yield data[end - 1 :] if entries or n_spans else data[start + 1 :]
+
+
+def _changed(raw: bytes, entry: dict[str, Any], style: Style) -> bytes:
+    """Bytes of an entry that was read, its values put to those of now."""
+    before = json.loads(raw)
+    scores = before.get("keypoint_scores")
+    gone = [k for k in before.keys() - entry.keys() if before[k] is not None]
+    if any(k != "keypoint_scores" or scores != entry["keypoints"][2::3] for k in gone):
+        return dumps(entry, style).encode()
+    text = raw.decode("utf-8")
+    given = {member.key: text[member.value_start : member.end] for member in members(text)}
+    changes = {}
+    for key, value in entry.items():
+        if key in before and before[key] == value:
+            continue
+        old = before.get(key)
+        if key in ("keypoints", "bbox") and isinstance(old, list) and len(old) == len(value):
+            changes[key] = with_numbers(given[key], value)
+        else:
+            changes[key] = dumps(value, style)
+    return spliced(text, changes).encode() if changes else raw

@@ -60,6 +60,56 @@ def test_results_are_written_as_they_were(tmp_path: Path) -> None:
     assert "lost: 1 unlabeled keypoint would" in str(report)
 
 
+LAYOUTS = {
+    "as it comes": (
+        '[{"image_id": 7, "category_id": 3, "keypoints": [1.0, 2, 5e-1, 0, 0, 0.0], "score": 1},'
+        '{"score": 0.50, "x": "\\u00e9", "keypoints": [3, 4.00, 1, 1, 1, 1], "category_id": 3,'
+        ' "image_id": 7, "bbox": null},\n  {"image_id": 7, "category_id": 3, "score": 0, "area": 7,'
+        ' "keypoints": [1, 1, 1, 2, 2, 2], "bbox": [1, 2.0, 3, 4], "keypoint_scores": [1, 2]}]'
+    ),
+    "indented": json.dumps([ENTRY, {**ENTRY, "note": {"a": [1, 2]}}], indent="\t") + "\n\n",
+    "empty": " [ ]\n",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_results_that_were_not_edited_are_written_byte_for_byte(
+    tmp_path: Path, layout: str
+) -> None:
+    truth, results = files(tmp_path)
+    results.write_bytes(LAYOUTS[layout].encode())
+    dataset = formats.read(results, format="coco-results", ground_truth=truth)
+    out = tmp_path / "out.json"
+    formats.write(dataset, out, format="coco-results", allow_loss=True)
+    assert out.read_bytes() == results.read_bytes()
+
+
+def test_an_edit_of_results_changes_its_numbers_alone(tmp_path: Path) -> None:
+    truth, results = files(tmp_path)
+    results.write_text(LAYOUTS["as it comes"])
+    dataset = formats.read(results, format="coco-results", ground_truth=truth)
+    dataset.instances[1].set_keypoint("beak", 3, 4.5)
+    out = tmp_path / "out.json"
+    formats.write(dataset, out, format="coco-results", allow_loss=True)
+    assert out.read_text() == results.read_text().replace("4.00", "4.5")
+    dataset.instances[1].remove()
+    formats.write(dataset, out, format="coco-results", allow_loss=True)
+    before = json.loads(results.read_text())
+    assert json.loads(out.read_text()) == [before[0], before[2]]
+    added = dataset.add_instance(0, keypoints=[[1, 2], [3, 4]], score=0.25, bbox=(1, 2, 3, 4))
+    formats.write(dataset, out, format="coco-results", allow_loss=True)
+    last = json.loads(out.read_text())[-1]
+    assert last == {
+        "image_id": 7, "category_id": 3, "keypoints": [1, 2, 1, 3, 4, 1], "score": 0.25,
+    }  # fmt: skip
+    # Boxes in some entries only would not evaluate; that they go is said.
+    added.remove()
+    dataset.instances[0].remove()
+    dataset.instances[0].remove()
+    formats.write(dataset, out, format="coco-results", allow_loss=True)
+    assert json.loads(out.read_text()) == []
+
+
 def test_what_results_cannot_hold_is_said_with_its_number(tmp_path: Path) -> None:
     dataset = kp.Dataset.from_images(
         {"a.png": np.zeros((8, 8)), "b.png": np.zeros((8, 8))}, kp.Schema("s", ["x", "y"])
