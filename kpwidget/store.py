@@ -208,7 +208,8 @@ def _keep_previous(path: Path, folder: Path) -> None:
     with contextlib.suppress(OSError):
         temporary.unlink(missing_ok=True)
         os.link(path, temporary)
-        os.replace(temporary, kept)
+        with formats.kept_open(kept):
+            os.replace(temporary, kept)
 
 
 def journal_folder(path: Path) -> Path:

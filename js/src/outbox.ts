@@ -92,10 +92,7 @@ export class Outbox {
     }
   }
 
-  /**
-   * Sends a message until `isAnswered`. A kernel can drop one: ipykernel 7 does, with an
-   * UnknownSubshellError, when the message comes while the subshell of another comm is taken down.
-   */
+  /** Sends a message until `isAnswered`: a kernel can drop one. */
   sendUntil(isAnswered: () => boolean, message: ToPython): void {
     if (this.send(message))
       this.kept.push({ message, isAnswered, at: performance.now() + ASK_FIRST, wait: ASK_FIRST });

@@ -518,7 +518,7 @@ def _plural(noun: str) -> str:
 
 
 @contextmanager
-def _kept_open(path: Path) -> Iterator[None]:
+def kept_open(path: Path) -> Iterator[None]:
     """Hold a file open while it is replaced, and give up its space in the background.
 
     To free the blocks of some hundred megabytes takes the system as long as to write them.
@@ -576,7 +576,7 @@ def write_file(
         if target.exists():
             os.chmod(temporary, target.stat().st_mode & 0o7777)
         before(target, temporary.stat())
-        with _kept_open(target):
+        with kept_open(target):
             os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -84,3 +84,15 @@ class Stage(anywidget.AnyWidget):
         type(self)._esm = _bundle("widget.js")
         type(self)._css = _bundle("widget.css")
         super().__init__(**kwargs)
+
+    @t.observe("comm")
+    def _keep_the_route(self, change: Any) -> None:
+        """Let each message go to the subshell that it names.
+
+        ipykernel 7.4 sends what comes for a comm to the subshell in whose context the kernel last
+        published on it. Our threads publish in the context of whatever message came last; after
+        a page reload its subshell is gone, and every message would be refused with an
+        UnknownSubshellError.
+        """
+        if hasattr(change["new"], "_reply_subshell_for"):
+            change["new"]._reply_subshell_for = None

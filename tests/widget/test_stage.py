@@ -43,3 +43,15 @@ def test_traits_refuse_values_of_another_kind(shown, name):
 def test_a_saved_notebook_holds_the_traits(shown):
     state = shown.get_state()
     assert {"scene", "categories", "look", "poster", "height", "canvases"} <= set(state)
+
+
+def test_a_message_goes_to_the_subshell_it_names(shown):
+    """ipykernel would send it to the one in whose context Python last published."""
+    comm = pytest.importorskip("ipykernel.comm.comm").BaseComm(target_name="x")
+    if not hasattr(comm, "_reply_subshell_for"):
+        pytest.skip("this ipykernel has no such route: 7.4 has")
+    assert comm._reply_subshell_for({}, "named") == "named"
+    comm._reply_subshell_id = "gone with its page"
+    assert comm._reply_subshell_for({}, "named") == "gone with its page"
+    shown.comm = comm
+    assert comm._reply_subshell_for is None  # the kernel then takes the one that is named
