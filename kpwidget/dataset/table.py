@@ -172,11 +172,21 @@ class InstanceTable:
         self._points = [_point_columns(category.n_keypoints) for category in categories]
         # Visibilities of a file that are none of 0, 1 and 2, by row and keypoint: they are rare.
         self._odd_visibility: dict[int, dict[int, float]] = {}
-        self._row_of: dict[str, int] = {}  # also of instances taken out: known, but not there
+        self._indexed: dict[str, int] = {}
+        self._unindexed: list[tuple[Sequence[str], range]] = []
         self._row_of_new_id: dict[int, int] = {}  # ids that the uid does not tell
         self._live: list[int] | None = None  # live_rows, when rows are missing between them
 
     # Looking up
+
+    @property
+    def _row_of(self) -> dict[str, int]:
+        """Rows by uid, also of instances taken out: known, but not there. Made when first used."""
+        if self._unindexed:
+            for uids, rows in self._unindexed:
+                self._indexed.update(zip(uids, rows, strict=True))
+            self._unindexed = []
+        return self._indexed
 
     @property
     def n_rows(self) -> int:
@@ -450,7 +460,7 @@ class InstanceTable:
             for i, k in zip(*map(np.ndarray.tolist, np.nonzero(is_odd)), strict=True):
                 row = where.start + int(of_category[i])
                 self._odd_visibility.setdefault(row, {})[k] = float(flags[i, k])
-        self._row_of.update(zip(uids, rows, strict=True))
+        self._unindexed.append((uids, rows))
         order = np.argsort(image, kind="stable")
         sorted_rows = (order + where.start).tolist()
         ends = np.searchsorted(

@@ -38,6 +38,7 @@ _CHUNK: Final = 1 << 19  # bytes decoded in one go
 _NULL: Final = msgspec.Raw(b"null")
 _ZEROS: Final = b"[]0, \t\n\r"  # what a list of zeros is made of
 _OF_INTEGERS: Final = b"0123456789[], \t\n\r"
+_MOST_DIGITS: Final = 4  # of a number that fits into 16 bits whatever it is
 _LISTS: Final = msgspec.json.Decoder(list[list[float] | None])
 
 
@@ -341,26 +342,27 @@ def _integers(texts: Sequence[bytes], length: int) -> NDArray[np.float64] | None
     if not texts or joined.translate(None, _OF_INTEGERS):
         return None
     codes = np.frombuffer(joined, np.uint8)
-    others = np.flatnonzero((codes - np.uint8(48)) > 9)
-    lengths = np.diff(others) - 1
-    is_number = lengths > 0
-    ends, lengths = others[1:][is_number], lengths[is_number]
-    opened = others[codes[others] == ord("[")]
+    digits = codes - np.uint8(ord("0"))
+    is_digit = digits <= 9
+    ends = np.flatnonzero(is_digit[:-1] & ~is_digit[1:])  # where the last digits are
+    opened = np.flatnonzero(codes == ord("["))
     expected = np.arange(len(texts)) * length
     if (
         len(ends) != len(texts) * length
         or len(opened) != len(texts)
         or (np.searchsorted(ends, opened) != expected).any()
-        or lengths.max() > 9
     ):
         return None
-    # What a digit is worth, by its code, at the last place; then at those before it.
-    worth = np.arange(256, dtype=np.float64) - ord("0")
-    values = worth[codes[ends - 1]]
-    for place in range(1, int(lengths.max())):
-        longer = np.flatnonzero(lengths > place)
-        values[longer] += 10**place * worth[codes[ends[longer] - 1 - place]]
-    return values.reshape(len(texts), length)
+    # The number that ends at each byte, if one does: so many digits before it belong to it.
+    digits *= is_digit
+    values = digits.astype(np.uint16)
+    before = is_digit
+    for place in range(1, _MOST_DIGITS + 1):
+        before = before[1:] & is_digit[:-place]
+        if place == _MOST_DIGITS:
+            return None if before.any() else values[ends].astype(float).reshape(-1, length)
+        values[place:] += (digits[:-place] * before) * np.uint16(10**place)
+    return None
 
 
 def _list_or_nothing(text: bytes) -> list[float]:
