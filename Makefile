@@ -24,7 +24,7 @@ JS_SOURCES := $(shell find js/src -type f 2>/dev/null)
 JS_BUILD := js/package.json js/package-lock.json js/tsconfig.json js/build.mjs
 INSTALL := pyproject.toml hatch_build.py kpwidget/_version.py
 
-.PHONY: help demo test test-py test-js lint format bundle watch bench clean
+.PHONY: help demo test test-py test-js lint format bundle watch bench faults clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,11 @@ watch: $(VENV)/.node  ## build the bundle again at every change of js/src
 
 bench: $(VENV)/.dev $(BUNDLE)  ## run the benchmarks and print their table
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+faults: $(VENV)/.dev $(BUNDLE)  ## kill, damage and fuzz more than the tests do, and print what came of it
+	KPWIDGET_KILLS=$${KPWIDGET_KILLS:-200} KPWIDGET_FUZZ=$${KPWIDGET_FUZZ:-3} $(BIN)/python -m pytest \
+	  -rP -q --timeout 1800 tests/test_journal.py tests/test_hostile.py \
+	  | grep -E "inputs:|survived|damaged journals|MB$$|passed|failed|Error"
 
 clean:  ## remove what was built and installed here, not your labels
 	rm -rf $(VENV) js/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

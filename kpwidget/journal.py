@@ -374,6 +374,9 @@ class Recorder:
         self._has_head = False
         self._others: dict[str, int] = {}
         self._known_ids: set[str] = set()
+        #: Of the logs of others: up to where `news` has read, and the edits found there.
+        self._looked_at: dict[str, int] = {}
+        self._news: dict[str, list[tuple[int, str]]] = {}
         self._unwatch: Callable[[], None] = lambda: None
 
     def begin(self) -> None:
@@ -429,6 +432,41 @@ class Recorder:
             self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
         self.journal.follow(max((entry.order[0] for entry in fresh), default=0))
         return fresh, problems
+
+    def news(self) -> tuple[int, list[str]]:
+        """How many edits others have appended that the dataset has not, and who made them.
+
+        Only what was appended since the last call is read.
+        """
+        for path in self.journal.folder.glob(f"*{SUFFIX}"):
+            writer = path.stem
+            if writer == self.journal.writer:
+                continue
+            with contextlib.suppress(OSError):  # taken away meanwhile
+                start = self._looked_at.get(writer, 0)
+                if path.stat().st_size <= start:
+                    continue
+                with open(path, "rb") as file:
+                    file.seek(start)
+                    data = file.read()
+                whole = data[: data.rfind(b"\n") + 1]  # the last line may not be there wholly
+                self._looked_at[writer] = start + len(whole)
+                contents = [content for line in whole.split(b"\n") if (content := _checked(line))]
+                self._news.setdefault(writer, []).extend(
+                    (int(content["n"]), str(content.get("a", "")))
+                    for content in contents
+                    if content["k"] in ("edit", "undo", "redo")
+                )
+        for writer, found in self._news.items():
+            seen = self._others.get(writer, 0)
+            self._news[writer] = [one for one in found if one[0] > seen]
+        fresh = [who for found in self._news.values() for _, who in found]
+        return len(fresh), sorted(set(fresh))
+
+    def resolve(self, conflict: Conflict) -> None:
+        """Say that a person has decided about a conflict: it is not told again."""
+        self.begin()
+        self.journal.append("resolved", {"of": conflict.key})
 
     def position(self) -> dict[str, int]:
         """For each writer the number of its last entry that the dataset has."""
@@ -526,6 +564,13 @@ def _plain(value: Any) -> Any:
     return value.to_wire() if hasattr(value, "to_wire") else value
 
 
+def _as_floats(value: Any) -> Any:
+    """A value with its numbers as floats: 6 and 6.0 are one value."""
+    if isinstance(value, list | tuple):
+        return [_as_floats(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 # --- reading back -------------------------------------------------------------------------------
 
 
@@ -557,6 +602,12 @@ class Conflict:
     other: Any
     annotator: str
 
+    @property
+    def key(self) -> int:
+        """Number by which the journal knows it: the same whenever it is found again."""
+        parts = [self.image, self.instance, self.keypoint, self.what, self.kept, self.other]
+        return zlib.crc32(json.dumps(_as_floats(parts), default=str).encode())
+
 
 @dataclass
 class Replayed:
@@ -579,6 +630,8 @@ class Replayed:
         Ids of the steps of the dataset that the journal has.
     steps : list of (kind, Step)
         What was put in place.
+    decided : set of int
+        Keys of the conflicts that somebody has decided about.
     """
 
     n_steps: int
@@ -589,6 +642,7 @@ class Replayed:
     aliases: dict[str, str] = field(default_factory=dict)
     known: set[int] = field(default_factory=set)
     steps: list[tuple[Literal["edit", "undo", "redo"], Step]] = field(default_factory=list)
+    decided: set[Any] = field(default_factory=set)
 
 
 def replay(
@@ -672,6 +726,9 @@ def replay(
             done.steps.append((cast("Any", entry.kind), step))
             done.instances |= {c.uid for c in step.changes if c.uid is not None}
     done.aliases = reader.aliases
+    decided = {entry.content.get("of") for entry in entries if entry.kind == "resolved"}
+    done.conflicts = [conflict for conflict in done.conflicts if conflict.key not in decided]
+    done.decided = decided
     return done
 
 

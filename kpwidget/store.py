@@ -12,7 +12,7 @@ import threading
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from kpwidget import formats
 from kpwidget.dataset import Dataset, FileStat
 from kpwidget.formats import WriteReport
 from kpwidget.formats.coco_write import made_coco
-from kpwidget.journal import Entry, Journal, Recorder, history_table, read_logs, replay
+from kpwidget.journal import Conflict, Entry, Journal, Recorder, history_table, read_logs, replay
 
 if TYPE_CHECKING:
     from kpwidget.schema import Category, Schema
@@ -307,7 +307,7 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
             f"instance{'s' * (n != 1)} restored from {where}"
         )
     if done.conflicts:
-        said.append(f"{len(done.conflicts)} values were changed by two people: see ds.conflicts")
+        said.append(_of_two(len(done.conflicts)))
     if problems:
         said.append(f"{len(problems)} entries could not be used: {'; '.join(problems[:3])}")
         dataset.journal_problems = tuple(problems)
@@ -327,7 +327,8 @@ def refresh(dataset: Dataset) -> str:
     with dataset.lock:
         entries, _ = recorder.read_others()
         done = replay(dataset, entries, {}, rerun=False)
-        dataset.conflicts = [*dataset.conflicts, *done.conflicts]
+        known = [c for c in dataset.conflicts if c.key not in done.decided]
+        dataset.conflicts = [*known, *done.conflicts]
         dataset.journal_problems += tuple(done.problems)
     dataset._history.announce(done.steps, but=recorder.record)
     if not (done.n_steps or done.problems):
@@ -337,8 +338,48 @@ def refresh(dataset: Dataset) -> str:
         f"{done.n_steps} edit{'s' * (done.n_steps != 1)} of {n} instance{'s' * (n != 1)} by others"
     )
     if done.conflicts:
-        said += f"; {len(done.conflicts)} values were changed by two people: see ds.conflicts"
+        said += "; " + _of_two(len(done.conflicts))
     return said
+
+
+def _of_two(n: int) -> str:
+    values = "1 value was" if n == 1 else f"{n} values were"
+    return f"{values} changed by two people: see ds.conflicts"
+
+
+def resolve(dataset: Dataset, conflict: Conflict, take: Literal["kept", "other"]) -> None:
+    """Decide about a conflict; see `Dataset.resolve`."""
+    if take not in ("kept", "other"):
+        raise ValueError(f"take is 'kept' or 'other', not {take!r}")
+    recorder = _needed(dataset)
+    with dataset._history.callbacks_after(), dataset.lock:
+        if not any(one.key == conflict.key for one in dataset.conflicts):
+            raise ValueError("this conflict has been decided about already, or is of other data")
+        if take == "other":
+            _put(dataset, conflict)
+        recorder.resolve(conflict)
+        dataset.conflicts = [one for one in dataset.conflicts if one.key != conflict.key]
+    recorder.journal.flush()
+
+
+def _put(dataset: Dataset, conflict: Conflict) -> None:
+    """Give the value that is not in force."""
+    value = conflict.other
+    if conflict.what == "status":
+        dataset.images[conflict.image].set_status("done" if value else "started")
+        return
+    instance = dataset.instance(str(conflict.instance))
+    if conflict.what == "finished":
+        instance.set_finished(bool(value))
+    elif conflict.what == "bbox":
+        instance.set_bbox(value)
+    elif conflict.what == "keypoint" and conflict.keypoint is not None:
+        if value is None or not value[2]:
+            instance.clear_keypoint(conflict.keypoint)
+        else:
+            instance.set_keypoint(conflict.keypoint, *value)
+    else:
+        raise ValueError(f"a conflict about {conflict.what!r} is decided by an edit of your own")
 
 
 def _needed(dataset: Dataset) -> Recorder:

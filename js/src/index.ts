@@ -266,10 +266,63 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     return `${place} (Shift: occluded, S: skip, ?: keys)`;
   }
 
+  /** What others have done, on top of the notices: it stays until it is dealt with. */
+  function aboutOthers(): { id: string; text: string; buttons: [string, Action][] }[] {
+    const { others, conflicts } = state.scene;
+    // What has been answered is on its way, and not asked again.
+    const answered = new Set(
+      state.pending.map(({ body }) => (body.op === "resolve" ? body.conflict : body.op)),
+    );
+    const rows: { id: string; text: string; buttons: [string, Action][] }[] = [];
+    if (others.edits > 0 && !answered.has("refresh")) {
+      const edits = others.edits === 1 ? "1 edit" : `${others.edits} edits`;
+      const by = others.who ? ` by ${others.who}` : "";
+      rows.push({
+        id: `others ${others.edits} ${others.who}`,
+        text: `${edits}${by} in another notebook.`,
+        buttons: [["Refresh", { type: "refresh" }]],
+      });
+    }
+    for (const { key, text, kept, other } of conflicts) {
+      if (answered.has(key)) continue;
+      rows.push({
+        id: `conflict ${key}`,
+        text,
+        buttons: [
+          [`Keep ${kept}`, { type: "resolve", conflict: key, take: false }],
+          [`Take ${other}`, { type: "resolve", conflict: key, take: true }],
+        ],
+      });
+    }
+    return rows;
+  }
+
   function renderNotices(): void {
+    const rows = aboutOthers();
     const shown = [...notices.children].map((child) => child.getAttribute("data-id"));
-    if (shown.join() === state.notices.map((notice) => String(notice.id)).join()) return;
+    const wanted = [...rows.map(({ id }) => id), ...state.notices.map(({ id }) => String(id))];
+    if (shown.join() === wanted.join()) return;
     notices.replaceChildren(
+      ...rows.map(({ id, text, buttons }) =>
+        h(
+          "div",
+          { class: "kpwidget-notice", "data-level": "info", "data-id": id },
+          h("span", {}, text),
+          h(
+            "span",
+            { class: "kpwidget-choices" },
+            ...buttons.map(([label, action]) => {
+              const button = h("button", { type: "button", class: "kpwidget-reset" }, label);
+              const choose = () => {
+                dispatch(action);
+                root.focus({ preventScroll: true });
+              };
+              button.addEventListener("click", choose, { signal });
+              return button;
+            }),
+          ),
+        ),
+      ),
       ...state.notices.map((notice) => {
         const close = h("button", { type: "button", class: "kpwidget-reset" }, "Dismiss");
         const dismiss = () => {

@@ -50,6 +50,20 @@ export interface SceneImage {
   readonly error: string;
 }
 
+/** A value that two people have changed: the one in force, and the other. */
+export interface SceneConflict {
+  readonly key: number;
+  readonly text: string;
+  readonly kept: string;
+  readonly other: string;
+}
+
+/** Edits in the journal that are not shown yet, and who made them. */
+export interface Others {
+  readonly edits: number;
+  readonly who: string;
+}
+
 export interface Scene {
   readonly version: number;
   readonly dataset: string;
@@ -63,6 +77,8 @@ export interface Scene {
     readonly state: "memory" | "saved" | "changed" | "kept" | "failed";
     readonly text: string;
   };
+  readonly others: Others;
+  readonly conflicts: readonly SceneConflict[];
 }
 
 export interface Category {
@@ -150,7 +166,9 @@ export type EditBody =
   | { op: "goto"; to: number | string }
   | { op: "undo" }
   | { op: "redo" }
-  | { op: "save" };
+  | { op: "save" }
+  | { op: "refresh" }
+  | { op: "resolve"; conflict: number; take: boolean };
 
 export type WireEdit = EditBody & { seq: number };
 
@@ -167,6 +185,8 @@ export const OPS = [
   "undo",
   "redo",
   "save",
+  "refresh",
+  "resolve",
 ] as const;
 
 export interface ViewportMessage {

@@ -162,6 +162,8 @@ export type Action =
   | { type: "undo" }
   | { type: "redo" }
   | { type: "save" }
+  | { type: "refresh" }
+  | { type: "resolve"; conflict: number; take: boolean }
   | { type: "toggle-skeletons" }
   | { type: "toggle-names" }
   | { type: "toggle-help"; isOpen?: boolean }
@@ -950,7 +952,12 @@ export function reduce(state: State, action: Action): State {
     case "redo":
       return redo(state);
     case "save":
-      return push(state, { op: "save" }, null, null);
+    case "refresh":
+      return push(state, { op: action.type }, null, null);
+    case "resolve": {
+      const { conflict, take } = action;
+      return push(state, { op: "resolve", conflict, take }, null, null);
+    }
     case "toggle-skeletons":
       return {
         ...state,

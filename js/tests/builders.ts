@@ -101,6 +101,8 @@ export function scene(more: Partial<Scene> = {}): Scene {
     undo: null,
     redo: null,
     saved: { state: "memory", text: "in memory" },
+    others: { edits: 0, who: "" },
+    conflicts: [],
     ...more,
   };
 }

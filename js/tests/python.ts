@@ -236,6 +236,9 @@ export class Python {
         this.settle(isUndo ? step.cursorBefore : step.cursorAfter, step.image);
         return;
       }
+      case "refresh":
+      case "resolve":
+        return; // nobody else is there
       case "save":
         return; // without a file there is a notice, and nothing changes
     }
@@ -270,6 +273,8 @@ export class Python {
       undo: top(this.done.at(-1)),
       redo: top(this.undone.at(-1)),
       saved: { state: "memory", text: "in memory" },
+      others: { edits: 0, who: "" },
+      conflicts: [],
     };
   }
 }

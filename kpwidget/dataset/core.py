@@ -888,6 +888,27 @@ class Dataset:
 
         return store.refresh(self)
 
+    def resolve(self, conflict: Any, take: Literal["kept", "other"]) -> None:
+        """Decide about a value that two people have changed.
+
+        Parameters
+        ----------
+        conflict : kpwidget.journal.Conflict
+            One of `conflicts`, which it leaves for good: the journal remembers the decision.
+        take : {'kept', 'other'}
+            Leave the value that is in force, or put the other one in its place: an edit like any.
+
+        Raises
+        ------
+        KeyError
+            If the instance is gone.
+        ValueError
+            If it is none of `conflicts`.
+        """
+        from kpwidget import store
+
+        store.resolve(self, conflict, take)
+
     def equals(self, other: Dataset) -> bool:
         """Whether both datasets say the same.
 

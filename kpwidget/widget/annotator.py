@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from weakref import WeakKeyDictionary
 
 import ipywidgets
@@ -34,6 +34,7 @@ from .wire import (
     Cursor,
     Refused,
     category_to_wire,
+    conflict_to_wire,
     flat_points,
     given_box,
     is_index,
@@ -60,6 +61,8 @@ _POSTER_SIDE, _POSTER_BYTES = 960, 60_000
 _KEPT_PREVIEWS = 6
 #: How many edits may wait for an earlier one before the sender is told that something is wrong.
 _MAX_HELD = 10_000
+#: How many conflicts are shown at once.
+_SHOWN_CONFLICTS = 3
 #: Number of the last edit applied, of every view there was. By dataset, not by annotator: what a
 #: view left unanswered when its cell ran again is sent to the next annotator after a page reload.
 _APPLIED: WeakKeyDictionary[Dataset, dict[str, int]] = WeakKeyDictionary()
@@ -156,6 +159,8 @@ class Annotator(Stage):
         #: The clients whose views were closed; a page that was left without a word counts as there.
         self._gone: set[str] = set()
         self._greeted: set[str] = set()
+        #: Edits by others that the journal has and the dataset has not, and who made them.
+        self._others: tuple[int, list[str]] = (0, [])
         self._leader = ""
         self._leader_rev = 0
         self._view: View | None = None
@@ -677,6 +682,33 @@ class Annotator(Stage):
             {"kind": "notice", "level": "info", "text": sendable(f"Saved to {self._dataset.path}.")}
         )
 
+    def _apply_refresh(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        if self._dataset.recorder is None:
+            raise Refused("This dataset has no journal that others could have written to.")
+        self._dataset.refresh()
+        self._look_for_others()
+
+    def _apply_resolve(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        key = whole_of(edit, "conflict")
+        conflict = next((one for one in self._dataset.conflicts if one.key == key), None)
+        if conflict is None:
+            raise Refused("This has been decided already.")
+        take: Literal["kept", "other"] = "other" if edit.get("take") is True else "kept"
+        self._dataset.resolve(conflict, take)
+
+    def _look_for_others(self) -> None:
+        """See whether others have appended to the journal what is not in the dataset."""
+        recorder = self._dataset.recorder
+        if recorder is None:
+            return
+        with self._dataset.lock:
+            found = recorder.news()
+            if found == self._others:
+                return
+            self._others = found
+            self._dirty.add("scene")
+        self._publisher.wake()
+
     def _show(self, index: int) -> None:
         """Go to another image; the cursor starts anew there."""
         if index == self._index:
@@ -803,6 +835,8 @@ class Annotator(Stage):
             "undo": step_to_wire(undo),
             "redo": step_to_wire(redo),
             "saved": self._saved(),
+            "others": {"edits": self._others[0], "who": sendable(", ".join(self._others[1][:3]))},
+            "conflicts": [conflict_to_wire(one) for one in dataset.conflicts[:_SHOWN_CONFLICTS]],
         }
 
     def _saved(self) -> dict[str, str]:

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 #: Idle time before a poster is made, and before neighbours are encoded, in seconds.
 _POSTER_AFTER = 2.0
 _PREFETCH_AFTER = 0.3
+#: How often the journal is looked into for what others have done, in seconds.
+_LOOK_EVERY = 3.0
 
 
 class Publisher:
@@ -31,6 +33,7 @@ class Publisher:
         self._is_stopped = False
         self._poster_at: float | None = None
         self._prefetch_at: float | None = None
+        self._look_at: float | None = None
 
     def start(self) -> None:
         """Start the thread, once the first view has said hello."""
@@ -64,7 +67,7 @@ class Publisher:
         self._prefetch_at = time.monotonic() + _PREFETCH_AFTER
 
     def _due(self) -> float | None:
-        times = [at for at in (self._poster_at, self._prefetch_at) if at is not None]
+        times = [at for at in (self._poster_at, self._prefetch_at, self._look_at) if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _run(self) -> None:
@@ -81,6 +84,11 @@ class Publisher:
                 if self._prefetch_at is not None and now >= self._prefetch_at:
                     self._prefetch_at = None
                     annotator._prefetch()
+                if annotator.dataset.recorder is None:
+                    self._look_at = None
+                elif self._look_at is None or now >= self._look_at:
+                    annotator._look_for_others()
+                    self._look_at = time.monotonic() + _LOOK_EVERY
                 if self._poster_at is not None and now >= self._poster_at:
                     self._poster_at = None
                     annotator._pictures.submit(

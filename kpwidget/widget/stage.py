@@ -32,6 +32,8 @@ OPS: Final = (
     "undo",
     "redo",
     "save",
+    "refresh",
+    "resolve",
 )
 
 

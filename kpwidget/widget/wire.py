@@ -157,3 +157,28 @@ def step_to_wire(step: Any) -> dict[str, Any] | None:
     if step is None:
         return None
     return {"label": step.label, "token": list(step.token) if step.token else None}
+
+
+def conflict_to_wire(conflict: Any) -> dict[str, Any]:
+    """What two people have changed, in words, with both values."""
+    what = conflict.keypoint or {"bbox": "the box", "finished": "whether it is finished"}.get(
+        conflict.what, "whether it is done"
+    )
+    by = f" ({conflict.annotator})" if conflict.annotator else ""
+    return {
+        "key": conflict.key,
+        "text": sendable(f"Two people have changed {what} in {conflict.image}."),
+        "kept": _value_in_words(conflict.what, conflict.kept),
+        "other": sendable(_value_in_words(conflict.what, conflict.other) + by),
+    }
+
+
+def _value_in_words(what: str, value: Any) -> str:
+    if what == "keypoint":
+        if value is None or not value[2]:
+            return "unlabeled"
+        flag = "occluded" if value[2] == 1 else "visible"
+        return f"{value[0]:.1f}, {value[1]:.1f} {flag}"
+    if what == "bbox":
+        return "none" if value is None else ", ".join(f"{number:.1f}" for number in value)
+    return "yes" if value else "no"

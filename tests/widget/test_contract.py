@@ -8,6 +8,8 @@ from typing import Any
 import ipywidgets
 import pytest
 
+from kpwidget import store
+from kpwidget.journal import Conflict
 from kpwidget.widget import stage
 from kpwidget.widget.annotator import FIT_MARGIN, Annotator
 from kpwidget.widget.painter import LAYERS, LOOK
@@ -138,6 +140,21 @@ def test_the_scene_of_a_dataset_in_a_file(model, make, dataset, tmp_path):
     check(model, browser.scene, "Scene")
 
 
+def test_the_scene_of_a_conflict(model, browser, dataset):
+    assert browser.scene["conflicts"] == []
+    dataset.conflicts = [CONFLICT]
+    browser.point("a", 0, 10, 20, new=True)
+    check(model, browser.scene, "Scene")
+    assert browser.scene["conflicts"] == [
+        {
+            "key": CONFLICT.key,
+            "text": "Two people have changed top in one.png.",
+            "kept": "10.0, 20.0 visible",
+            "other": "3.0, 4.5 occluded (bob)",
+        }
+    ]
+
+
 def test_every_message_that_comes(model, browser):
     browser.hello()
     browser.viewport()
@@ -156,6 +173,8 @@ def test_every_message_that_comes(model, browser):
 
 # --- values that the browser sends ----------------------------------------------------------------
 
+CONFLICT = Conflict("one.png", "a", "top", "keypoint", (10, 20, 2), (3, 4.5, 1), "bob")
+
 _EXAMPLES: dict[str, Any] = {
     "image": 0,
     "instance": "a",
@@ -170,6 +189,8 @@ _EXAMPLES: dict[str, Any] = {
     "locked": False,
     "to": 1,
     "finish": True,
+    "take": True,
+    "conflict": CONFLICT.key,
 }
 
 
@@ -187,8 +208,10 @@ def test_every_edit_as_typescript_types_it_is_understood(
     model, make, dataset, tmp_path, op, with_optional
 ):
     dataset.save(tmp_path / "labels.json")
+    store.attach_journal(dataset)
     browser: Browser = make(dataset)
     browser.point("a", 0, 10, 20, new=True)
+    dataset.conflicts = [CONFLICT]
     browser.do(op="skip", image=0, next=[0, "a", 2])
     browser.do(op="undo")
     if op == "undo":

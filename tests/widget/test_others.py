@@ -1,0 +1,62 @@
+"""Two notebooks on one file: what the annotator says of the other one, and what a click does."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+import kpwidget as kp
+from kpwidget.widget import publisher
+
+from .fake_browser import wait_for
+
+
+def test_edits_by_others_are_told_and_come_by_a_click(make, schema, tmp_path, monkeypatch):
+    monkeypatch.setattr(publisher, "_LOOK_EVERY", 0.02)
+    images = {"one.png": np.zeros((48, 64, 3), np.uint8)}
+    file = tmp_path / "labels.json"
+    bob = kp.open(file, images, schema, annotator="bob")
+    ada = kp.open(file, images, schema, annotator="ada")
+    browser = make(ada)
+    browser.hello()
+    bob.add_instance(0, keypoints={"top": (5, 6)}, uid="b")
+    wait_for(lambda: browser.scene["others"] == {"edits": 1, "who": "bob"})
+    assert browser.scene["instances"] == []
+    seq = browser.do(op="refresh")
+    wait_for(lambda: browser.acknowledged() == seq)
+    assert browser.scene["others"] == {"edits": 0, "who": ""}
+    assert browser.points["b"][:3] == [5, 6, 2]
+    version = browser.scene["version"]
+    wait_for(lambda: ada.recorder.news() == (0, []))
+    assert browser.scene["version"] == version
+
+
+def test_a_conflict_is_shown_and_resolved_by_a_click(make, schema, tmp_path):
+    images = {"one.png": np.zeros((48, 64, 3), np.uint8)}
+    file = tmp_path / "labels.json"
+    kp.open(file, images, schema).add_instance(0, keypoints={"top": (5, 6)}, uid="b")
+    bob = kp.open(file, images, schema, annotator="bob")
+    ada = kp.open(file, images, schema, annotator="ada")
+    browser = make(ada)
+    bob.instance("b").set_keypoint("top", 7, 8)
+    time.sleep(0.01)  # clocks count milliseconds
+    browser.point("b", 0, 9, 9)
+    browser.do(op="refresh")
+    [conflict] = browser.scene["conflicts"]
+    assert (conflict["kept"], conflict["other"]) == ("9.0, 9.0 visible", "7.0, 8.0 visible (bob)")
+    browser.do(op="resolve", conflict=conflict["key"], take=True)
+    assert browser.scene["conflicts"] == []
+    assert browser.points["b"][:3] == [7, 8, 2]
+    browser.do(op="resolve", conflict=conflict["key"], take=True)
+    browser.hello()
+    wait_for(lambda: browser.rejections())
+    assert browser.rejections() == [(4, "This has been decided already.")]
+    assert kp.open(file, images, schema).conflicts == []
+
+
+def test_without_a_journal_there_are_no_others(browser):
+    browser.hello()
+    browser.do(op="refresh")
+    wait_for(lambda: browser.rejections())
+    assert "no journal" in browser.rejections()[0][1]
