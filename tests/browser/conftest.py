@@ -36,8 +36,12 @@ class OpenNotebook(Protocol):
         proxy: Proxy | None = None,
         comms: Comms = "perCommTarget",
         kernel: str = "python3",
+        server: JupyterServer | None = None,
     ) -> Notebook:
-        """Write a notebook, open it and wait until its kernel is idle; see `Notebook`."""
+        """Write a notebook, open it and wait until its kernel is idle; see `Notebook`.
+
+        It lies on the server of the session unless another one is given.
+        """
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -82,6 +86,15 @@ def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterServer]
     server.stop()
 
 
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[JupyterServer]:
+    """A Jupyter server of this test alone, which may stop and start it."""
+    server = JupyterServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """One Chromium for the session; each page has a context of its own."""
@@ -109,8 +122,10 @@ def notebook(
     opened: list[Notebook] = []
     request.node.stash[_OPENED] = opened
 
-    def open_notebook(cells: Sequence[str] | None = None, **options: Any) -> Notebook:
-        made = Notebook(jupyter, chromium, cells, **options)
+    def open_notebook(
+        cells: Sequence[str] | None = None, *, server: JupyterServer | None = None, **options: Any
+    ) -> Notebook:
+        made = Notebook(server or jupyter, chromium, cells, **options)
         opened.append(made)
         made.open()
         return made
@@ -120,4 +135,4 @@ def notebook(
         made.close()
     jupyter.shut_down_kernels()
     for made in opened:
-        (jupyter.root / made.path).unlink(missing_ok=True)
+        (made.server.root / made.path).unlink(missing_ok=True)

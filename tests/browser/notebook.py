@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 import urllib.parse
@@ -160,6 +161,9 @@ class Notebook:
         )
         self.context.add_init_script(_SCRIPT)
         self.page: Page = self.context.new_page()
+        self._listen()
+
+    def _listen(self) -> None:
         self.page.on("console", lambda m: self.console.append(f"{m.type}: {m.text}"))
         self.page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
         self.recorder = FrameRecorder(self.page)
@@ -243,6 +247,21 @@ class Notebook:
         if self.app == "lab":
             self.page.evaluate("window.jupyterapp.shell.collapseLeft()")
 
+    def duplicate(self) -> Notebook:
+        """Open the page again in another tab, with a copy of its session storage.
+
+        The new tab does not wait for the kernel; `close` of this notebook closes it, too.
+        """
+        twin = copy.copy(self)
+        twin.console = []
+        twin._client = None
+        with self.context.expect_page() as opened:
+            # As for a tab that is duplicated, Chromium copies the storage.
+            self.page.evaluate("() => { window.open(location.href); }")
+        twin.page = opened.value
+        twin._listen()
+        return twin
+
     def save(self) -> None:
         """Save the notebook."""
         self.page.evaluate("(p) => window.kpTest.panel(p).context.save()", self.path)
@@ -253,9 +272,7 @@ class Notebook:
 
     def close(self) -> None:
         """Close the page and the kernel client; the kernel runs on."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self.forget_kernel()
         self.context.close()
 
     # Cells
@@ -373,6 +390,12 @@ class Notebook:
         if self._client is None:
             self._client = KernelClient(self.server.connection_file(self.kernel_id))
         return self._client
+
+    def forget_kernel(self) -> None:
+        """Close the kernel client; the next one is of the kernel that the notebook has then."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def kernel_eval(self, expression: str, timeout: float = 30.0, on: Where = "beside") -> Any:
         """Value of a Python expression in the notebook's kernel; see `KernelClient.evaluate`."""

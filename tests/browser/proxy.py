@@ -32,6 +32,7 @@ class Proxy:
         #: Bytes forwarded so far from the server to the browser.
         self.bytes_down = 0
         self._is_cut = False
+        self._is_mute = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = threading.Event()
@@ -85,6 +86,10 @@ class Proxy:
         """Break all connections; new ones are refused until `restore`."""
         self._call(self._cut)
 
+    def mute(self) -> None:
+        """Drop what the server sends, until `cut`; what the browser sends still arrives."""
+        self._call(self._mute)
+
     def restore(self) -> None:
         """Let connections through again."""
         self._call(self._restore)
@@ -103,8 +108,12 @@ class Proxy:
         if not done.wait(START_SECONDS):
             raise RuntimeError(f"the proxy's thread did not answer in {START_SECONDS:.0f} s")
 
+    def _mute(self) -> None:
+        self._is_mute = True
+
     def _cut(self) -> None:
         self._is_cut = True
+        self._is_mute = False
         for writer in self._writers:
             writer.transport.abort()
 
@@ -189,6 +198,8 @@ class Proxy:
                 await asyncio.sleep(max(0.0, due - self._loop.time()))
                 if not data:
                     break
+                if self._is_mute and count == self._count_down:
+                    continue
                 count(len(data))
                 writer.write(data)
                 await writer.drain()

@@ -117,7 +117,7 @@ class JupyterServer:
         }
 
     def start(self) -> None:
-        """Start the server and wait until it answers.
+        """Start the server and wait until it answers; after `end`, on the same port again.
 
         Raises
         ------
@@ -125,11 +125,13 @@ class JupyterServer:
             If it ends or does not answer in time; the message has the end of its log.
         """
         self._write_settings()
-        with self.log_path.open("wb") as log:
+        with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "jupyterlab", "--no-browser"),
                     f"--ServerApp.root_dir={self.root}",
+                    *([f"--ServerApp.port={self.port}"] if self.port else []),
+                    "--ServerApp.port_retries=0",
                 ],
                 cwd=self.root,
                 env=self._environment(),
@@ -138,7 +140,7 @@ class JupyterServer:
                 stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + START_SECONDS
-        # The server chooses the port itself, so no other program can take it in between.
+        # The first time the server chooses the port, so no other program can take it in between.
         info = self.runtime / f"jpserver-{self._process.pid}.json"
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -205,8 +207,8 @@ class JupyterServer:
         text = self.log_path.read_text(errors="replace").replace(self.token, "<token>")
         return "\n".join(text.splitlines()[-lines:])
 
-    def stop(self) -> None:
-        """End the kernels and the server."""
+    def end(self) -> None:
+        """End the kernels and the server; the notebooks stay for the next `start`."""
         process = self._process
         if process is None:
             return
@@ -218,4 +220,8 @@ class JupyterServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def stop(self) -> None:
+        """End the kernels and the server, and remove the notebooks."""
+        self.end()
         shutil.rmtree(self.root, ignore_errors=True)
