@@ -25,9 +25,9 @@ os.chdir(folder)
 MAKE = JOURNAL + DOTS + "ds = dataset()\na = kp.Annotator(ds, height=400)\na"
 
 
-def kill(nb: Notebook) -> None:
-    """Kill the kernel; the server starts another one."""
-    os.kill(nb.kernel_eval("__import__('os').getpid()"), signal.SIGKILL)
+def kill(nb: Notebook, pid: int | None = None) -> None:
+    """Kill the kernel, `pid` if it is too busy to tell its own; the server starts another one."""
+    os.kill(pid or nb.kernel_eval("__import__('os').getpid()"), signal.SIGKILL)
     dialog = nb.page.locator(".jp-Dialog")
     expect(dialog).to_contain_text("appears to have died")
     dialog.get_by_role("button", name="Ok").click()
