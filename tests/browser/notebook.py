@@ -454,6 +454,22 @@ class Notebook:
         if self._client is not None:
             self._client.forget_subshell()
 
+    def change_kernel(self, name: str = "python3") -> None:
+        """Start another kernel for the notebook and wait until it is connected and idle.
+
+        JupyterLab learns by itself, too, that the server does not know the session any more, but
+        asks only every ten seconds.
+        """
+        self.page.evaluate(
+            """async ([p, name]) => {
+              await window.jupyterapp.serviceManager.sessions.refreshRunning();
+              await window.kpTest.panel(p).sessionContext.changeKernel({name});
+            }""",
+            [self.path, name],
+        )
+        self.wait_ready()
+        self.forget_kernel()
+
     # What is shown
 
     def widget(self, n: int = 0) -> Stage:

@@ -103,8 +103,9 @@ def test_connection_lost_and_found(notebook: OpenNotebook, proxy: Proxy) -> None
     check_points(nb, clicked)
 
 
+@pytest.mark.parametrize("reload", [True, False], ids=["reload", "same-page"])
 def test_server_stopped_and_started_again(
-    notebook: OpenNotebook, own_server: JupyterServer
+    notebook: OpenNotebook, own_server: JupyterServer, reload: bool
 ) -> None:
     with Proxy(own_server.port) as proxy:
         nb = notebook([MAKE], server=own_server, proxy=proxy)
@@ -129,7 +130,10 @@ def test_server_stopped_and_started_again(
         assert own_server.port == port
         proxy.restore()
         nb.console.clear()
-        nb.reload(save=False)
+        if reload:
+            nb.reload(save=False)
+        else:
+            nb.change_kernel()
         assert len(nb.page.evaluate(KEPT)) == 1
         nb.run(0)
         stage = nb.widget()
