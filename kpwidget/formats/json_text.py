@@ -47,6 +47,7 @@ _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _MAX_DEPTH: Final = 100
 #: Without an exponent of three digits a number has to have more than these to be no float.
 _MANY_DIGITS: Final = re.compile(rb"\d{200}")
+_MIXER: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no two names become one
 _EIGHT_TRUE: Final = np.uint64(0x0101010101010101)
 #: Bytes of a list of records that may belong to no object: each may be an item of its own.
 _MAX_OTHER: Final = 100_000
@@ -418,24 +419,29 @@ def _with_repeated_names(
     firsts: NDArray[np.int64],
 ) -> list[int]:
     """Records that have a key twice; those of record i are ``firsts[i] : firsts[i + 1]``."""
+    sizes = np.minimum(lengths, 8)
+    names = words[begin]
+    names &= _LOW_BYTES[sizes]
+    names *= _MIXER
+    names += lengths.astype(np.uint64)
     found: list[int] = []
     counts = np.diff(firsts)
-    for count in np.flatnonzero(np.bincount(counts)).tolist():
-        records = np.flatnonzero(counts == count)
-        at = firsts[records][:, None] + np.arange(count)
+    different = np.flatnonzero(np.bincount(counts)).tolist()
+    for count in different:
+        if count == 0:
+            continue
+        if len(different) == 1:
+            records, of_record = np.arange(len(counts)), names.reshape(-1, count)
+        else:
+            records = np.flatnonzero(counts == count)
+            of_record = names[firsts[records][:, None] + np.arange(count)]
         # Most have the keys of the first one, in the same order.
-        sizes = lengths[at]
-        kept = _LOW_BYTES[np.minimum(sizes[0], 8)]
-        names = words[begin[at]]
-        first = names[0] & kept
-        is_other = ((names & kept) != first).any(axis=1) | (sizes != sizes[0]).any(axis=1)
-        pairs = list(zip(first.tolist(), sizes[0].tolist(), strict=True))
-        if len(set(pairs)) < count:
+        first = of_record[0]
+        is_other = (of_record != first).any(axis=1)
+        if len(set(first.tolist())) < count:
             found += records[~is_other].tolist()
         if is_other.any():
-            sizes = sizes[is_other]
-            names = names[is_other] & _LOW_BYTES[np.minimum(sizes, 8)]
-            mixed = np.sort(names * np.uint64(0x9E3779B97F4A7C15) + sizes.astype(np.uint64), axis=1)
+            mixed = np.sort(of_record[is_other], axis=1)
             is_repeated = (mixed[:, 1:] == mixed[:, :-1]).any(axis=1)
             found += records[is_other][is_repeated].tolist()
     return found
