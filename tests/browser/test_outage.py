@@ -223,9 +223,9 @@ def test_tab_opened_twice_and_the_kernel_killed(
     kill(nb, pid)
     assert stage.pending == 5
 
-    # The second tab brings what it has a copy of,
+    # The second tab, loaded anew, brings what it has a copy of,
     twin.page.bring_to_front()
-    twin.wait_ready()
+    twin.reload(save=False)
     twin.run(0)
     expect(twin.output(0)).to_contain_text("3 edits of 1 instance restored from", timeout=WAIT)
     copy = twin.widget()
