@@ -84,9 +84,7 @@ const GONE = "What the journal has comes back when the cells are run again.";
 const SAVED = {
   memory: "These labels live in the kernel only: write them with kpwidget.write(...).",
   changed: "Edits since the last save: Ctrl+S saves.",
-  kept:
-    "Every edit is on disk, in the journal. The labels file, if there is one, is written after ten " +
-    "seconds without an edit, or by Ctrl+S.",
+  kept: "Every edit is on disk, in the journal. Ctrl+S writes the labels file, if there is one.",
   failed: "The journal cannot be written: see the notice. The labels live in the kernel only.",
   saved: "The labels are in the file (COCO keeps no marks of what is done or finished).",
 } as const;

@@ -686,7 +686,9 @@ class Annotator(Stage):
         )
 
     def _autosave(self) -> None:
-        """Save a small labels file whose edits are in a journal; a drag is no edit before it ends."""
+        """Save a small labels file whose edits are in a journal. Nothing is under way: a drag is
+        no edit before it ends.
+        """
         dataset = self._dataset
         if dataset.path is None or dataset.recorder is None or dataset.is_saved:
             return

@@ -74,8 +74,11 @@ class Publisher:
         self._save_at = time.monotonic() + _SAVE_AFTER
 
     def _due(self) -> float | None:
-        planned = (self._poster_at, self._prefetch_at, self._look_at, self._save_at)
-        times = [at for at in planned if at is not None]
+        times = [
+            at
+            for at in (self._poster_at, self._prefetch_at, self._look_at, self._save_at)
+            if at is not None
+        ]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _run(self) -> None:
