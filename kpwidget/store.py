@@ -478,8 +478,6 @@ def _refuse_conflict(dataset: Dataset, path: Path) -> None:
     except FileNotFoundError:
         return  # nothing there that could be lost
     if layout.stat is None:
-        if _take_over(dataset, path, stat):
-            return
         raise ConflictError(
             f"{path}: this dataset was begun when there was no such file, and now there is one. "
             "Nothing was overwritten. Save under another name, ds.save('other.json'), or read the "
@@ -490,9 +488,6 @@ def _refuse_conflict(dataset: Dataset, path: Path) -> None:
     pieces = layout.written
     if pieces is None:
         pieces = [] if layout.text is None else [layout.text.data]
-    # First, for another notebook may have written the same bytes with another instance in mind.
-    if _take_over(dataset, path, stat):
-        return
     if stat.size == layout.stat.size and _has(path, pieces):
         layout.stat = stat
         return
@@ -501,54 +496,6 @@ def _refuse_conflict(dataset: Dataset, path: Path) -> None:
         f"then, {stat.size} now). Nothing was overwritten. Save under another name, "
         "ds.save('other.json'), or read the file again with kp.read and take both sides with "
         "ds.merge"
-    )
-
-
-def _take_over(dataset: Dataset, path: Path, stat: FileStat) -> bool:
-    """Take in what another notebook has saved; False if the file has more than the journal tells.
-
-    Then the file may be written: all that is in it is in the dataset as well.
-    """
-    recorder: Recorder | None = dataset.recorder
-    if recorder is None:
-        return False
-    entries, _ = read_logs(recorder.journal.folder)
-    told = [stat.size, stat.mtime_ns, stat.inode]
-    marks = [entry.content for entry in entries if entry.kind == "saved"]
-    fitting = [mark for mark in marks if mark.get("stat") == told]
-    if marks and not fitting:
-        digest = digest_of([path.read_bytes()]).hex()
-        fitting = [mark for mark in marks if mark.get("digest") == digest]
-    if not fitting:
-        return False
-    try:
-        theirs = formats.read(path, format="coco")
-    except (ValueError, OSError):
-        return False
-    with dataset.lock:
-        if not _has_rest_of(dataset, theirs):
-            return False
-        refresh(dataset)
-        position = recorder.position()
-        covers: dict[str, int] = dict(fitting[-1]["covers"])
-        if any(position.get(writer, 0) < n for writer, n in covers.items()):
-            return False
-        for uid, number in _given_ids(entries).items():
-            # The id of one that was removed and saved without may be another one's by now.
-            if dataset._table.has(uid) and not dataset._table.put_id(uid, number):
-                return False
-    return True
-
-
-def _has_rest_of(dataset: Dataset, theirs: Dataset) -> bool:
-    """Whether a dataset has what no log tells of another one: images, categories, top level."""
-    images = {(image.id, image.file_name) for image in dataset.images}
-    categories = [(c.id, c.keypoints, c.schema.skeleton) for c in dataset.categories]
-    return (
-        images >= {(image.id, image.file_name) for image in theirs.images}
-        and categories == [(c.id, c.keypoints, c.schema.skeleton) for c in theirs.categories]
-        and (dataset.info or {}, dataset.licenses or [], dataset.extra)
-        == (theirs.info or {}, theirs.licenses or [], theirs.extra)
     )
 
 

@@ -641,17 +641,6 @@ class InstanceTable:
         uids = self._columns["uid"]
         return {uids[row]: number for number, row in self._row_of_new_id.items()}
 
-    def put_id(self, uid: str, number: int) -> bool:
-        """Give an instance the annotation id it has in the file; False if another one has it."""
-        row = self._row_of[uid]
-        if int(self._columns["id"][row]) == number:
-            return True
-        if int(self._columns["id"][row]) != NO_ID or self.row_of_id(number) is not None:
-            return False
-        self._columns["id"][row] = number
-        self._row_of_new_id[number] = row
-        return True
-
     def give_ids(self, taken: set[int]) -> int:
         """Give every instance without an annotation id the next free one.
 

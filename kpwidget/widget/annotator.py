@@ -61,8 +61,6 @@ _POSTER_SIDE, _POSTER_BYTES = 960, 60_000
 _KEPT_PREVIEWS = 6
 #: How many edits may wait for an earlier one before the sender is told that something is wrong.
 _MAX_HELD = 10_000
-#: Labels files up to this size are saved without being asked.
-_AUTOSAVED_BYTES = 20_000_000
 #: How many conflicts are shown at once.
 _SHOWN_CONFLICTS = 3
 #: Number of the last edit applied, of every view there was. By dataset, not by annotator: what a
@@ -310,7 +308,6 @@ class Annotator(Stage):
         if first is not None and not isinstance(first, dict):
             raise Refused(f"hello: expected a viewport message or null, got {shown(first)}")
         self._open_layers()
-        self._publisher.plan_save()
         self._publisher.start()
         with self._dataset.lock:
             self._outgoing.append({"kind": "welcome", "client": client})
@@ -685,27 +682,6 @@ class Annotator(Stage):
             {"kind": "notice", "level": "info", "text": sendable(f"Saved to {self._dataset.path}.")}
         )
 
-    def _autosave(self) -> None:
-        """Save a small labels file whose edits are in a journal. Nothing is under way: a drag is
-        no edit before it ends.
-        """
-        dataset = self._dataset
-        if dataset.path is None or dataset.recorder is None or dataset.is_saved:
-            return
-        try:
-            if dataset.path.exists() and dataset.path.stat().st_size > _AUTOSAVED_BYTES:
-                return
-            dataset.save()
-        except (ConflictError, OSError, ValueError) as error:
-            self._notify(
-                "error",
-                f"The labels file was not saved: {words(error)} (the journal has every edit)",
-            )
-            return
-        with dataset.lock:
-            self._dirty.add("scene")
-        self._publisher.wake()
-
     def _apply_refresh(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         if self._dataset.recorder is None:
             raise Refused("This dataset has no journal that others could have written to.")
@@ -750,7 +726,6 @@ class Annotator(Stage):
 
         It holds its lock: no scene with the edit is told before the layers are known to be old.
         """
-        self._publisher.plan_save()
         with self._dataset.lock:
             self._dirty.add("scene")
             for uid in change.instances:

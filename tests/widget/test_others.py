@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 import kpwidget as kp
-from kpwidget.widget import annotator, publisher
+from kpwidget.widget import publisher
 
 from .fake_browser import wait_for
 
@@ -60,43 +60,3 @@ def test_without_a_journal_there_are_no_others(browser):
     browser.do(op="refresh")
     wait_for(lambda: browser.rejections())
     assert "no journal" in browser.rejections()[0][1]
-
-
-def test_a_small_file_is_saved_when_nothing_has_changed_for_a_while(
-    make, schema, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(publisher, "_SAVE_AFTER", 0.05)
-    images = {"one.png": np.zeros((48, 64, 3), np.uint8)}
-    file = tmp_path / "labels.json"
-    ada = kp.open(file, images, schema)
-    browser = make(ada)
-    browser.hello()
-    browser.point("a", 0, 9, 9, new=True)
-    wait_for(lambda: browser.scene["saved"] == {"state": "saved", "text": "saved"})
-    assert kp.read(file).instances[0].raw[0].tolist() == [9, 9, 2]
-    # What is larger is saved when it is asked for.
-    monkeypatch.setattr(annotator, "_AUTOSAVED_BYTES", 10)
-    browser.point("a", 1, 10, 9)
-    wait_for(lambda: browser.annotator._publisher._save_at is None)
-    assert not ada.is_saved
-    monkeypatch.undo()
-    browser.annotator._autosave()
-    assert ada.is_saved
-    # What somebody else has written is not overwritten, and the person is told.
-    changed = file.read_bytes().replace(b"10", b"11")
-    file.write_bytes(changed)
-    browser.point("a", 2, 10, 9)
-    browser.annotator._autosave()
-    assert file.read_bytes() == changed
-    wait_for(lambda: browser.of("notice"))
-    assert "somebody else has changed this file" in browser.of("notice")[-1]["text"]
-
-
-def test_nothing_is_saved_unasked_without_a_journal(make, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(publisher, "_SAVE_AFTER", 0.01)
-    dataset.save(tmp_path / "labels.json")
-    browser = make(dataset, journal=False)
-    browser.hello()
-    browser.point("a", 0, 1, 2, new=True)
-    wait_for(lambda: browser.annotator._publisher._save_at is None)
-    assert not dataset.is_saved
