@@ -395,6 +395,10 @@ class History:
                 for watcher in tuple(self._watchers.values()):
                     if watcher != but:
                         watcher(change)
+        held: list[Change] | None = getattr(self._held, "changes", None)
+        if held is not None:
+            held.extend(changes)
+            return
         for change in changes:
             self._call(change)
 

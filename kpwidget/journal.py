@@ -375,6 +375,7 @@ class Recorder:
         self._others: dict[str, int] = {}
         self._known_ids: set[str] = set()
         #: Of the logs of others: up to where `news` has read, and the edits found there.
+        self._failed: dict[str, int] = {}
         self._looked_at: dict[str, int] = {}
         self._news: dict[str, list[tuple[int, str]]] = {}
         self._unwatch: Callable[[], None] = lambda: None
@@ -438,7 +439,10 @@ class Recorder:
 
         Only what was appended since the last call is read.
         """
-        for path in self.journal.folder.glob(f"*{SUFFIX}"):
+        paths: list[Path] = []
+        with contextlib.suppress(OSError):  # a network folder may be gone for a while
+            paths += self.journal.folder.glob(f"*{SUFFIX}")
+        for path in paths:
             writer = path.stem
             if writer == self.journal.writer:
                 continue
@@ -455,7 +459,7 @@ class Recorder:
                 self._news.setdefault(writer, []).extend(
                     (int(content["n"]), str(content.get("a", "")))
                     for content in contents
-                    if content["k"] in ("edit", "undo", "redo")
+                    if content["k"] in ("edit", "undo", "redo", "resolved")
                 )
         for writer, found in self._news.items():
             seen = self._others.get(writer, 0)
@@ -466,11 +470,23 @@ class Recorder:
     def resolve(self, conflict: Conflict) -> None:
         """Say that a person has decided about a conflict: it is not told again."""
         self.begin()
-        self.journal.append("resolved", {"of": conflict.key})
+        self.journal.append("resolved", {"of": conflict.key, "a": self._dataset.annotator})
 
     def position(self) -> dict[str, int]:
-        """For each writer the number of its last entry that the dataset has."""
-        return {**self._others, self.journal.writer: self.journal.n}
+        """For each writer the number of its last entry that the dataset has, with all before it."""
+        found = {**self._others, self.journal.writer: self.journal.n}
+        return {writer: min(n, self._failed.get(writer, n + 1) - 1) for writer, n in found.items()}
+
+    def note_failed(self, failed: Mapping[str, int]) -> None:
+        """Remember what could not be put in place, so that no mark says a file has it."""
+        for writer, n in failed.items():
+            self._failed[writer] = min(n, self._failed.get(writer, n))
+
+    def skip_others(self) -> None:
+        """Take what is in the journal already as said of something else."""
+        for entry in read_logs(self.journal.folder)[0]:
+            if entry.writer != self.journal.writer:
+                self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
 
     def mark_saved(self, digest: bytes | None, stat: FileStat, covers: Mapping[str, int]) -> None:
         """Say that the labels file of this content has all that `covers` says."""
@@ -484,6 +500,9 @@ class Recorder:
                 "stat": [stat.size, stat.mtime_ns, stat.inode],
                 "covers": dict(covers),
             }
+            if self._dataset.conflicts:  # no file has them, and what it has is not replayed
+                conflicts = [dataclasses.asdict(c) for c in self._dataset.conflicts]
+                content["conflicts"] = json.loads(json.dumps(conflicts, default=float))
             if ids:
                 content["ids"] = ids
             self.journal.append("saved", content)
@@ -632,6 +651,8 @@ class Replayed:
         What was put in place.
     decided : set of int
         Keys of the conflicts that somebody has decided about.
+    failed : dict of str to int
+        For each writer the number of the first entry that could not be put in place.
     """
 
     n_steps: int
@@ -643,6 +664,12 @@ class Replayed:
     known: set[int] = field(default_factory=set)
     steps: list[tuple[Literal["edit", "undo", "redo"], Step]] = field(default_factory=list)
     decided: set[Any] = field(default_factory=set)
+    failed: dict[str, int] = field(default_factory=dict)
+
+    def fail(self, entry: Entry, is_covered: bool) -> None:
+        """Remember the first entry of a writer that could not be put in place."""
+        if not is_covered:
+            self.failed[entry.writer] = min(entry.n, self.failed.get(entry.writer, entry.n))
 
 
 def replay(
@@ -716,10 +743,12 @@ def replay(
                 reader.restore_marks(step, content, is_undo=entry.kind == "undo")
         except _Unusable as error:
             done.problems.append(f"{where}: {error}")
+            done.fail(entry, is_covered)
             continue
         except (UndoError, KeyError, ValueError, TypeError) as error:
             detail = error.args[0] if error.args else error
             done.problems.append(f"{where}: not put in place: {detail}")
+            done.fail(entry, is_covered)
             continue
         if not is_covered:
             done.n_steps += 1

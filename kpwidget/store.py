@@ -142,28 +142,37 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
             "this dataset was not opened from a file: say where to save it, ds.save('labels.json'),"
             " or export it with kp.write(ds, 'labels.json', format='coco')"
         )
+    # Two saves at a time could leave the older content; an edit waits for some tenths of a second.
+    with dataset.lock:
+        return _saved(dataset, target)
+
+
+def _saved(dataset: Dataset, target: Path) -> WriteReport:
     is_own = dataset.path is not None and _same_path(target, dataset.path)
     if is_own:
         _refuse_conflict(dataset, target)
-    with dataset.lock:
-        revision = dataset._revision
-        report = made_coco(dataset, target)
-        recorder: Recorder | None = dataset.recorder
-        # One that began without a file goes on in its journal: the cells that made it find that.
-        if recorder is not None and not is_own and dataset.path is not None:
-            recorder.journal.close()
-            recorder = _recorder(dataset, journal_folder(target))
-        covers = {} if recorder is None else recorder.position()
+    report = made_coco(dataset, target)
+    recorder: Recorder | None = dataset.recorder
+    # One that began without a file goes on in its journal: the cells that made it find that.
+    if recorder is not None and not is_own and dataset.path is not None:
+        recorder.journal.close()
+        recorder = _recorder(dataset, journal_folder(target))
+        recorder.skip_others()  # of the file that was there before
+    covers = {} if recorder is None else recorder.position()
+    written: list[FileStat] = []
 
     def before(path: Path, stat: os.stat_result) -> None:
+        if is_own:  # once more: meanwhile another notebook may have saved
+            _refuse_conflict(dataset, target)
+        written.append(FileStat.of(stat))
         if recorder is not None:
             _keep_previous(path, recorder.journal.folder)
-            _mark(recorder, report.content, FileStat.of(stat), covers, is_durable=True)
+            _mark(recorder, report.content, written[-1], covers, is_durable=True)
 
     formats.write_file(target, report.content, before)
     dataset.path = target
-    dataset._saved_revision = revision
-    dataset.layout.stat = FileStat.of(target.stat())
+    dataset._saved_revision = dataset._revision
+    dataset.layout.stat = written[-1]
     dataset.layout.written = report.content
     return report
 
@@ -291,8 +300,13 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         recorder = _recorder(dataset, where, after=max((e.order[0] for e in entries), default=0))
         # Not before there is an edit: to open a file leaves nothing behind.
         has_more = recorder.begin_after(entries, done)
+        recorder.note_failed(done.failed)
         dataset._tokens = dict(done.tokens)
-        dataset.conflicts = [*dataset.conflicts, *done.conflicts]
+        dataset.conflicts = [
+            *dataset.conflicts,
+            *(c for c in _marked_conflicts(entries, covered) if c.key not in done.decided),
+            *done.conflicts,
+        ]
         stat = dataset.layout.stat
         if text is not None and stat is not None and (not is_known or not entries):
             _mark(recorder, [text.data], stat, covered, is_durable=False)
@@ -325,8 +339,10 @@ def refresh(dataset: Dataset) -> str:
     """Put in place what others have appended to the journal; see `Dataset.refresh`."""
     recorder = _needed(dataset)
     with dataset.lock:
+        dataset._history._refuse_when_open("refresh")
         entries, _ = recorder.read_others()
         done = replay(dataset, entries, {}, rerun=False)
+        recorder.note_failed(done.failed)
         known = [c for c in dataset.conflicts if c.key not in done.decided]
         dataset.conflicts = [*known, *done.conflicts]
         dataset.journal_problems += tuple(done.problems)
@@ -437,6 +453,16 @@ def _covered(
         f"both sides, put the version they were made on ({folder / 'previous.json'}, if it is that "
         "one) back in its place, open and save it under another name, and use ds.merge"
     )
+
+
+def _marked_conflicts(entries: Sequence[Entry], covered: Mapping[str, int]) -> list[Conflict]:
+    """Those that were not decided when the file was saved, from its mark."""
+    marks = [e.content for e in entries if e.kind == "saved" and e.content["covers"] == covered]
+    found: list[dict[str, Any]] = marks[-1].get("conflicts", []) if marks else []
+    return [
+        Conflict(**{k: cast("Any", tuple(v) if isinstance(v, list) else v) for k, v in one.items()})
+        for one in found
+    ]
 
 
 def _given_ids(entries: Iterable[Entry]) -> dict[str, int]:

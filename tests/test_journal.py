@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import kpwidget as kp
 from kpwidget import store
+from kpwidget.dataset import UndoError
 from kpwidget.journal import Journal, read_logs
 from kpwidget.widget import Annotator
 
@@ -383,6 +384,102 @@ def test_conflict_is_decided_once_and_for_all(tmp_path: Path) -> None:
     assert two.instance("bird").bbox == (2, 2, 5, 5)
 
 
+def test_conflict_that_is_not_decided_outlives_a_save(tmp_path: Path) -> None:
+    opened(tmp_path).add_instance("a.png", keypoints=POINTS, uid="bird")
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.instance("bird").set_keypoint("eye", 5, 5)
+    time.sleep(0.01)
+    two.instance("bird").set_keypoint("eye", 6, 6)
+    two.refresh()
+    two.save()
+    again = opened(tmp_path)
+    assert again.conflicts == two.conflicts
+    assert again.is_saved
+    again.resolve(again.conflicts[0], "other")
+    assert opened(tmp_path).conflicts == []
+    assert opened(tmp_path).instance("bird").raw[1].tolist() == [5, 5, 2]
+
+
+def test_refresh_waits_for_the_end_of_a_transaction(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    with two.transaction("mine"):
+        two.add_instance("b.png", keypoints=POINTS, uid="other")
+        with pytest.raises(UndoError, match="cannot refresh inside the open transaction"):
+            two.refresh()
+    assert two.refresh() == "1 edit of 1 instance by others"
+    assert {bird.uid for bird in two.instances} == {"bird", "other"}
+
+
+def test_what_could_not_be_put_in_place_is_not_counted_as_saved(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    for uid in ("one", "two"):
+        first.add_instance("a.png", keypoints=POINTS, uid=uid)
+    ours, theirs = opened(tmp_path), opened(tmp_path)
+    ours.instance("one").remove()
+    with theirs.transaction("both"):
+        theirs.instance("one").set_keypoint("eye", 5, 5)
+        theirs.instance("two").set_keypoint("eye", 5, 5)
+    ours.refresh()
+    assert len(ours.journal_problems) == 1
+    ours.save()
+    again = opened(tmp_path)
+    assert len(again.journal_problems) == 1
+    assert "both" in again.journal_problems[0]
+
+
+def test_another_notebook_that_saves_at_the_same_moment_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(tmp_path).save()
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="one")
+    two.add_instance("a.png", keypoints=POINTS, uid="two")
+    write = store.formats.write_file
+
+    def write_later(*arguments: Any) -> None:
+        monkeypatch.undo()
+        two.save()
+        write(*arguments)
+
+    monkeypatch.setattr(store.formats, "write_file", write_later)
+    with pytest.raises(kp.ConflictError):
+        one.save()
+    assert {bird.uid for bird in opened(tmp_path).instances} == {"one", "two"}
+    assert list(tmp_path.glob(".*.tmp")) == []
+
+
+def test_saving_onto_a_file_with_a_journal_leaves_its_edits_behind(tmp_path: Path) -> None:
+    other = kp.open(tmp_path / "other.json", IMAGES, SCHEMA)
+    other.add_instance("a.png", keypoints=POINTS, uid="bird")
+    dataset = opened(tmp_path)
+    dataset.add_instance("b.png", keypoints=POINTS, uid="mine")
+    dataset.save()
+    dataset.save(tmp_path / "other.json")
+    assert dataset.refresh() == ""
+    again = kp.open(tmp_path / "other.json", IMAGES, SCHEMA)
+    assert [bird.uid for bird in again.instances] == ["mine"]
+    assert again.is_saved
+
+
+def test_saves_at_the_same_time_leave_the_newest(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    bird = dataset.add_instance("a.png", keypoints=POINTS)
+
+    def save_often() -> None:
+        for n in range(15):
+            bird.set_keypoint("eye", n, 5)
+            dataset.save()
+
+    threads = [threading.Thread(target=save_often) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert dataset.is_saved
+    assert kp.read(tmp_path / "labels.json").instances[0].raw.tolist() == bird.raw.tolist()
+
+
 def test_what_others_have_appended_is_counted_without_reading_it_again(tmp_path: Path) -> None:
     one, two = opened(tmp_path), opened(tmp_path)
     two.add_instance("a.png", keypoints=POINTS)
@@ -391,8 +488,6 @@ def test_what_others_have_appended_is_counted_without_reading_it_again(tmp_path:
     bird.set_keypoint("tail", 9, 9)
     one.undo()
     assert two.recorder.news() == (3, ["anna"])
-    with open(logs(tmp_path)[-1], "ab"):
-        pass
     bird.set_keypoint("tail", 8, 8)
     assert two.recorder.news() == (4, ["anna"])
     assert two.recorder.news() == (4, ["anna"])

@@ -698,7 +698,10 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       isAnswered = true;
       viewportWait = RESEND_FIRST;
     }
-    if (painting.client !== client) isLeading = false;
+    if (painting.client !== client) {
+      isLeading = false;
+      isAnswered = true; // another view leads: this one's viewport is of no use
+    }
     const isOther = scene.image?.index !== state.scene.image?.index;
     if (held && scene.image?.index === held.scene.image?.index) {
       root.classList.remove("is-loading");

@@ -94,8 +94,8 @@ export class Outbox {
 
   /** Sends a message until `isAnswered`: a kernel can drop one. */
   sendUntil(isAnswered: () => boolean, message: ToPython): void {
-    if (this.send(message))
-      this.kept.push({ message, isAnswered, at: performance.now() + ASK_FIRST, wait: ASK_FIRST });
+    this.send(message);
+    this.kept.push({ message, isAnswered, at: performance.now() + ASK_FIRST, wait: ASK_FIRST });
   }
 
   /** Sends what has not been sent yet and stores what has not been acknowledged. */
@@ -140,7 +140,7 @@ export class Outbox {
   resendLate(): void {
     this.kept = this.kept.filter((one) => !one.isAnswered());
     for (const one of this.kept) {
-      if (performance.now() < one.at) continue;
+      if (performance.now() < one.at || !live.has(this.client)) continue;
       one.wait = Math.min(2 * one.wait, RESEND_MOST);
       one.at = performance.now() + one.wait;
       this.send(one.message);

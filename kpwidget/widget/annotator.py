@@ -161,6 +161,7 @@ class Annotator(Stage):
         self._greeted: set[str] = set()
         #: Edits by others that the journal has and the dataset has not, and who made them.
         self._others: tuple[int, list[str]] = (0, [])
+        self._conflicts: list[int] = []
         self._leader = ""
         self._leader_rev = 0
         self._view: View | None = None
@@ -311,11 +312,11 @@ class Annotator(Stage):
         self._publisher.start()
         with self._dataset.lock:
             self._outgoing.append({"kind": "welcome", "client": client})
+            self._gone.discard(client)
             if client in self._greeted:
                 return  # said again, as the answer was long in coming
             self._greeted.add(client)
             self._clients.setdefault(client, _Client())
-            self._gone.discard(client)
             if content.get("blank", True):
                 self._dirty |= {"scene", *LAYERS}
                 self._has_detail = False
@@ -703,9 +704,10 @@ class Annotator(Stage):
             return
         with self._dataset.lock:
             found = recorder.news()
-            if found == self._others:
+            conflicts = [one.key for one in self._dataset.conflicts]
+            if (found, conflicts) == (self._others, self._conflicts):
                 return
-            self._others = found
+            self._others, self._conflicts = found, conflicts
             self._dirty.add("scene")
         self._publisher.wake()
 
@@ -797,6 +799,7 @@ class Annotator(Stage):
         picture = self._picture
         undo, redo = dataset.undo_top(origin=self._origin), dataset.redo_top(origin=self._origin)
         categories = {category.id: i for i, category in enumerate(dataset.categories)}
+        shown_conflicts = [one for one in dataset.conflicts if one.what != "category"]
         width, height, error = 0, 0, ""
         try:
             width, height = image.size
@@ -836,7 +839,7 @@ class Annotator(Stage):
             "redo": step_to_wire(redo),
             "saved": self._saved(),
             "others": {"edits": self._others[0], "who": sendable(", ".join(self._others[1][:3]))},
-            "conflicts": [conflict_to_wire(one) for one in dataset.conflicts[:_SHOWN_CONFLICTS]],
+            "conflicts": [conflict_to_wire(one) for one in shown_conflicts[:_SHOWN_CONFLICTS]],
         }
 
     def _saved(self) -> dict[str, str]:

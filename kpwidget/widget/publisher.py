@@ -87,8 +87,8 @@ class Publisher:
                 if annotator.dataset.recorder is None:
                     self._look_at = None
                 elif self._look_at is None or now >= self._look_at:
+                    self._look_at = now + _LOOK_EVERY
                     annotator._look_for_others()
-                    self._look_at = time.monotonic() + _LOOK_EVERY
                 if self._poster_at is not None and now >= self._poster_at:
                     self._poster_at = None
                     annotator._pictures.submit(
