@@ -374,8 +374,8 @@ class Recorder:
         self._has_head = False
         self._others: dict[str, int] = {}
         self._known_ids: set[str] = set()
-        #: Of the logs of others: up to where `news` has read, and the edits found there.
         self._failed: dict[str, int] = {}
+        #: Of the logs of others: up to where `news` has read, and the edits found there.
         self._looked_at: dict[str, int] = {}
         self._news: dict[str, list[tuple[int, str]]] = {}
         self._unwatch: Callable[[], None] = lambda: None
@@ -413,7 +413,7 @@ class Recorder:
     def begin_after(self, entries: Iterable[Entry], done: Replayed) -> bool:
         """Go on where a journal ends: record what the dataset has besides, if there is anything."""
         for entry in entries:
-            self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
+            self._saw(entry)
             if entry.kind == "saved":
                 self._known_ids.update(dict(entry.content.get("ids", {})))
         if done.aliases:
@@ -424,13 +424,16 @@ class Recorder:
             self.record(_change("edit", step))
         return bool(own or done.aliases)
 
+    def _saw(self, entry: Entry) -> None:
+        self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
+
     def read_others(self) -> tuple[list[Entry], list[str]]:
         """What other writers have appended since they were read last; what is wrong with it."""
         entries, problems = read_logs(self.journal.folder)
         own = self.journal.writer
         fresh = [e for e in entries if e.writer != own and e.n > self._others.get(e.writer, 0)]
         for entry in fresh:
-            self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
+            self._saw(entry)
         self.journal.follow(max((entry.order[0] for entry in fresh), default=0))
         return fresh, problems
 
@@ -486,7 +489,7 @@ class Recorder:
         """Take what is in the journal already as said of something else."""
         for entry in read_logs(self.journal.folder)[0]:
             if entry.writer != self.journal.writer:
-                self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
+                self._saw(entry)
 
     def mark_saved(self, digest: bytes | None, stat: FileStat, covers: Mapping[str, int]) -> None:
         """Say that the labels file of this content has all that `covers` says."""

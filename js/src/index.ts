@@ -303,41 +303,34 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     const wanted = [...rows.map(({ id }) => id), ...state.notices.map(({ id }) => String(id))];
     if (shown.join() === wanted.join()) return;
     notices.replaceChildren(
-      ...rows.map(({ id, text, buttons }) =>
-        h(
-          "div",
-          { class: "kpwidget-notice", "data-level": "info", "data-id": id },
-          h("span", {}, text),
-          h(
-            "span",
-            { class: "kpwidget-choices" },
-            ...buttons.map(([label, action]) => {
-              const button = h("button", { type: "button", class: "kpwidget-reset" }, label);
-              const choose = () => {
-                dispatch(action);
-                root.focus({ preventScroll: true });
-              };
-              button.addEventListener("click", choose, { signal });
-              return button;
-            }),
-          ),
-        ),
+      ...rows.map(({ id, text, buttons }) => noticeRow(id, "info", text, buttons)),
+      ...state.notices.map(({ id, level, text }) =>
+        noticeRow(String(id), level, text, [["Dismiss", { type: "dismiss", id }]]),
       ),
-      ...state.notices.map((notice) => {
-        const close = h("button", { type: "button", class: "kpwidget-reset" }, "Dismiss");
-        const dismiss = () => {
-          dispatch({ type: "dismiss", id: notice.id });
-          // The button goes, and the keys meant for the stage would go to the notebook.
-          root.focus({ preventScroll: true });
-        };
-        close.addEventListener("click", dismiss, { signal });
-        return h(
-          "div",
-          { class: "kpwidget-notice", "data-level": notice.level, "data-id": String(notice.id) },
-          h("span", {}, notice.text),
-          close,
-        );
-      }),
+    );
+  }
+
+  function noticeRow(
+    id: string,
+    level: string,
+    text: string,
+    buttons: [string, Action][],
+  ): HTMLElement {
+    const made = buttons.map(([label, action]) => {
+      const button = h("button", { type: "button", class: "kpwidget-reset" }, label);
+      const choose = () => {
+        dispatch(action);
+        // The button goes, and the keys meant for the stage would go to the notebook.
+        root.focus({ preventScroll: true });
+      };
+      button.addEventListener("click", choose, { signal });
+      return button;
+    });
+    return h(
+      "div",
+      { class: "kpwidget-notice", "data-level": level, "data-id": id },
+      h("span", {}, text),
+      h("span", { class: "kpwidget-choices" }, ...made),
     );
   }
 
@@ -694,13 +687,12 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   /** The frame in which a painting is on the screen: layers and ink change places in it. */
   const onPainted = (painted: Painted) => {
     const { painting, scene } = painted;
-    if (painting.client === client && painting.rev >= rev) {
-      isAnswered = true;
-      viewportWait = RESEND_FIRST;
-    }
     if (painting.client !== client) {
       isLeading = false;
       isAnswered = true; // another view leads: this one's viewport is of no use
+    } else if (painting.rev >= rev) {
+      isAnswered = true;
+      viewportWait = RESEND_FIRST;
     }
     const isOther = scene.image?.index !== state.scene.image?.index;
     if (held && scene.image?.index === held.scene.image?.index) {
