@@ -68,8 +68,18 @@ test: test-js test-py  ## set up, then run every test: TypeScript, Python, brows
 test-js: $(VENV)/.node
 	@$(WITH_NODE) cd js && npm run --silent typecheck && npm test --silent
 
+# Without arguments the browser tests run beside the others, and are printed behind them.
 test-py: $(VENV)/.dev $(BUNDLE)
+ifneq ($(strip $(PYTEST_ARGS)),)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+else
+	@log=$$(mktemp); status=0; \
+	$(BIN)/python -m pytest -p no:cacheprovider -m browser >"$$log" 2>&1 & browser=$$!; \
+	trap 'kill $$browser 2>/dev/null || true; cat "$$log"; rm -f "$$log"' EXIT; \
+	$(BIN)/python -m pytest -m 'not browser' || status=1; \
+	wait $$browser || status=1; \
+	exit $$status
+endif
 
 lint: $(VENV)/.node  ## ruff, mypy, biome, tsc: all of them, whichever fails
 	@status=0; try() { echo "$$*"; "$$@" || status=1; }; \

@@ -1001,9 +1001,10 @@ class Dataset:
     def _add_images(self, states: Sequence[ImageState]) -> None:
         start = len(self._images)
         self._images.extend(states)
-        self._index_of_image_id.update((state.id, start + i) for i, state in enumerate(states))
+        numbers = range(start, len(self._images))
+        self._index_of_image_id.update(zip([state.id for state in states], numbers, strict=True))
         self._indices_by_name = None
-        self._table.rows_of_image.extend([] for _ in states)
+        self._table.rows_of_image.extend([[] for _ in states])
 
     @property
     def _indices_of_file_name(self) -> dict[str, list[int]]:

@@ -463,14 +463,10 @@ class InstanceTable:
         self._unindexed.append((uids, rows))
         order = np.argsort(image, kind="stable")
         sorted_rows = (order + where.start).tolist()
-        ends = np.searchsorted(
-            np.asarray(image)[order], np.arange(len(self.rows_of_image)), "right"
-        )
-        start = 0
-        for of_image, end in zip(self.rows_of_image, ends.tolist(), strict=True):
-            if end > start:
-                of_image.extend(sorted_rows[start:end])
-                start = end
+        images, starts = np.unique(np.asarray(image)[order], return_index=True)
+        bounds = zip(images.tolist(), starts.tolist(), [*starts[1:].tolist(), n], strict=True)
+        for of_image, start, end in bounds if n else ():
+            self.rows_of_image[of_image] += sorted_rows[start:end]
         if self._live is not None:
             self._live.extend(rows)
         self.n_instances += n

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import repeat
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -25,7 +26,6 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from kpwidget import schemas
 from kpwidget.dataset import Dataset, FileLayout, FileStat, ImageState, PointFields
@@ -47,6 +47,8 @@ _NAMES: Final = {"images": "image", "annotations": "annotation", "categories": "
 _LOOK: Final = 1 << 16  # bytes at both ends by which a file is told
 _LARGE: Final = 64_000_000  # bytes from which a second process is worth its start
 _NO_SPANS: Final = np.empty((0, 2), np.int64)
+#: Returns the positions, for each list, of the records that are to be looked at singly.
+_Doubtful = Callable[[], dict[RecordKind, NDArray[np.int64]]]
 
 # COCO-WholeBody's parts: field, first keypoint among the 133, number of keypoints. From
 # jin-s13/COCO-WholeBody, data_format.md.
@@ -138,7 +140,7 @@ def read_coco(
     helper = Helper(path) if stat.size > _LARGE and _n_cpus() > 1 else None
     try:
         with collector_paused():
-            text, doubtful, content = _load(path)
+            text, doubtful, content = _load(path, in_thread=helper is None)
             reader = _Reader(
                 os.fspath(path),
                 text,
@@ -200,6 +202,18 @@ def _n_cpus() -> int:
     return os.cpu_count() or 1
 
 
+def _bar(n_records: int | None) -> contextlib.AbstractContextManager[Any]:
+    """Progress of reading so many annotations; None is too few to import what would show it."""
+    if n_records is None:
+        return contextlib.nullcontext()
+    from tqdm.auto import tqdm
+
+    bar: contextlib.AbstractContextManager[Any] = tqdm(
+        total=n_records, desc="reading annotations", delay=1.0, leave=False, unit=""
+    )
+    return bar
+
+
 def _levels_to_caller() -> int:
     """`stacklevel` by which a warning of `read_coco` points at the line outside of kpwidget."""
     level, frame = 1, sys._getframe(1)
@@ -211,12 +225,12 @@ def _levels_to_caller() -> int:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _load(path: Path) -> tuple[FileText, dict[RecordKind, NDArray[np.int64]], dict[str, Any]]:
+def _load(path: Path, *, in_thread: bool) -> tuple[FileText, _Doubtful, dict[str, Any]]:
     """Text of the file, the records to be looked at twice, and its top level without the lists."""
     where = os.fspath(path)
     data = path.read_bytes()
     try:
-        text, doubtful = scan(data, where, _LISTS)
+        text, doubtful = scan(data, where, _LISTS, in_thread=in_thread)
     except FormatError as error:
         if isinstance(error.__cause__, RecursionError):
             raise FormatError.from_problems(
@@ -333,7 +347,7 @@ class _Reader:
         self,
         where: str,
         text: FileText,
-        doubtful: Mapping[RecordKind, NDArray[np.int64]],
+        doubtful: _Doubtful,
         locate: Callable[[str], ImageData | ImageRoots | None],
         schema: Schema | Mapping[str, Schema] | None,
         wholebody: str,
@@ -380,28 +394,26 @@ class _Reader:
     ) -> Columns:
         """Decode the annotations, a part of them in the second process if there is one."""
         spans = self._text.spans.get("annotations", _NO_SPANS)
-        doubtful = self._doubtful.get("annotations", np.empty(0, np.int64))
         n_here = len(spans)
-        if self._helper is not None and len(spans) > 1:
-            # Half of the bytes; the images are read here besides, the other starts up meanwhile.
-            middle = (spans[0, 0] + spans[-1, 1]) // 2
-            n_here = int(np.searchsorted(spans[:, 0], middle))
-            later = doubtful[doubtful >= n_here] - n_here
-            self._helper.begin(spans[n_here:], later, point_fields)
+        if self._helper is not None:
+            if len(spans) > 1:
+                # Half of the bytes; the images are read besides, the other starts up meanwhile.
+                middle = (spans[0, 0] + spans[-1, 1]) // 2
+                n_here = int(np.searchsorted(spans[:, 0], middle))
+                self._helper.begin(spans[n_here:], point_fields)
+            meanwhile()
         data = self._text.data
-        earlier = doubtful[doubtful < n_here]
-        meanwhile()
-        with tqdm(
-            total=len(spans), desc="reading annotations", delay=1.0, leave=False, unit=""
-        ) as bar:
-            columns = decode(data, spans[:n_here], earlier, point_fields, bar)
-            if n_here == len(spans):
-                return columns
-            rest = None if self._helper is None else self._helper.answer()
-            if rest is None or not self._is_same_file():
-                later = doubtful[doubtful >= n_here] - n_here
-                rest = decode(data, spans[n_here:], later, point_fields, bar)
-        return columns.join(rest)
+        with _bar(len(spans) if len(data) > _LARGE else None) as bar:
+            columns = decode(data, spans[:n_here], point_fields, bar)
+            if n_here < len(spans):
+                rest = None if self._helper is None else self._helper.answer()
+                if rest is None or not self._is_same_file():
+                    rest = decode(data, spans[n_here:], point_fields, bar)
+                columns = columns.join(rest)
+        if self._helper is None:  # the doubtful ones are being found in a thread: as late as can be
+            meanwhile()
+        columns.is_decoded[self._doubtful().get("annotations", [])] = False
+        return columns
 
     def note(self, kind: str, position: int, record: Any, problems: Iterable[str]) -> None:
         """Add what is wrong with a record."""
@@ -593,30 +605,25 @@ class _Reader:
         spans, text, locate = self._text.spans["images"], self._text, self._locate
         decoder = msgspec.json.Decoder(list[_ImageFields])
         view = memoryview(text.data)
-        doubtful = set(self._doubtful["images"].tolist())
+        doubtful = set(self._doubtful()["images"].tolist())
         first: dict[int | str, int] = {}
         others: list[int] = []
         for start, stop in chunks(spans):
-            ids: list[int] = []
+            ids: tuple[int, ...] = ()
             if doubtful.isdisjoint(range(start, stop)):
                 payload = b"".join((b"[", view[spans[start, 0] : spans[stop - 1, 1]], b"]"))
                 # One that does not decode is found out below, by itself.
                 with contextlib.suppress(msgspec.DecodeError, RecursionError):
                     records = decoder.decode(payload)
-                    ids = [record.id for record in records]
+                    ids, names, widths, heights = zip(*map(_IMAGE_FIELDS, records), strict=True)
             # Most files are all of this kind.
             if ids and first.keys().isdisjoint(ids) and len(set(ids)) == len(ids):
                 # id, name, data, size, orientation, is_done, extra, text, position: by place, for
                 # there may be a hundred thousand of them.
-                dataset._add_images(
-                    [
-                        ImageState(number, name, locate(name), (width, height),
-                                   None, False, None, text, position)
-                        for position, (number, name, width, height) in enumerate(
-                            map(_IMAGE_FIELDS, records), start
-                        )
-                    ]
-                )  # fmt: skip
+                fields = (ids, names, map(locate, names), zip(widths, heights, strict=True),
+                          repeat(None), repeat(False), repeat(None), repeat(text),
+                          range(start, stop))  # fmt: skip
+                dataset._add_images(list(map(ImageState, *fields)))
                 first.update(zip(ids, range(start, stop), strict=True))
                 continue
             for position in range(start, stop):

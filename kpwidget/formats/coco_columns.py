@@ -137,7 +137,6 @@ class Columns:
 def decode(
     data: bytes,
     spans: NDArray[np.int64],
-    doubtful: NDArray[np.int64],
     point_fields: Mapping[int, PointFields],
     bar: Any = None,
 ) -> Columns:
@@ -148,8 +147,6 @@ def decode(
     data : bytes
     spans : ndarray of shape (n, 2)
         Begin and end of each record in `data`.
-    doubtful : ndarray of int
-        Records that are not to be decoded here.
     point_fields : mapping of int to PointFields
         For each category with keypoints, by its id, the fields these stand in.
     bar : optional
@@ -162,16 +159,10 @@ def decode(
     is_plain = all(f == "keypoints" for fields in point_fields.values() for f, _ in fields)
     decoder = msgspec.json.Decoder(list[_Fields] if is_plain else list[_WholeBodyFields])
     columns = Columns.empty(len(spans))
-    skipped = set(doubtful.tolist())
     view = memoryview(data)
     for start, stop in chunks(spans):
         positions = np.arange(start, stop)
-        if skipped and not skipped.isdisjoint(range(start, stop)):
-            positions = np.array([p for p in range(start, stop) if p not in skipped], np.int64)
-            pieces = [data[a:b] for a, b in spans[positions].tolist()]
-            payload = b"[" + b",".join(pieces) + b"]"
-        else:
-            payload = b"".join((b"[", view[spans[start, 0] : spans[stop - 1, 1]], b"]"))
+        payload = b"".join((b"[", view[spans[start, 0] : spans[stop - 1, 1]], b"]"))
         for at, records in _decoded(decoder, payload, data, spans, positions):
             _put(columns, at, records, point_fields)
         if bar is not None:
@@ -309,24 +300,23 @@ def _number_rows(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Lists of numbers as rows, from their JSON text; null counts as zeros. Which are good.
 
-    That the text is JSON has been checked. In COCO's own files nearly half of the instances have
-    no labeled keypoint, and the numbers of the others are small integers: zeros are recognised by
-    their text, and integers are made of their digits many at a time.
+    That the text is JSON has been checked. In COCO's own files the numbers are small integers,
+    which are made of their digits many at a time, and nearly half of the instances have no labeled
+    keypoint: zeros are recognised by their text.
     """
     all_texts = list(map(bytes, texts))
+    is_good = np.ones(len(all_texts), bool)
+    integers = _integers(all_texts, length)
+    if integers is not None:
+        return integers, is_good
     # Lists of zeros mostly have one and the same text.
     zeros = {text for text in set(all_texts) if not text.strip(_ZEROS)}
     is_there = np.array([text not in zeros for text in all_texts], bool)
     there = list(compress(all_texts, is_there.tolist()))
     rows = np.zeros((len(all_texts), length))
-    is_good = np.ones(len(all_texts), bool)
     wrong = {text for text in zeros if len(_list_or_nothing(text)) != length}
     if wrong:
         is_good &= [text not in wrong for text in all_texts]
-    integers = _integers(there, length)
-    if integers is not None:
-        rows[is_there] = integers
-        return rows, is_good
     try:
         parsed = _LISTS.decode(b"[" + b",".join(there) + b"]")
     except msgspec.DecodeError:  # one of them is no list of numbers
@@ -383,7 +373,8 @@ def _points(
         fits &= is_whole
         parts.append(flat.reshape(len(records), n_points, 3))
     points = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-    fits &= (np.abs(points[..., :2]) <= MAX_COORDINATE).all(axis=(1, 2))
+    if np.abs(points).max(initial=0) > MAX_COORDINATE:
+        fits &= (np.abs(points[..., :2]) <= MAX_COORDINATE).all(axis=(1, 2))
     fits &= ((points[..., 2] >= 0) & (points[..., 2] <= 2)).all(axis=1)
     return points, fits
 
@@ -436,11 +427,10 @@ class Helper:
     def begin(
         self,
         spans: NDArray[np.int64],
-        doubtful: NDArray[np.int64],
         point_fields: Mapping[int, PointFields],
     ) -> None:
         """Let it decode the records at `spans`."""
-        work = pickle.dumps((os.path.abspath(self._path), spans, doubtful, dict(point_fields)))
+        work = pickle.dumps((os.path.abspath(self._path), spans, dict(point_fields)))
         self._thread = threading.Thread(target=self._talk, args=(work,), daemon=True)
         self._thread.start()
 
@@ -476,12 +466,12 @@ class Helper:
 
 def _serve() -> None:
     """Decode what standard input asks for: the other end of `Helper`."""
-    path, spans, doubtful, point_fields = pickle.load(sys.stdin.buffer)
+    path, spans, point_fields = pickle.load(sys.stdin.buffer)
     start, stop = int(spans[0, 0]), int(spans[-1, 1])
     with open(path, "rb") as file:
         file.seek(start)
         data = file.read(stop - start)
     with collector_paused():
-        columns = decode(data, spans - start, doubtful, point_fields)
+        columns = decode(data, spans - start, point_fields)
     pickle.dump(columns, sys.stdout.buffer, protocol=5)
     sys.stdout.buffer.flush()

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _CHUNK: Final = 1 << 18  # bytes looked at in one go: they and their masks stay in the cache
-_BEHIND: Final = 256  # bytes behind a chunk, in which a number may go on
+_BEHIND: Final = 256  # bytes behind a block, in which a number may go on
 _BLOCK: Final = 1 << 20  # bytes given to a thread at least
 _QUOTE, _BACKSLASH, _COLON = b'"\\:'
 _SPACES: Final = b" \t\n\r"
@@ -48,7 +48,8 @@ _MAX_DEPTH: Final = 100
 #: Without an exponent of three digits a number has to have more than these to be no float.
 _MANY_DIGITS: Final = re.compile(rb"\d{200}")
 _MIXER: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, so that no two names become one
-_EIGHT_TRUE: Final = np.uint64(0x0101010101010101)
+_UPPER_HALVES: Final = np.uint64(0xF0F0F0F0F0F0F0F0)
+_EIGHT_DIGITS: Final = np.uint64(0x3030303030303030)
 #: Bytes of a list of records that may belong to no object: each may be an item of its own.
 _MAX_OTHER: Final = 100_000
 _NOWHERE: Final = np.empty(0, np.int64)
@@ -57,8 +58,8 @@ _SMALL: Final = 64_000_000
 
 
 def scan(
-    data: bytes, where: str, kinds: Sequence[RecordKind]
-) -> tuple[FileText, dict[RecordKind, NDArray[np.int64]]]:
+    data: bytes, where: str, kinds: Sequence[RecordKind], *, in_thread: bool = False
+) -> tuple[FileText, Callable[[], dict[RecordKind, NDArray[np.int64]]]]:
     """Find the records of the lists at the top level of a JSON object.
 
     Parameters
@@ -69,14 +70,16 @@ def scan(
         Its name, for messages.
     kinds : sequence of str
         Keys of the lists looked for.
+    in_thread : bool, default False
+        Find the doubtful records in a thread, while the caller goes on.
 
     Returns
     -------
     FileText
         With the spans of the records of every list that is there.
-    dict of str to ndarray
-        Positions of the records that seem to have a key twice, or a number too large for a float.
-        Some may not: look at them.
+    callable
+        Returns the positions, for each list, of its doubtful records: those that seem to have a
+        key twice, or a number too large for a float. Some may not: look at them.
 
     Raises
     ------
@@ -92,7 +95,7 @@ def scan(
     brackets, shapes, is_open, depth = _brackets(tokens, codes, is_quote)
     if not len(brackets):  # a bare value, or no JSON
         _parse_json(_decode(data, where), where)
-        return FileText(data, {}, data.decode("utf-8"), {}), {}
+        return FileText(data, {}, data.decode("utf-8"), {}), dict
     _check_depth(brackets, depth, where)
     if depth[-1] or (depth < 0).any() or np.any(depth[:-1] == 0):
         raise _not_json(data, where)
@@ -124,12 +127,22 @@ def scan(
     # Strict: this is where a key given twice at the top shows.
     _parse_json(outer, where)
     text = FileText(data, spans, outer, bounds)
-    doubtful = _with_repeated_keys(data, spans, strings, ends)
-    huge = huge[np.searchsorted(quotes, huge) & 1 == 0]  # not those inside of strings
-    for kind, records in spans.items() if len(huge) else ():
-        found = np.searchsorted(records[:, 0], huge, "right") - 1
-        doubtful[kind] = np.union1d(doubtful[kind], found[found >= 0])
-    return text, doubtful
+
+    def doubtful() -> dict[RecordKind, NDArray[np.int64]]:
+        result = _with_repeated_keys(data, spans, strings, ends)
+        numbers = huge[np.searchsorted(quotes, huge) & 1 == 0]  # not those inside of strings
+        for kind, records in spans.items() if len(numbers) else ():
+            found = np.searchsorted(records[:, 0], numbers, "right") - 1
+            result[kind] = np.union1d(result[kind], found[found >= 0])
+        return result
+
+    if in_thread:
+        pool = ThreadPoolExecutor(1)
+        future = pool.submit(doubtful)
+        pool.shutdown(wait=False)
+        return text, future.result
+    found = doubtful()
+    return text, lambda: found
 
 
 def check_depth(data: bytes, where: str) -> None:
@@ -178,27 +191,29 @@ def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[
     What looks like a number too large for a float is found on the way, also inside of strings.
     """
     bytes_ = np.frombuffer(data, np.uint8)
-    has_escapes = b"\\" in data
-
     # A few blocks for each of two threads.
     size = max(_BLOCK, -(-len(data) // 8 // _CHUNK) * _CHUNK)
 
     def found(start: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        parts, huge = [], []
-        numbers = _HugeNumbers()
-        for at in range(start, min(start + size, len(data)), _CHUNK):
-            wide = bytes_[at : at + _CHUNK + _BEHIND]
-            # With this bit set [ and { are the same, ] and } as well, and a quote is itself.
-            upper = wide | np.uint8(0x20)
-            huge.append(numbers.find(wide, upper) + at)
-            chunk, upper = wide[:_CHUNK], upper[:_CHUNK]
-            mask = upper == _QUOTE
-            mask |= upper == ord("{")
-            mask |= upper == ord("}")
-            if has_escapes:
-                mask |= chunk == _BACKSLASH
-            parts.append(np.flatnonzero(mask) + at)
-        return np.concatenate(parts), np.concatenate(huge)
+        stop = min(start + size, len(data))
+        # Memory that is used again: to get it from the system takes longer than all else.
+        upper, shifted = np.empty((2, _CHUNK), np.uint8)
+        is_quote, is_other = np.empty((2, _CHUNK), np.bool_)
+        tokens, letters = [], []
+        for at in range(start, stop, _CHUNK):
+            n = min(_CHUNK, stop - at)
+            # With this bit set [ \\ ] are the same as { | }, which follow one another, an E is
+            # an e, and a quote is itself. (A | is in strings alone, where it counts for nothing.)
+            np.bitwise_or(bytes_[at : at + n], np.uint8(0x20), out=upper[:n])
+            np.equal(upper[:n], _QUOTE, out=is_quote[:n])
+            np.subtract(upper[:n], np.uint8(ord("{")), out=shifted[:n])
+            np.less_equal(shifted[:n], 2, out=is_other[:n])
+            is_quote[:n] |= is_other[:n]
+            tokens.append(np.flatnonzero(is_quote[:n]) + at)
+            np.equal(upper[:n], ord("e"), out=is_other[:n])
+            letters.append(np.flatnonzero(is_other[:n]) + at)
+        huge = _huge_numbers(bytes_, start, stop, np.concatenate(letters))
+        return np.concatenate(tokens), huge
 
     blocks = range(0, max(len(data), 1), size)
     if len(blocks) > 1:  # numpy lets the other thread run meanwhile
@@ -210,8 +225,8 @@ def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[
     huge = np.concatenate([numbers for _, numbers in results])
     del results
     codes = bytes_[tokens]
-    if has_escapes:
-        is_backslash = codes == _BACKSLASH
+    is_backslash = codes == _BACKSLASH
+    if is_backslash.any():
         at = tokens[is_backslash]
         # In a run each second backslash is itself escaped; an odd run escapes what follows.
         is_first = np.r_[True, np.diff(at) != 1]
@@ -223,32 +238,31 @@ def _tokens(data: bytes) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[
     return tokens, codes, huge
 
 
-class _HugeNumbers:
-    """Finds exponents of three digits, and very many digits in a row. One per thread."""
+def _huge_numbers(
+    bytes_: NDArray[np.uint8], start: int, stop: int, letters: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Places of exponents of three digits, and of very many digits in a row, in a block.
 
-    def __init__(self) -> None:
-        # Memory that is used again: to get it from the system takes longer than all else.
-        self._shifted = np.empty(_CHUNK + _BEHIND, np.uint8)
-        self._is_digit = np.empty(_CHUNK + _BEHIND, np.bool_)
-        self._is_exponent = np.empty(_CHUNK + _BEHIND, np.bool_)
+    `letters` are the places of every e and E in it.
+    """
 
-    def find(self, chunk: NDArray[np.uint8], lower: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Places in a chunk, of which `lower` is the same with small letters."""
-        n = len(chunk)
-        shifted = np.subtract(chunk, np.uint8(48), out=self._shifted[:n])
-        is_digit = np.less_equal(shifted, 9, out=self._is_digit[:n])
-        is_exponent = np.equal(lower[1:-4], ord("e"), out=self._is_exponent[: max(n - 5, 0)])
-        is_exponent &= is_digit[:-5]
-        at = _NOWHERE
-        if is_exponent.any():
-            at = np.flatnonzero(is_exponent) + 1
-            first = at + 1 + (chunk[at + 1] == ord("+"))
-            at = at[is_digit[first] & is_digit[first + 1] & is_digit[first + 2]]
-        eights = is_digit[: n // 8 * 8].view(np.uint64) == _EIGHT_TRUE
-        if (eights[2:] & eights[1:-1] & eights[:-2]).any():
-            many = [match.start() for match in _MANY_DIGITS.finditer(chunk.tobytes())]
-            at = np.union1d(at, np.array(many, np.int64))
-        return at
+    def is_digit(at: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return bytes_[np.minimum(at, len(bytes_) - 1)] - np.uint8(ord("0")) <= 9
+
+    # Most follow a letter. (The one before the first byte is the last: a number is not either.)
+    at = letters[bytes_[letters - 1] <= ord("9")]
+    at = at[is_digit(at - 1)]
+    if len(at):
+        first = at + 1
+        first += bytes_[np.minimum(first, len(bytes_) - 1)] == ord("+")
+        at = at[is_digit(first) & is_digit(first + 1) & is_digit(first + 2)]
+    # So many digits in a row have four whole eights among each fifth: 3 is their upper half.
+    block = bytes_[start : stop + _BEHIND]
+    eights = block[: len(block) // 8 * 8].view(np.uint64)[::5] & _UPPER_HALVES == _EIGHT_DIGITS
+    if (eights[3:] & eights[2:-1] & eights[1:-2] & eights[:-3]).any():
+        many = [start + match.start() for match in _MANY_DIGITS.finditer(block.tobytes())]
+        at = np.union1d(at, np.array(many, np.int64))
+    return at
 
 
 def _not_json(data: bytes, where: str) -> FormatError:

@@ -528,7 +528,7 @@ def test_second_process_takes_no_modules_from_the_folder_it_is_in(
     (tmp_path / "numpy.py").write_text("raise ImportError('of the folder')")
     monkeypatch.chdir(tmp_path)
     helper = coco_columns.Helper(path)
-    helper.begin(np.array([[1, 3]]), np.empty(0, np.int64), {})
+    helper.begin(np.array([[1, 3]]), {})
     assert helper.answer() is not None
     helper.close()
 
