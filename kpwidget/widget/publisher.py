@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .wire import words
 
 if TYPE_CHECKING:
-    from .annotator import Annotator
+    from .board import Board
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +23,10 @@ _LOOK_EVERY = 3.0
 
 
 class Publisher:
-    """The thread that tells the browser what has changed; it ends with its annotator."""
+    """The thread that tells the browser what has changed; it ends with its board."""
 
-    def __init__(self, annotator: Annotator) -> None:
-        self._annotator = weakref.ref(annotator)
+    def __init__(self, board: Board) -> None:
+        self._board = weakref.ref(board)
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -53,9 +53,9 @@ class Publisher:
     def wake(self) -> None:
         """Have what has changed told soon. Before the first view there is only the scene."""
         if self._thread is None:
-            annotator = self._annotator()
-            if annotator is not None:
-                annotator._publish()
+            board = self._board()
+            if board is not None:
+                board._publish()
         self._wake.set()
 
     def plan_poster(self) -> None:
@@ -75,33 +75,31 @@ class Publisher:
         while not self._is_stopped:
             self._wake.wait(self._due())
             self._wake.clear()
-            annotator = self._annotator()
-            if annotator is None or self._is_stopped:
+            board = self._board()
+            if board is None or self._is_stopped:
                 return
             try:
-                annotator._publish()
+                board._publish()
                 now = time.monotonic()
                 if self._prefetch_at is not None and now >= self._prefetch_at:
                     self._prefetch_at = None
-                    annotator._prefetch()
-                if annotator.dataset.recorder is None:
+                    board._prefetch()
+                if board.dataset.recorder is None:
                     self._look_at = None
                 elif self._look_at is None or now >= self._look_at:
                     self._look_at = now + _LOOK_EVERY
-                    annotator._look_for_others()
+                    board._look_for_others()
                 if self._poster_at is not None and now >= self._poster_at:
                     self._poster_at = None
-                    annotator._pictures.submit(
-                        ("poster", 0), annotator._make_poster, is_urgent=False
-                    )
+                    board._pictures.submit(("poster", 0), board._make_poster, is_urgent=False)
                 has_failed = False
             except Exception as error:
                 # The thread must live on: without it nothing is acknowledged any more.
                 logger.exception("publishing to the browser failed")
-                annotator._outgoing.append(
+                board._outgoing.append(
                     {"kind": "notice", "level": "error", "text": f"Internal error: {words(error)}"}
                 )
                 if not has_failed:  # told at once; but a failure that stays is not tried for ever
                     self._wake.set()
                 has_failed = True
-            del annotator
+            del board

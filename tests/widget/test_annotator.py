@@ -20,7 +20,7 @@ from PIL import Image
 import kpwidget as kp
 from kpwidget.dataset import Dataset
 from kpwidget.widget import Annotator
-from kpwidget.widget.annotator import _MAX_HELD
+from kpwidget.widget.board import MAX_HELD
 
 from .fake_browser import Browser, wait_for
 
@@ -238,12 +238,12 @@ def test_a_base_never_takes_back_what_is_applied(browser, dataset):
 
 
 def test_too_many_edits_that_wait_are_told_and_come_again(browser, dataset):
-    late = [{"seq": seq, **SKIP} for seq in range(2, _MAX_HELD + 3)]
+    late = [{"seq": seq, **SKIP} for seq in range(2, MAX_HELD + 3)]
     browser.edits(*late)
     assert "wait for edit 1" in browser.of("notice")[-1]["text"]
     assert browser.acknowledged() == 0
     browser.edits({"seq": 1, **SKIP}, *late)
-    assert browser.acknowledged() == _MAX_HELD + 2
+    assert browser.acknowledged() == MAX_HELD + 2
 
 
 def test_edits_from_several_threads_are_applied_in_order_and_once(browser, dataset):

@@ -11,7 +11,8 @@ import pytest
 from kpwidget import store
 from kpwidget.journal import Conflict
 from kpwidget.widget import stage
-from kpwidget.widget.annotator import FIT_MARGIN, Annotator
+from kpwidget.widget.annotator import Annotator
+from kpwidget.widget.board import FIT_MARGIN
 from kpwidget.widget.painter import LAYERS, LOOK
 from kpwidget.widget.stage import MESSAGES_FROM_PYTHON, MESSAGES_TO_PYTHON, OPS, Stage
 
@@ -74,7 +75,7 @@ def test_edits(model):
     assert tuple(model.lists["OPS"]) == OPS
     assert set(model.by("EditBody", "op")) == set(OPS)
     handled = {
-        name.removeprefix("_apply_") for name in vars(Annotator) if name.startswith("_apply_")
+        name.removeprefix("_apply_") for name in dir(Annotator) if name.startswith("_apply_")
     }
     assert handled == set(OPS)
 
