@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kpwidget.store import ConflictError as ConflictError
     from kpwidget.store import open as open
     from kpwidget.widget import Annotator as Annotator
+    from kpwidget.widget import Viewer as Viewer
 
 _MODULE_OF = {
     "Annotator": "kpwidget.widget",
@@ -44,6 +45,7 @@ _MODULE_OF = {
     "Instance": "kpwidget.dataset",
     "LossError": "kpwidget.formats",
     "Schema": "kpwidget.schema",
+    "Viewer": "kpwidget.widget",
     "Visibility": "kpwidget.schema",
     "open": "kpwidget.store",
     "plot_image": "kpwidget.plotting",
@@ -66,6 +68,7 @@ __all__ = [
     "Instance",
     "LossError",
     "Schema",
+    "Viewer",
     "Visibility",
     "__version__",
     "open",

@@ -1,5 +1,6 @@
 /** Entry point: wires model, state, input and views; the only file that knows anywidget. */
 
+import { type Browser, makeBrowser } from "./browse";
 import { hit, listen } from "./input";
 import { Layers, type LayerView, type Painted } from "./layers";
 import {
@@ -8,14 +9,17 @@ import {
   type LayerName,
   type Model,
   type Scene,
+  type SceneInstance,
   type ViewportMessage,
 } from "./model";
 import { Outbox, RESEND_FIRST, RESEND_MOST } from "./outbox";
 import { h, makePanel } from "./panel";
 import {
   type Action,
+  activeInstance,
   announce,
   categoryOf,
+  countLabeled,
   initialState,
   nextName,
   type PointRef,
@@ -48,6 +52,29 @@ const LAYOUT = 250;
 const PREVIEW = 300;
 /** Edits unanswered for so long mean a busy kernel. */
 const BUSY = 1500;
+/** What a viewer does: nothing that would change a label. */
+const OF_A_VIEWER: ReadonlySet<Action["type"]> = new Set<Action["type"]>([
+  "scene",
+  "categories",
+  "ack",
+  "rejected",
+  "painted",
+  "notice",
+  "dismiss",
+  "connected",
+  "restore",
+  "select",
+  "activate",
+  "step-instance",
+  "leave",
+  "flags",
+  "goto",
+  "toggle-skeletons",
+  "toggle-names",
+  "toggle-help",
+  "filter",
+  "hint",
+]);
 
 function randomHex(bytes: number): string {
   const values = crypto.getRandomValues(new Uint8Array(bytes));
@@ -95,6 +122,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   const { signal } = controller;
   const client = randomHex(4);
   const look = model.get("look");
+  const isViewer = model.get("browse") !== null;
 
   // -- the page ----------------------------------------------------------------------------------
   const ink = h("canvas", { class: "kpwidget-ink" });
@@ -116,7 +144,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     class: "kpwidget-stage",
     tabindex: "0",
     role: "application",
-    "aria-label": "Keypoint annotator: press ? for the keys, Escape to leave",
+    "aria-label": `Keypoint ${isViewer ? "viewer" : "annotator"}: press ? for the keys, Escape to leave`,
     "data-lm-suppress-shortcuts": "true",
   });
   root.style.height = `${model.get("height")}px`;
@@ -167,13 +195,32 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       focus: () => root.focus({ preventScroll: true }),
     },
     signal,
+    isViewer,
   );
   const main = h("div", { class: "kpwidget-main" }, root, status);
   const body = h("div", { class: "kpwidget-body" }, main, panel.side);
+  const first = model.get("browse");
+  const browser: Browser | null =
+    first &&
+    makeBrowser(
+      first,
+      client,
+      {
+        send: (message) => outbox.send(message),
+        goto: (index) => dispatch({ type: "goto", to: index }),
+        focus: () => root.focus({ preventScroll: true }),
+      },
+      signal,
+    );
+  if (browser) {
+    root.append(browser.grid);
+    main.append(browser.strip);
+  }
   const frame = h(
     "div",
     { class: "kpwidget", "data-lm-suppress-shortcuts": "true" },
     panel.toolbar,
+    ...(browser ? [browser.filters] : []),
     notices,
     body,
     panel.help,
@@ -188,6 +235,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   });
 
   function dispatch(action: Action): void {
+    if (isViewer && !OF_A_VIEWER.has(action.type)) return;
     const before = state;
     state = reduce(state, action);
     if (state === before) return;
@@ -230,7 +278,9 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     requestAnimationFrame(() => {
       isRenderPlanned = false;
       if (signal.aborted) return;
-      panel.render(state, outbox.isBusy(BUSY));
+      const browse = model.get("browse");
+      panel.render(state, outbox.isBusy(BUSY), browse);
+      if (browser && browse) browser.render(browse, state.categories);
       renderStatus();
       renderNotices();
     });
@@ -252,6 +302,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   function describe(): string {
     const image = state.scene.image;
     if (!image || image.error) return "";
+    if (isViewer) return describeInstance(activeInstance(state));
     const category = categoryOf(state);
     const next = category?.keypoints[nextName(state)] ?? "";
     const on = hovered && state.doc.byUid.get(hovered.instance);
@@ -264,6 +315,16 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       ? `Click: ${next} of a new instance (${category?.name})`
       : `Click: ${next}`;
     return `${place} (Shift: occluded, S: skip, ?: keys)`;
+  }
+
+  /** For a viewer: an instance in words. */
+  function describeInstance(instance: SceneInstance | null): string {
+    if (!instance) return "Point at a keypoint for its name and place; ? shows the keys";
+    const category = state.categories[instance.category];
+    const n = category?.keypoints.length ?? 0;
+    const note = instance.note ? `, ${instance.note}` : "";
+    const number = state.doc.instances.indexOf(instance) + 1;
+    return `${category?.name} ${number}: ${countLabeled(instance)} of ${n} keypoints labeled${note}`;
   }
 
   /** What others have done, on top of the notices: it stays until it is dealt with. */
@@ -401,7 +462,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       pointer,
       hovered: isSamePoint(hovered, fresh) ? null : hovered,
       isBlank: (isBlank && !isPosterOnly) || isUncovered(),
-      isPlacing: isReady(),
+      isPlacing: isReady() && !isViewer,
     };
   }
 
@@ -471,7 +532,39 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     if (style[name] !== value) style[name] = value;
   }
 
+  /** Beside the pointer; on the other side of it near the right edge and the bottom. */
+  function putCursorLabel(pointer: Xy, width: number): void {
+    const isLeft = pointer.x > size.w - width;
+    const isAbove = pointer.y > size.h - 40;
+    const x = isLeft ? `calc(${pointer.x - 14}px - 100%)` : `${pointer.x + 14}px`;
+    const y = isAbove ? `calc(${pointer.y - 10}px - 100%)` : `${pointer.y + 12}px`;
+    cursor.style.transform = `translate(${x}, ${y})`;
+  }
+
+  /** What is under the pointer of a viewer. */
+  function showHovered(): void {
+    const on = hovered && isReady() ? state.doc.byUid.get(hovered.instance) : undefined;
+    cursor.hidden = !on || !hovered || !pointer;
+    if (!on || !hovered || !pointer) return;
+    const k = hovered.keypoint;
+    const category = state.categories[on.category];
+    const flag = visibilityOf(on, k) === 1 ? "occluded" : "visible";
+    const [x, y] = [on.points[3 * k] as number, on.points[3 * k + 1] as number];
+    const note = on.note ? `, ${on.note}` : "";
+    const number = state.doc.instances.indexOf(on) + 1;
+    cursorName.textContent =
+      `${category?.keypoints[k]}: ${x.toFixed(1)}, ${y.toFixed(1)}, ${flag}\n` +
+      `${category?.name} ${number}${note}`;
+    cursorDot.style.setProperty("--color", category?.colors[k] ?? "#ffffff");
+    cursorDot.dataset.side = category?.sides[k] ?? "none";
+    putCursorLabel(pointer, 300);
+  }
+
   function moveCursorLabel(): void {
+    if (isViewer) {
+      showHovered();
+      return;
+    }
     const category = categoryOf(state);
     const isShown =
       pointer !== null &&
@@ -489,12 +582,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     if (cursorDot.style.getPropertyValue("--color") !== color)
       cursorDot.style.setProperty("--color", color);
     cursorDot.dataset.side = category.sides[k] ?? "none";
-    // Beside the pointer; on the other side of it near the right edge and the bottom.
-    const isLeft = pointer.x > size.w - 170;
-    const isAbove = pointer.y > size.h - 40;
-    const x = isLeft ? `calc(${pointer.x - 14}px - 100%)` : `${pointer.x + 14}px`;
-    const y = isAbove ? `calc(${pointer.y - 10}px - 100%)` : `${pointer.y + 12}px`;
-    cursor.style.transform = `translate(${x}, ${y})`;
+    putCursorLabel(pointer, 170);
   }
 
   // -- viewport ------------------------------------------------------------------------------------
@@ -644,6 +732,12 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
         // Keys reach a notebook when it has the focus itself, not the page.
         root.closest<HTMLElement>(".jp-Notebook")?.focus({ preventScroll: true });
       },
+      viewer: browser && {
+        pick: () => {
+          if (state.scene.image) browser.togglePick(state.scene.image.index);
+        },
+        toggleGrid: (isOpen) => browser.toggleGrid(isOpen),
+      },
     },
     signal,
   );
@@ -718,8 +812,11 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     renderSoon();
   };
 
-  const onMessage = (received: FromPython) => {
+  const onMessage = (received: FromPython, buffers: DataView[]) => {
     switch (received.kind) {
+      case "tiles":
+        browser?.takeTiles(received.version, received.tiles, buffers);
+        break;
       case "ack":
         outbox.acknowledge(received.client, received.seq);
         dispatch({
@@ -775,6 +872,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   model.on("change:height", onHeight);
   model.on("change:poster", onPoster);
   model.on("change:preview", onPoster);
+  model.on("change:browse", renderSoon);
   model.on("msg:custom", onMessage);
   const stops: (() => void)[] = [];
 
@@ -883,6 +981,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     model.off("change:height", onHeight);
     model.off("change:poster", onPoster);
     model.off("change:preview", onPoster);
+    model.off("change:browse", renderSoon);
     model.off("msg:custom", onMessage);
     for (const stop of stops) stop();
     for (const view of views.values()) view.remove();

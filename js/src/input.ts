@@ -32,6 +32,8 @@ export interface Hands {
   isReady(): boolean;
   newUid(): string;
   leave(): void;
+  /** What a viewer has: it changes nothing. */
+  readonly viewer: { pick(): void; toggleGrid(isOpen?: boolean): void } | null;
 }
 
 export interface KeyRow {
@@ -172,9 +174,51 @@ export const KEY_TABLE: readonly KeyRow[] = [
   { keys: "?", does: "this table", bind: ["?"], run: send({ type: "toggle-help" }) },
 ];
 
-const BINDINGS = new Map<string, Run>(
-  KEY_TABLE.flatMap(({ bind, run }) => (run ? bind.map((bound) => [bound, run] as const) : [])),
-);
+/** The keys of a viewer. */
+export const VIEW_TABLE: readonly KeyRow[] = [
+  { keys: "click", does: "choose the instance there: its keypoints are listed", bind: [] },
+  {
+    keys: "N, P, arrows",
+    does: "next, previous image of the list",
+    bind: ["n", "ArrowRight"],
+    run: send({ type: "goto", to: "next" }),
+  },
+  { keys: "", does: "", bind: ["p", "ArrowLeft"], run: send({ type: "goto", to: "previous" }) },
+  {
+    keys: "[ ], PageUp PageDown",
+    does: "previous, next instance",
+    bind: ["[", "PageUp"],
+    run: send({ type: "step-instance", by: -1 }),
+  },
+  { keys: "", does: "", bind: ["]", "PageDown"], run: send({ type: "step-instance", by: 1 }) },
+  { keys: "S", does: "pick this image, or not", bind: ["s"], run: (hands) => hands.viewer?.pick() },
+  {
+    keys: "T",
+    does: "thumbnails instead of the picture",
+    bind: ["t"],
+    run: (hands) => hands.viewer?.toggleGrid(),
+  },
+  { keys: "drag, Space+drag", does: "pan", bind: [" "], run: () => undefined },
+  ...KEY_TABLE.filter(
+    ({ keys }) => keys.startsWith("wheel") || ["F", "0", "H", "G", "?"].includes(keys),
+  ),
+  {
+    keys: "Esc",
+    does: "choose no instance; again: give up the focus",
+    bind: ["Escape"],
+    run: (hands) => {
+      hands.viewer?.toggleGrid(false);
+      stepOut(hands);
+    },
+  },
+];
+
+const bindings = (table: readonly KeyRow[]) =>
+  new Map<string, Run>(
+    table.flatMap(({ bind, run }) => (run ? bind.map((bound) => [bound, run] as const) : [])),
+  );
+const BINDINGS = bindings(KEY_TABLE);
+const VIEW_BINDINGS = bindings(VIEW_TABLE);
 
 export interface KeyLike {
   readonly key: string;
@@ -276,9 +320,11 @@ export function listen(
     (event) => {
       if (event.target !== root || event.key === "Tab" || event.isComposing) return;
       const bound = bindingOf(event);
-      const isDigit = /^[1-9]$/.test(bound) || (bound === "0" && digits !== "");
-      const run = isDigit ? null : BINDINGS.get(bound);
-      if (!isDigit && !run) return;
+      const { viewer } = hands;
+      const isDigit = !viewer && (/^[1-9]$/.test(bound) || (bound === "0" && digits !== ""));
+      const run = isDigit ? null : (viewer ? VIEW_BINDINGS : BINDINGS).get(bound);
+      // What an annotator's key is does nothing in a viewer, nor in the notebook around it.
+      if (!isDigit && !run && !(viewer && isBound(event))) return;
       // Both are needed, here and the attribute on the root: see the keyboard tests.
       event.preventDefault();
       event.stopPropagation();
@@ -371,6 +417,11 @@ export function listen(
         return;
       }
       const p = toImage(v, where);
+      if (hands.viewer) {
+        const near = event.pointerType === "touch" ? TOUCH_HIT_RADIUS : HIT_RADIUS;
+        gesture = { ...none, kind: "pan", target: hit(state, v, where, near) };
+        return;
+      }
       if (state.isBoxMode) {
         gesture = { ...none, kind: "box" };
         hands.dispatch({ type: "box-draft", draft: { x0: p.x, y0: p.y, x1: p.x, y1: p.y } });
@@ -410,6 +461,7 @@ export function listen(
       const v = hands.getViewport();
       const p = toImage(v, where);
       if (gesture.kind === "pan") {
+        if (hands.viewer && !gesture.hasMoved) return; // a click, perhaps
         hands.setViewport(pan(v, where.x - gesture.last.x, where.y - gesture.last.y));
       } else if (gesture.kind === "box") {
         const from = toImage(v, gesture.start);
@@ -445,6 +497,8 @@ export function listen(
       hands.dispatch({ type: "press", press: null });
       hands.dispatch({ type: "drag", drag: null });
       hands.dispatch({ type: "box-draft", draft: null });
+    } else if (done.kind === "pan" && hands.viewer && !done.hasMoved && event.button === 0) {
+      hands.dispatch({ type: "activate", instance: done.target?.instance ?? null });
     } else if (done.kind === "box") {
       const draft = state.boxDraft;
       hands.dispatch({ type: "box-draft", draft: null });

@@ -22,6 +22,8 @@ export interface SceneInstance {
   readonly bbox: BBox | null;
   readonly hidden: boolean;
   readonly locked: boolean;
+  /** For a viewer: id, score and the like, in words. */
+  readonly note?: string;
 }
 
 /** What the next click does: `instance` null starts a new one; `keypoint` null too. */
@@ -107,6 +109,53 @@ export interface Look {
   readonly boxWidth: number;
 }
 
+/** Least and greatest; null for no limit. */
+export type Limits = readonly [least: number | null, greatest: number | null];
+
+/** What is to be listed; see `Query` in listing.py. */
+export interface Query {
+  readonly text: string;
+  readonly category: string;
+  readonly keypoint: string;
+  readonly visibility: string;
+  readonly annotator: string;
+  readonly instances: Limits;
+  readonly labeled: Limits;
+  readonly size: Limits;
+  readonly score: number | null;
+  readonly picked: boolean;
+  readonly sort: string;
+  readonly descending: boolean;
+}
+
+/** The list of a viewer, but for what it lists. */
+export interface Browse {
+  /** Another one: places in the list mean other images. */
+  readonly version: number;
+  readonly total: number;
+  readonly count: number;
+  /** Place of the image shown; -1: it is not in the list. */
+  readonly position: number;
+  readonly isPicked: boolean;
+  readonly picked: number;
+  readonly query: Query;
+  readonly sorts: readonly string[];
+  readonly flags: readonly string[];
+  readonly annotators: readonly string[];
+  readonly scores: readonly [lowest: number, highest: number] | null;
+}
+
+/** One image of the list; its thumbnail is the buffer at the same place of the message. */
+export interface Tile {
+  readonly place: number;
+  readonly index: number;
+  readonly name: string;
+  readonly instances: number;
+  readonly picked: boolean;
+  readonly mime: string;
+  readonly error: string;
+}
+
 /** Scale in CSS px per image px; the image point (x, y) lies at (tx + scale x, ty + scale y). */
 export type WireViewport = readonly [scale: number, tx: number, ty: number];
 
@@ -116,6 +165,8 @@ export interface Traits {
   look: Look;
   poster: DataView | null;
   preview: DataView | null;
+  /** Null for an annotator. */
+  browse: Browse | null;
   height: number;
   /** image, detail, skeletons, active, source: "IPY_MODEL_<id>". */
   canvases: readonly string[];
@@ -127,6 +178,7 @@ export const TRAITS = [
   "look",
   "poster",
   "preview",
+  "browse",
   "height",
   "canvases",
 ] as const;
@@ -210,7 +262,13 @@ export type ToPython =
   | { kind: "bye"; client: string }
   /** Numbered edits; every number up to `base` has been acknowledged already. */
   | { kind: "edits"; client: string; base: number; edits: readonly WireEdit[] }
-  | ViewportMessage;
+  | ViewportMessage
+  /** The latest of a view counts: messages may overtake one another. */
+  | { kind: "query"; client: string; rev: number; query: Query }
+  /** Images by index; null: all that are listed to be picked, or none at all. */
+  | { kind: "pick"; images: readonly number[] | null; picked: boolean }
+  /** Thumbnails wanted, by place in the list; a later request takes the place of this one. */
+  | { kind: "want"; client: string; rev: number; version: number; places: readonly number[] };
 
 /** Sent before the draw batch that carries the number `paint`. */
 export interface Painting {
@@ -240,9 +298,19 @@ export type FromPython =
    * without a buffer the one that `preview` holds.
    */
   | { kind: "picture"; layer: LayerName; mime: string; paint: number }
-  | { kind: "notice"; level: "info" | "error"; text: string };
+  | { kind: "notice"; level: "info" | "error"; text: string }
+  | { kind: "tiles"; version: number; tiles: readonly Tile[] };
 
-export const MESSAGES_TO_PYTHON = ["open", "hello", "bye", "edits", "viewport"] as const;
+export const MESSAGES_TO_PYTHON = [
+  "open",
+  "hello",
+  "bye",
+  "edits",
+  "viewport",
+  "query",
+  "pick",
+  "want",
+] as const;
 export const MESSAGES_FROM_PYTHON = [
   "welcome",
   "ack",
@@ -250,6 +318,7 @@ export const MESSAGES_FROM_PYTHON = [
   "painting",
   "picture",
   "notice",
+  "tiles",
 ] as const;
 
 export const LAYERS = ["image", "detail", "skeletons", "active"] as const;

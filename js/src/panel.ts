@@ -1,7 +1,7 @@
 /** The controls around the stage: toolbar, label stack, keypoint list, schema figure, help. */
 
-import { KEY_TABLE } from "./input";
-import type { Category, Look, SceneInstance } from "./model";
+import { KEY_TABLE, VIEW_TABLE } from "./input";
+import type { Browse, Category, Look, SceneInstance } from "./model";
 import {
   type Action,
   activeInstance,
@@ -53,6 +53,7 @@ const ICONS = {
   unlock: "M4 7h8v6H4zM5.500 7V5a2.500 2.500 0 0 1 4.800-1",
   remove: "M3 4.500h10M6.500 4.500V3h3v1.500M4.500 4.500l.6 8.500h5.800l.6-8.500",
   close: "M4 4l8 8M12 4l-8 8",
+  grid: "M2.500 2.500h4v4h-4zM9.500 2.500h4v4h-4zM2.500 9.500h4v4h-4zM9.500 9.500h4v4h-4z",
 } as const;
 
 function icon(name: keyof typeof ICONS): SVGElement {
@@ -63,7 +64,7 @@ function icon(name: keyof typeof ICONS): SVGElement {
   );
 }
 
-function button(name: keyof typeof ICONS, title: string, className = ""): HTMLButtonElement {
+export function button(name: keyof typeof ICONS, title: string, className = ""): HTMLButtonElement {
   return h(
     "button",
     { type: "button", class: `kpwidget-button ${className}`, title, "aria-label": title },
@@ -72,11 +73,11 @@ function button(name: keyof typeof ICONS, title: string, className = ""): HTMLBu
 }
 
 /** Writes text only where it differs: untouched nodes keep their selection and cost nothing. */
-function setText(element: Element, text: string): void {
+export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function setAttribute(element: Element, name: string, value: string): void {
+export function setAttribute(element: Element, name: string, value: string): void {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
@@ -103,10 +104,16 @@ export interface Panel {
   readonly toolbar: HTMLElement;
   readonly side: HTMLElement;
   readonly help: HTMLElement;
-  render(state: State, isBusy: boolean): void;
+  /** `browse`: the list of a viewer, null for an annotator. */
+  render(state: State, isBusy: boolean, browse: Browse | null): void;
 }
 
-export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal): Panel {
+export function makePanel(
+  look: Look,
+  events: PanelEvents,
+  signal: AbortSignal,
+  isViewer = false,
+): Panel {
   const { dispatch } = events;
   const onClick = (element: HTMLElement, run: () => void) =>
     element.addEventListener(
@@ -213,13 +220,19 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
   const saved = h("span", { class: "kpwidget-saved" });
   const help = button("help", "Keys (?)");
   onClick(help, () => dispatch({ type: "toggle-help" }));
+  const editing = (...parts: Node[]) =>
+    isViewer ? [] : [h("span", { class: "kpwidget-group" }, ...parts)];
   const toolbar = h(
     "div",
-    { class: "kpwidget-toolbar", role: "toolbar", "aria-label": "Annotator" },
-    h("span", { class: "kpwidget-group" }, category),
+    {
+      class: "kpwidget-toolbar",
+      role: "toolbar",
+      "aria-label": isViewer ? "Viewer" : "Annotator",
+    },
+    ...editing(category),
     h("span", { class: "kpwidget-group" }, previous, jump, count, next),
     name,
-    h("span", { class: "kpwidget-group" }, undo, redo),
+    ...editing(undo, redo),
     h("span", { class: "kpwidget-group" }, fit, one),
     h(
       "span",
@@ -232,8 +245,12 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
     h(
       "span",
       { class: "kpwidget-group kpwidget-right" },
-      h("label", { class: "kpwidget-done", title: "Image done (D)" }, done, "done"),
-      progress,
+      ...(isViewer
+        ? []
+        : [
+            h("label", { class: "kpwidget-done", title: "Image done (D)" }, done, "done"),
+            progress,
+          ]),
       saved,
       help,
     ),
@@ -241,7 +258,11 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
 
   // -- label stack -----------------------------------------------------------------------------
   const stack = h("div", { class: "kpwidget-stack", role: "listbox", "aria-label": "Instances" });
-  const stackEmpty = h("div", { class: "kpwidget-empty" }, "No instance yet: click in the image.");
+  const stackEmpty = h(
+    "div",
+    { class: "kpwidget-empty" },
+    isViewer ? "No instance." : "No instance yet: click in the image.",
+  );
   const stackRows = new Map<string, ReturnType<typeof makeStackRow>>();
 
   function makeStackRow(uid: string) {
@@ -258,8 +279,7 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
       title,
       counted,
       eye,
-      lock,
-      remove,
+      ...(isViewer ? [] : [lock, remove]),
     );
     const flags = { hidden: false, locked: false };
     element.addEventListener(
@@ -378,13 +398,14 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
     }
     const active = activeInstance(state);
     const chosen = nextName(state);
-    const isNew = state.doc.cursor.keypoint === null;
+    // A viewer has no next keypoint.
+    const isNew = isViewer || state.doc.cursor.keypoint === null;
     for (const [k, row] of keypointRows.entries()) {
       const visibility = active ? visibilityOf(active, k) : 0;
       const isNext = k === chosen && !isNew;
       const wasNext = row.element.classList.contains("is-next");
       setAttribute(row.element, "data-visibility", String(visibility));
-      setText(row.flag, FLAGS[visibility] ?? "");
+      setText(row.flag, isViewer && !active ? "" : (FLAGS[visibility] ?? ""));
       setAttribute(row.element, "aria-selected", String(isNext));
       row.element.classList.toggle("is-next", isNext);
       row.element.classList.toggle("is-selected", state.selected?.keypoint === k);
@@ -439,8 +460,11 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
     const chosen = nextName(state);
     for (const [k, dot] of dots.entries()) {
       const isPlaced = active !== null && visibilityOf(active, k) > 0;
-      dot.classList.toggle("is-next", k === chosen);
-      dot.classList.toggle("is-placed", isPlaced && state.doc.cursor.keypoint !== null);
+      dot.classList.toggle("is-next", k === chosen && !isViewer);
+      dot.classList.toggle(
+        "is-placed",
+        isPlaced && (isViewer || state.doc.cursor.keypoint !== null),
+      );
     }
   }
 
@@ -464,21 +488,21 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
     h(
       "div",
       { class: "kpwidget-keys" },
-      ...KEY_TABLE.filter((row) => row.keys !== "").map((row) =>
-        h("div", {}, h("b", {}, row.keys), h("span", {}, row.does)),
-      ),
+      ...(isViewer ? VIEW_TABLE : KEY_TABLE)
+        .filter((row) => row.keys !== "")
+        .map((row) => h("div", {}, h("b", {}, row.keys), h("span", {}, row.does))),
     ),
   );
   helpBox.hidden = true;
 
   let shownCategories: readonly Category[] | null = null;
-  let shownIndex = -1;
+  let shownIndex = -2;
 
   return {
     toolbar,
     side,
     help: helpBox,
-    render(state, isBusy) {
+    render(state, isBusy, browse) {
       if (shownCategories !== state.categories) {
         shownCategories = state.categories;
         category.replaceChildren(
@@ -489,25 +513,22 @@ export function makePanel(look: Look, events: PanelEvents, signal: AbortSignal):
       if (category.value !== at) category.value = at;
       category.disabled = state.categories.length < 2;
       const image = state.scene.image;
-      if (image && shownIndex !== image.index) {
-        shownIndex = image.index;
-        jump.value = String(image.index + 1);
-      } else if (
-        image &&
-        document.activeElement !== jump &&
-        jump.value !== String(image.index + 1)
-      ) {
-        jump.value = String(image.index + 1);
+      const at0 = browse ? browse.position : (image?.index ?? -1);
+      const n = browse ? browse.count : (image?.count ?? 0);
+      const number = at0 < 0 ? "–" : String(at0 + 1);
+      if (shownIndex !== at0 || (document.activeElement !== jump && jump.value !== number)) {
+        shownIndex = at0;
+        jump.value = number;
       }
-      setText(count, `/ ${image?.count ?? 0}`);
+      setText(count, `/ ${n}`);
       setText(name, image?.name.split("/").at(-1) ?? "");
       setAttribute(
         name,
         "title",
         [image?.name ?? "", image?.note ?? ""].filter(Boolean).join("\n"),
       );
-      previous.disabled = !image || image.index === 0;
-      next.disabled = !image || image.index === image.count - 1;
+      previous.disabled = !image || at0 === 0 || n === 0;
+      next.disabled = !image || at0 === n - 1 || n === 0;
       undo.disabled = state.undoStack.length === 0 && !state.scene.undo;
       redo.disabled = state.redoStack.length === 0 && !state.scene.redo;
       undo.title = state.scene.undo ? `Undo: ${state.scene.undo.label} (Ctrl+Z)` : "Undo (Ctrl+Z)";

@@ -74,7 +74,10 @@ class Stage {
   fitted = 0;
   private uid = 0;
 
-  constructor(public state: State) {
+  constructor(
+    public state: State,
+    private readonly viewer: Hands["viewer"] = null,
+  ) {
     this.root.tabIndex = 0;
     this.root.append(this.ink);
     document.body.append(this.root);
@@ -103,6 +106,7 @@ class Stage {
       leave: () => {
         this.left += 1;
       },
+      viewer: this.viewer,
     };
     listen(this.root, this.ink, hands, this.controller.signal);
     this.root.focus();

@@ -67,6 +67,7 @@ export class FakeModel extends Events {
       look: LOOK,
       poster: null,
       preview: null,
+      browse: null,
       height: 400,
       canvases: this.canvases.map((_, i) => `IPY_MODEL_${i}`),
       ...traits,

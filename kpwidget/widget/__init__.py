@@ -1,5 +1,6 @@
 """Widgets for the notebook."""
 
 from .annotator import Annotator
+from .viewer import Viewer
 
-__all__ = ["Annotator"]
+__all__ = ["Annotator", "Viewer"]

@@ -15,8 +15,25 @@ import traitlets as t
 _STATIC = Path(__file__).parent / "static"
 
 #: Kinds of custom messages, browser to Python and back.
-MESSAGES_TO_PYTHON: Final = ("open", "hello", "bye", "edits", "viewport")
-MESSAGES_FROM_PYTHON: Final = ("welcome", "ack", "rejected", "painting", "picture", "notice")
+MESSAGES_TO_PYTHON: Final = (
+    "open",
+    "hello",
+    "bye",
+    "edits",
+    "viewport",
+    "query",
+    "pick",
+    "want",
+)
+MESSAGES_FROM_PYTHON: Final = (
+    "welcome",
+    "ack",
+    "rejected",
+    "painting",
+    "picture",
+    "notice",
+    "tiles",
+)
 
 #: What an edit may do.
 OPS: Final = (
@@ -66,6 +83,8 @@ class Stage(anywidget.AnyWidget):
     #: The first picture as it is encoded for its layer: a view shows it before Python has painted.
     #: Empty again when there is a poster, so that a saved notebook does not keep both.
     preview = t.Bytes(b"").tag(sync=True)
+    #: What a viewer lists, and what was asked for; None for an annotator.
+    browse = t.Dict(allow_none=True, default_value=None).tag(sync=True)
     #: Height of the stage in CSS px.
     height = t.Int(600).tag(sync=True)
     #: The ipycanvas layers: image, detail, skeletons, active, and the source of pictures. Empty
