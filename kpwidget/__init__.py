@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from kpwidget.store import open as open
     from kpwidget.widget import Annotator as Annotator
     from kpwidget.widget import Viewer as Viewer
+    from kpwidget.widget import compare as compare
 
 _MODULE_OF = {
     "Annotator": "kpwidget.widget",
@@ -47,6 +48,7 @@ _MODULE_OF = {
     "Schema": "kpwidget.schema",
     "Viewer": "kpwidget.widget",
     "Visibility": "kpwidget.schema",
+    "compare": "kpwidget.widget",
     "open": "kpwidget.store",
     "plot_image": "kpwidget.plotting",
     "plot_instance": "kpwidget.plotting",
@@ -71,6 +73,7 @@ __all__ = [
     "Viewer",
     "Visibility",
     "__version__",
+    "compare",
     "open",
     "plot_image",
     "plot_instance",

@@ -23,7 +23,11 @@ const SORT_NAMES: Record<string, string> = {
   score: "score",
   pixels: "size of the image",
   annotator: "annotator",
+  distance: "distance of the two",
 };
+
+/** What is looked for by these is what there is most of. */
+const LARGEST_FIRST: ReadonlySet<string> = new Set(["instances", "labeled", "size", "distance"]);
 
 export interface BrowseEvents {
   send(message: ToPython): void;
@@ -122,7 +126,10 @@ export function makeBrowser(
   const annotator = chooser("Only images with an instance labeled by", (value) => ({
     annotator: value,
   }));
-  const sort = chooser("Order of the images", (value) => ({ sort: value }));
+  const sort = chooser("Order of the images", (value) => ({
+    sort: value,
+    descending: LARGEST_FIRST.has(value),
+  }));
   const direction = h("button", { type: "button", class: "kpwidget-reset" }, "↑");
   on(direction, "click", () => ask({ descending: !query.descending }));
 

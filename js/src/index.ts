@@ -317,14 +317,20 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     return `${place} (Shift: occluded, S: skip, ?: keys)`;
   }
 
+  /** Category and number of an instance, as the list of instances has it. */
+  function nameOf(instance: SceneInstance): string {
+    const number = state.doc.instances.indexOf(instance) + 1;
+    const set = instance.set ? `, ${instance.set}` : "";
+    return `${state.categories[instance.category]?.name} ${number}${set}`;
+  }
+
   /** For a viewer: an instance in words. */
   function describeInstance(instance: SceneInstance | null): string {
     if (!instance) return "Point at a keypoint for its name and place; ? shows the keys";
     const category = state.categories[instance.category];
     const n = category?.keypoints.length ?? 0;
-    const note = instance.note ? `, ${instance.note}` : "";
-    const number = state.doc.instances.indexOf(instance) + 1;
-    return `${category?.name} ${number}: ${countLabeled(instance)} of ${n} keypoints labeled${note}`;
+    const labeled = `${countLabeled(instance)} of ${n} keypoints labeled`;
+    return `${nameOf(instance)}: ${labeled}${instance.note ? `, ${instance.note}` : ""}`;
   }
 
   /** What others have done, on top of the notices: it stays until it is dealt with. */
@@ -550,11 +556,10 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     const category = state.categories[on.category];
     const flag = visibilityOf(on, k) === 1 ? "occluded" : "visible";
     const [x, y] = [on.points[3 * k] as number, on.points[3 * k + 1] as number];
-    const note = on.note ? `, ${on.note}` : "";
-    const number = state.doc.instances.indexOf(on) + 1;
-    cursorName.textContent =
-      `${category?.keypoints[k]}: ${x.toFixed(1)}, ${y.toFixed(1)}, ${flag}\n` +
-      `${category?.name} ${number}${note}`;
+    const lines = [`${category?.keypoints[k]}: ${x.toFixed(1)}, ${y.toFixed(1)}, ${flag}`];
+    lines.push(nameOf(on));
+    if (on.note) lines.push(on.note);
+    cursorName.textContent = lines.join("\n");
     cursorDot.style.setProperty("--color", category?.colors[k] ?? "#ffffff");
     cursorDot.dataset.side = category?.sides[k] ?? "none";
     putCursorLabel(pointer, 300);

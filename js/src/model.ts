@@ -24,6 +24,8 @@ export interface SceneInstance {
   readonly locked: boolean;
   /** For a viewer: id, score and the like, in words. */
   readonly note?: string;
+  /** Of a comparison: which of the two label sets it is of. */
+  readonly set?: string;
 }
 
 /** What the next click does: `instance` null starts a new one; `keypoint` null too. */
@@ -81,6 +83,8 @@ export interface Scene {
   };
   readonly others: Others;
   readonly conflicts: readonly SceneConflict[];
+  /** Of a comparison: x and y of where each arrow begins and ends, four numbers an arrow. */
+  readonly arrows: readonly number[];
 }
 
 export interface Category {
@@ -107,6 +111,9 @@ export interface Look {
   readonly activeEdgeWidth: number;
   readonly edgeHaloWidth: number;
   readonly boxWidth: number;
+  readonly arrow: string;
+  readonly arrowWidth: number;
+  readonly arrowHead: number;
 }
 
 /** Least and greatest; null for no limit. */

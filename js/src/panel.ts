@@ -313,7 +313,8 @@ export function makePanel(
         flags.locked = instance.locked;
         const color = look.instanceColors[instance.ordinal % look.instanceColors.length] as string;
         if (swatch.style.backgroundColor !== color) swatch.style.backgroundColor = color;
-        setText(title, `${kind.name} ${n}`);
+        setText(title, `${kind.name} ${n}${instance.set ? `, ${instance.set}` : ""}`);
+        if (instance.note) setAttribute(element, "title", instance.note);
         setText(counted, `${countLabeled(instance)}/${kind.keypoints.length}`);
         setAttribute(element, "aria-selected", String(isActive));
         element.classList.toggle("is-active", isActive);

@@ -160,6 +160,33 @@ export function drawInstances(
   drawMarks(ctx, look, visible, occluded, isActive ? look.activeRadius : look.radius);
 }
 
+/** Arrows as painter.py paints them: all halos first. */
+function drawArrows(ctx: Ctx, look: Look, v: Viewport, arrows: readonly number[]): void {
+  const lines: [Xy, Xy][] = [];
+  for (let i = 0; i + 3 < arrows.length; i += 4) {
+    const [x0, y0, x1, y1] = arrows.slice(i, i + 4) as [number, number, number, number];
+    const from = toScreen(v, { x: x0, y: y0 });
+    const to = toScreen(v, { x: x1, y: y1 });
+    const length = Math.hypot(to.x - from.x, to.y - from.y);
+    if (length <= 1) continue;
+    const head = Math.min(look.arrowHead, 0.6 * length) / length;
+    const back = { x: (to.x - from.x) * head, y: (to.y - from.y) * head };
+    lines.push([from, to]);
+    for (const sign of [0.45, -0.45])
+      lines.push([to, { x: to.x - back.x - sign * back.y, y: to.y - back.y + sign * back.x }]);
+  }
+  for (const isHalo of [true, false]) {
+    ctx.strokeStyle = isHalo ? rgba(look.halo, look.haloAlpha) : rgba(look.arrow, 1);
+    ctx.lineWidth = look.arrowWidth + (isHalo ? 2 * look.edgeHaloWidth : 0);
+    for (const [p, q] of lines) {
+      ctx.beginPath();
+      ctx.moveTo(p.x, p.y);
+      ctx.lineTo(q.x, q.y);
+      ctx.stroke();
+    }
+  }
+}
+
 function ring(ctx: Ctx, at: Xy, radius: number): void {
   for (const [style, width] of [
     ["rgba(0, 0, 0, 0.8)", 3.5],
@@ -238,6 +265,7 @@ export function drawInk(
     const isActive = (instance: SceneInstance) => instance.uid === activeUid;
     const others = plan.instances.filter((instance) => !isActive(instance));
     drawInstances(ctx, look, state.categories, v, others, false);
+    if (plan.hideSkeletons) drawArrows(ctx, look, v, state.scene.arrows);
     drawInstances(ctx, look, state.categories, v, plan.instances.filter(isActive), true);
   }
 

@@ -46,6 +46,9 @@ export const LOOK: Look = {
   activeEdgeWidth: 2.5,
   edgeHaloWidth: 1,
   boxWidth: 1.5,
+  arrow: "#ffffff",
+  arrowWidth: 1.5,
+  arrowHead: 7,
 };
 
 export const NOWHERE: Cursor = { category: 0, instance: null, keypoint: 0 };
@@ -103,6 +106,7 @@ export function scene(more: Partial<Scene> = {}): Scene {
     saved: { state: "memory", text: "in memory" },
     others: { edits: 0, who: "" },
     conflicts: [],
+    arrows: [],
     ...more,
   };
 }

@@ -275,6 +275,7 @@ export class Python {
       saved: { state: "memory", text: "in memory" },
       others: { edits: 0, who: "" },
       conflicts: [],
+      arrows: [],
     };
   }
 }

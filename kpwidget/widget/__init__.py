@@ -1,6 +1,7 @@
 """Widgets for the notebook."""
 
 from .annotator import Annotator
+from .comparison import Comparison, compare
 from .viewer import Viewer
 
-__all__ = ["Annotator", "Viewer"]
+__all__ = ["Annotator", "Comparison", "Viewer", "compare"]

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 
 import ipywidgets
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import geometry
 from ..dataset import Change, Dataset, ImageInfo, Instance
@@ -582,11 +583,16 @@ class Board(Stage):
             "saved": {"state": "saved", "text": ""},
             "others": {"edits": 0, "who": ""},
             "conflicts": [],
+            "arrows": self._arrows().ravel().tolist(),
         }
 
     def _instances(self) -> list[tuple[int, Instance]]:
         """The instances of the image that are shown, each with its number in the image."""
         return list(enumerate(self.image.instances))
+
+    def _arrows(self) -> NDArray[np.float64]:
+        """What is drawn besides: arrows from and to image pixels, shape (n, 2, 2)."""
+        return np.empty((0, 2, 2))
 
     def _publish_painting(self) -> None:
         """Repaint the layers that are out of date, where the browser can show them."""
@@ -696,8 +702,10 @@ class Board(Stage):
         ]
         for layer, is_active in (("skeletons", False), ("active", True)):
             if layer in layers:
-                some = [row for row in shown if (row[1].uid == active) is is_active]
-                painter.paint_figures(layer, _figures(some), view, is_active=is_active)
+                some = _figures([row for row in shown if (row[1].uid == active) is is_active])
+                if not is_active:
+                    some.arrows = self._arrows()
+                painter.paint_figures(layer, some, view, is_active=is_active)
 
     def _load_picture(self, index: int) -> None:
         """Have the preview of an image made; `_picture` and a repaint follow."""
@@ -793,10 +801,12 @@ class Board(Stage):
     def _poster_parts(self) -> list[tuple[Any, bool]]:
         active = self._cursor.instance
         shown = [row for row in self._instances() if row[1].uid not in self._hidden]
-        return [
+        parts = [
             (_figures([row for row in shown if (row[1].uid == active) is flag]), flag)
             for flag in (False, True)
         ]
+        parts[0][0].arrows = self._arrows()
+        return parts
 
     def _draw_still(self, index: int, parts: list[tuple[Any, bool]], max_side: int) -> PILImage:
         from io import BytesIO

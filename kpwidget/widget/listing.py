@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..dataset import Dataset
 
 #: By what images are sorted: what the browser shows in its list, in this order.
-SORTS: Final = ("position", "name", "instances", "labeled", "size", "score", "pixels", "annotator")
+SORTS: Final = (
+    "position", "name", "instances", "labeled", "size", "score", "pixels", "annotator", "distance",
+)  # fmt: skip
 #: What may be asked of the visibility of a keypoint, and which flags that means.
 FLAGS: Final = {
     "labeled": (1, 2),
@@ -213,7 +215,12 @@ class Listing:
             fits &= has
         return fits
 
-    def find(self, query: Query, picked: frozenset[int] = frozenset()) -> NDArray[np.int64]:
+    def find(
+        self,
+        query: Query,
+        picked: frozenset[int] = frozenset(),
+        distances: NDArray[np.float64] | None = None,
+    ) -> NDArray[np.int64]:
         """Positions of the images that a query lists, in its order.
 
         Parameters
@@ -221,6 +228,8 @@ class Listing:
         query : Query
         picked : frozenset of int
             Positions of the images that are picked.
+        distances : ndarray of shape (n_images,), optional
+            What the sort of that name goes by; NaN for none.
         """
         counts = self._per_image(np.ones(len(self.rows)), self.has_score(query))
         keep = _is_in(counts, query.instances)
@@ -238,7 +247,7 @@ class Listing:
             names = [self._names[i].casefold() for i in chosen.tolist()]
             order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
         else:
-            values = self._sortable(query)[chosen]
+            values = (self._sortable(query) if distances is None else distances)[chosen]
             if query.descending:
                 values = -values
             # What has no value comes last either way; equal ones keep the order of the dataset.

@@ -43,6 +43,9 @@ LOOK: Final[dict[str, Any]] = {
     "activeEdgeWidth": 2.5,
     "edgeHaloWidth": 1.0,
     "boxWidth": 1.5,
+    "arrow": "#ffffff",
+    "arrowWidth": 1.5,
+    "arrowHead": 7.0,
 }
 
 #: Canvases grow in steps of this many pixels and never shrink: a resize wipes a canvas.
@@ -122,6 +125,8 @@ class Figures:
     boxes : ndarray of shape (n_boxes, 4)
         x, y, width, height.
     box_color : ndarray of shape (n_boxes, 3), uint8
+    arrows : ndarray of shape (n_arrows, 2, 2)
+        From, to.
     """
 
     xy: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
@@ -132,6 +137,7 @@ class Figures:
     edge_color: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 3), np.uint8))
     boxes: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 4)))
     box_color: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 3), np.uint8))
+    arrows: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2, 2)))
 
 
 def rgb(color: str) -> tuple[int, int, int]:
@@ -373,6 +379,13 @@ class Painter:
             self._markers(canvas, xy[is_ring], side[is_ring], radius * dpr, None, False)
             canvas.line_width = LOOK["ringWidth"] * dpr
             self._markers(canvas, xy[is_ring], side[is_ring], radius * dpr, color[is_ring], False)
+        lines = arrow_lines(np.clip(view.to_device(what.arrows), -_FAR, _FAR), dpr)
+        if len(lines):
+            points = _f32(lines)
+            for color_, extra in ((halo, 2 * LOOK["edgeHaloWidth"]), (_css(LOOK["arrow"], 1), 0)):
+                canvas.stroke_style = color_
+                canvas.line_width = (LOOK["arrowWidth"] + extra) * dpr
+                canvas.stroke_line_segments(points)
 
     @staticmethod
     def _markers(
@@ -405,6 +418,28 @@ class Painter:
                 a = 1.25 * radius
                 corners = np.array(((0, -a), (a, 0), (0, a), (-a, 0)))
                 getattr(canvas, name + "polygons")(_f32(at[:, None] + corners), **style)
+
+
+def arrow_lines(ends: NDArray[np.float64], k: float) -> NDArray[np.float64]:
+    """Shafts and heads of arrows as line segments, shape (n, 2, 2).
+
+    Parameters
+    ----------
+    ends : ndarray of shape (n_arrows, 2, 2)
+        From, to, in pixels of the canvas. Those shorter than a pixel are left out.
+    k : float
+        Pixels of the canvas per CSS px.
+    """
+    along = ends[:, 1] - ends[:, 0]
+    length = np.hypot(along[:, 0], along[:, 1])
+    is_seen = length > k
+    ends, along, length = ends[is_seen], along[is_seen], length[is_seen, None]
+    head = np.minimum(LOOK["arrowHead"] * k, 0.6 * length)
+    back = along / length * head
+    side = np.stack([-back[:, 1], back[:, 0]], axis=1) * 0.45
+    tip = ends[:, 1]
+    wings = [np.stack([tip, tip - back + sign * side], axis=1) for sign in (1, -1)]
+    return np.concatenate([ends, *wings])
 
 
 def draw_poster(picture: Any, what: Sequence[tuple[Figures, bool]], scale: float) -> Any:
@@ -451,4 +486,7 @@ def draw_poster(picture: Any, what: Sequence[tuple[Figures, bool]], scale: float
                     draw.polygon([(x, y - a), (x + a, y), (x, y + a), (x - a, y)], **style)
                 else:
                     draw.ellipse((x - r, y - r, x + r, y + r), **style)
+        for width, tint in ((3, halo), (1, rgb(LOOK["arrow"]))):
+            for a, b in arrow_lines(shapes.arrows * scale, 1.0):
+                draw.line([tuple(map(float, a)), tuple(map(float, b))], fill=tint, width=width)
     return picture

@@ -58,6 +58,10 @@ class Publisher:
                 board._publish()
         self._wake.set()
 
+    def nudge(self) -> None:
+        """Have it told soon if there is a view, from a thread that may hold any lock."""
+        self._wake.set()
+
     def plan_poster(self) -> None:
         """Have the poster made when nothing has changed for a while."""
         self._poster_at = time.monotonic() + _POSTER_AFTER

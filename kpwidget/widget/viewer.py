@@ -214,9 +214,19 @@ class Viewer(Board):
         self._find()
 
     def _find(self) -> None:
-        self._order: NDArray[np.int64] = self._listing.find(self._query, frozenset(self._picked))
+        distances = self._distances() if self._query.sort == "distance" else None
+        self._order: NDArray[np.int64] = self._listing.find(
+            self._query, frozenset(self._picked), distances
+        )
         self._place = {index: at for at, index in enumerate(self._order.tolist())}
         self._listed_version += 1  # the thumbnails that are there are not sure any more
+
+    #: Whether images can be sorted by `_distances`.
+    _has_distances = False
+
+    def _distances(self) -> NDArray[np.float64] | None:
+        """For each image how far apart two label sets are; only a comparison knows."""
+        return None
 
     def _relist(self) -> None:
         """What is picked or asked for has changed."""
@@ -226,7 +236,7 @@ class Viewer(Board):
 
     def _browse(self, index: int) -> dict[str, Any]:
         """What the browser must know of the list: never as much as the list is long."""
-        scores = self._listing.scores
+        scores = self._scores()
         return {
             "version": self._listed_version,
             "total": len(self._listing.images),
@@ -235,11 +245,15 @@ class Viewer(Board):
             "isPicked": index in self._picked,
             "picked": len(self._picked),
             "query": self._query.to_wire(),
-            "sorts": list(SORTS),
+            "sorts": [s for s in SORTS if s != "distance" or self._has_distances],
             "flags": list(FLAGS),
             "annotators": [sendable(a) for a in self._listing.annotators[:_MAX_ANNOTATORS]],
             "scores": None if scores is None else list(scores),
         }
+
+    def _scores(self) -> tuple[float, float] | None:
+        """Lowest and highest score of the instances; None if none has one."""
+        return self._listing.scores
 
     def _publish_scene(self) -> None:
         self._look_up()
