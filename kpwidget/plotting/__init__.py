@@ -1,0 +1,13 @@
+"""Pictures of datasets, images, instances and schemas on matplotlib Axes.
+
+Drawn as in the widget: edges in the colour of the instance, keypoints in the colours of the
+schema; the left side as squares, the right as diamonds, unpaired keypoints as circles; occluded
+ones hollow; all with a dark rim, so that they show on light and on dark.
+"""
+
+from __future__ import annotations
+
+from kpwidget.plotting.image import plot_image, plot_instance
+from kpwidget.plotting.skeleton import plot_schema, schema_layout
+
+__all__ = ["plot_image", "plot_instance", "plot_schema", "schema_layout"]

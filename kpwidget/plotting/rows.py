@@ -1,0 +1,120 @@
+"""Which instances a plot is about: `rows_of` for whatever a plot is given as `data`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpwidget.dataset import Dataset, ImageInfo, Instance, Selection
+from kpwidget.plotting.marks import one_line
+from kpwidget.schema import Category
+
+__all__ = ["Data", "Rows", "category_of", "rows_of"]
+
+Data: TypeAlias = Dataset | Selection | ImageInfo | Instance | Sequence[ImageInfo | Instance]
+"""What a plot can be given: a dataset, ``ds.select(...)``, or images or instances of one."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some images and instances of one dataset.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    rows : ndarray of int
+        Of its table.
+    images : list of int
+        Positions of the images meant, in the order given.
+    is_by_instance : bool
+        Whether instances were given, and not images.
+    """
+
+    dataset: Dataset
+    rows: NDArray[np.int64]
+    images: list[int]
+    is_by_instance: bool = False
+
+
+def rows_of(data: object) -> Rows:
+    """Images and instances that a plot is about.
+
+    Parameters
+    ----------
+    data : Dataset, Selection, ImageInfo, Instance, or sequence of ImageInfo or of Instance
+
+    Returns
+    -------
+    Rows
+
+    Raises
+    ------
+    TypeError
+        If it is something else, or a sequence of both.
+    ValueError
+        If a sequence is empty, which does not tell the dataset, or of several datasets.
+    """
+    if isinstance(data, Dataset):
+        with data.lock:
+            return Rows(
+                data, np.array(data._table.live_rows(), np.int64), list(range(len(data.images)))
+            )
+    if isinstance(data, Selection):
+        with data.dataset.lock:
+            rows = np.array(data._rows(data.dataset._table), np.int64)
+            return Rows(data.dataset, rows, [image.index for image in data.images])
+    if isinstance(data, ImageInfo | Instance):
+        data = [data]
+    items = list(data) if isinstance(data, Iterable) and not isinstance(data, str) else None
+    if items == []:
+        raise ValueError(
+            "data is empty: expected at least one image or instance; give a dataset or a "
+            "selection of one (ds.select(...)) to plot what may be nothing"
+        )
+    if items is not None and all(isinstance(item, Instance) for item in items):
+        dataset = _one_dataset(items)
+        with dataset.lock:
+            rows = np.array([dataset._table.row(item.uid) for item in items], np.int64)
+            images = dataset._table.column("image", rows).tolist()
+        return Rows(dataset, rows, list(dict.fromkeys(images)), is_by_instance=True)
+    if items is not None and all(isinstance(item, ImageInfo) for item in items):
+        dataset = _one_dataset(items)
+        with dataset.lock:
+            of_image = dataset._table.rows_of_image
+            rows = np.array([row for item in items for row in of_image[item.index]], np.int64)
+        return Rows(dataset, rows, [item.index for item in items])
+    raise TypeError(
+        f"data = {one_line(repr(data), 80)}: expected a dataset, a selection of one "
+        "(ds.select(...)), or a list of its images (ds.images[:10]) or of its instances"
+    )
+
+
+def _one_dataset(items: Sequence[ImageInfo | Instance]) -> Dataset:
+    dataset = items[0].dataset
+    if any(item.dataset is not dataset for item in items):
+        raise ValueError("data has images or instances of several datasets: expected one dataset")
+    return dataset
+
+
+def category_of(found: Rows, category: str | int | Category | None) -> int:
+    """Position of the category asked for, or of the only one that has instances here.
+
+    Raises
+    ------
+    ValueError
+        If none is asked for and instances of several categories are meant.
+    KeyError
+        If there is no such category.
+    """
+    dataset = found.dataset
+    if category is not None:
+        return dataset._category_index(category)
+    if len(dataset.categories) > 1:
+        present = np.unique(dataset._table.column("category", found.rows))
+        if len(present) == 1:
+            return int(present[0])
+    return dataset._category_index(None)
