@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kpwidget.formats import write as write
     from kpwidget.formats.roundtrip import roundtrip as roundtrip
     from kpwidget.images import ImageError as ImageError
+    from kpwidget.plotting import plot_grid as plot_grid
     from kpwidget.plotting import plot_image as plot_image
     from kpwidget.plotting import plot_instance as plot_instance
     from kpwidget.plotting import plot_schema as plot_schema
@@ -50,6 +51,7 @@ _MODULE_OF = {
     "Visibility": "kpwidget.schema",
     "compare": "kpwidget.widget",
     "open": "kpwidget.store",
+    "plot_grid": "kpwidget.plotting",
     "plot_image": "kpwidget.plotting",
     "plot_instance": "kpwidget.plotting",
     "plot_schema": "kpwidget.plotting",
@@ -75,6 +77,7 @@ __all__ = [
     "__version__",
     "compare",
     "open",
+    "plot_grid",
     "plot_image",
     "plot_instance",
     "plot_schema",

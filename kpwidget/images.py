@@ -400,6 +400,36 @@ class ImageSource:
         """
         return self._display().convert("RGB")
 
+    def thumbnail(self, max_width: int, max_height: int) -> Picture:
+        """The image as shown, made small, as a Pillow image.
+
+        Parameters
+        ----------
+        max_width, max_height : int
+            Limits in pixels, at least 1. Proportions are kept, nothing is enlarged.
+
+        Returns
+        -------
+        PIL.Image.Image
+            Mode RGB; a new copy. It may be up to a tenth smaller than the limits: a JPEG is
+            decoded at a half, a quarter or an eighth of its size where that is enough.
+
+        Raises
+        ------
+        ImageError
+            If the image cannot be read.
+        ValueError
+            If a limit is below 1.
+        """
+        if max_width < 1 or max_height < 1:
+            raise ValueError(
+                f"thumbnail: expected max_width and max_height >= 1, got {max_width}, {max_height}"
+            )
+        width, height = self.size
+        scale = min(1.0, max_width / width, max_height / height)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        return self._scaled_display(size).convert("RGB")
+
     @property
     def _is_lossy(self) -> bool:
         """Whether the source itself was compressed with loss (a lossless WebP counts as lossy)."""

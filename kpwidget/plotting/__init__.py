@@ -7,7 +7,8 @@ ones hollow; all with a dark rim, so that they show on light and on dark.
 
 from __future__ import annotations
 
+from kpwidget.plotting.grid import plot_grid
 from kpwidget.plotting.image import plot_image, plot_instance
 from kpwidget.plotting.skeleton import plot_schema, schema_layout
 
-__all__ = ["plot_image", "plot_instance", "plot_schema", "schema_layout"]
+__all__ = ["plot_grid", "plot_image", "plot_instance", "plot_schema", "schema_layout"]

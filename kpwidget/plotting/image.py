@@ -31,7 +31,7 @@ __all__ = ["Names", "plot_image", "plot_instance"]
 Names = bool | Literal["auto"]
 
 # With more labeled keypoints than this, names="auto" shows none: they would hide the picture.
-_MAX_AUTO_NAMES = 60
+_MAX_AUTO_NAMES = 40
 # Around the axes of a picture, in inches at a font size of 10 points: left, right, bottom, top.
 _MARGINS = (0.62, 0.12, 0.48, 0.34)
 
@@ -54,7 +54,7 @@ def plot_image(
         stands for a group (``iscrowd``) is hatched.
     names : bool or 'auto', default 'auto'
         Whether the keypoints' names stand beside them. 'auto' shows those that cover neither a
-        keypoint nor another name, and none with more than 60 labeled keypoints.
+        keypoint nor another name, and none with more than 40 labeled keypoints.
     ax : matplotlib.axes.Axes, optional
         By default a new figure's.
     keypoint_kw : mapping, optional
@@ -79,8 +79,8 @@ def plot_image(
     """
     if not isinstance(image, ImageInfo):
         raise TypeError(
-            f"image = {one_line(repr(image))}: expected an image of a dataset, such as ds.images[0] "
-            "or ds.images['a.png']"
+            f"image = {one_line(repr(image))}: expected an image of a dataset, such as "
+            "ds.images[0] or ds.images['a.png']"
         )
     _check_names(names)
     dataset = image.dataset
@@ -233,9 +233,13 @@ def axes_for(ax: Axes | None, aspect: float) -> Axes:
     height = width / aspect
     total = (left + width + right, bottom + height + top)
     figure = plt.figure(figsize=total)
-    return figure.add_axes(
+    made = figure.add_axes(
         (left / total[0], bottom / total[1], width / total[0], height / total[1])
     )
+    # Half the time of an empty figure is its ticks and the search for a place of the title.
+    made.locator_params(nbins=5)
+    made.set_title("", y=1.0)
+    return made
 
 
 def _show_picture(
@@ -292,5 +296,3 @@ def _finish_image_axes(ax: Axes, window: tuple[float, float, float, float], titl
     ax.set_xlabel("x (px)")
     ax.set_ylabel("y (px)")
     ax.set_title(one_line(title, 60), fontsize=10, **PLAIN)
-
-

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.artist import Artist, allow_rasterization
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.cbook import normalize_kwargs
-from matplotlib.collections import Collection, LineCollection, PathCollection, PolyCollection
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection
 from matplotlib.colors import to_rgba
 from matplotlib.font_manager import FontProperties
 from matplotlib.markers import MarkerStyle
@@ -179,9 +179,7 @@ def ordinals_of(dataset: Dataset, rows: Sequence[int] | NDArray[np.int64]) -> ND
     """Position of each instance in its image, from 0, shape (n,)."""
     table = dataset._table
     images = table.column("image", rows).tolist()
-    position = {
-        row: i for index in set(images) for i, row in enumerate(table.rows_of_image[index])
-    }
+    position = {row: i for index in set(images) for i, row in enumerate(table.rows_of_image[index])}
     return np.array([position[int(row)] for row in rows], np.int64)
 
 
@@ -205,8 +203,12 @@ def draw_edges(
     colors: Sequence[str],
     edge_kw: Mapping[str, Any] | None = None,
     groups: NDArray[np.int64] | None = None,
+    scale: float = 1.0,
 ) -> None:
-    """Draw segments, shape (n, 2, 2), as one collection; rims never cover lines of their group."""
+    """Draw segments, shape (n, 2, 2), as one collection; rims never cover lines of their group.
+
+    `scale` multiplies the usual width of the rim.
+    """
     if not len(segments):
         return
     given = normalize_kwargs(dict(edge_kw or {}), LineCollection)
@@ -215,8 +217,8 @@ def draw_edges(
     style: dict[str, Any] = {"linewidth": 2.0, "zorder": 2, "capstyle": "round", "gid": "edges"}
     if not given.keys() & {"color", "edgecolor", "array"}:
         style["color"] = list(colors)
-    lines = _Edges(segments)
-    lines.groups = groups
+    lines = _Edges(list(segments))
+    lines.groups, lines.rim_width = groups, _RIM_WIDTH * scale
     lines.set(**style | given)
     ax.add_collection(lines, autolim=False)
 
@@ -252,6 +254,7 @@ def draw_keypoints(
             offsets=xy[group],
             offset_transform=ax.transData,
         )
+        points.rim_width = _RIM_WIDTH * scale
         points.set_transform(IdentityTransform())
         points.set(**style | given)
         ax.add_collection(points, autolim=False)
@@ -314,8 +317,9 @@ class _Edges(LineCollection):
     """Line segments with a dark rim, unless path effects are given."""
 
     groups: NDArray[np.int64] | None = None
+    rim_width = _RIM_WIDTH
 
-    @allow_rasterization
+    @allow_rasterization  # type: ignore[untyped-decorator]
     def draw(self, renderer: Any) -> None:
         if self.get_path_effects() or not self.get_visible():
             super().draw(renderer)
@@ -326,26 +330,33 @@ class _Edges(LineCollection):
             groups = self.groups
         # Of one group first all rims and then all lines, so that joints have no rim across.
         order = np.lexsort((np.repeat([0, 1], n), np.tile(groups, 2)))
-        _draw_rimmed(self, renderer, order % n, order < n)
+        _draw_rimmed(self, renderer, order % n, order < n, self.rim_width)
         self.stale = False
 
 
 class _Keypoints(PathCollection):
     """Markers with a dark rim, unless path effects are given."""
 
-    @allow_rasterization
+    rim_width = _RIM_WIDTH
+
+    @allow_rasterization  # type: ignore[untyped-decorator]
     def draw(self, renderer: Any) -> None:
         if self.get_path_effects() or not self.get_visible():
             super().draw(renderer)
             return
         n = len(np.atleast_2d(self.get_offsets()))
         # Each on the rim of its own, so that crowded ones stay apart.
-        _draw_rimmed(self, renderer, np.repeat(np.arange(n), 2), np.tile([True, False], n))
+        order, is_rim = np.repeat(np.arange(n), 2), np.tile([True, False], n)
+        _draw_rimmed(self, renderer, order, is_rim, self.rim_width)
         self.stale = False
 
 
 def _draw_rimmed(
-    artist: Collection, renderer: Any, order: NDArray[np.int64], is_rim: NDArray[np.bool_]
+    artist: Any,
+    renderer: Any,
+    order: NDArray[np.int64],
+    is_rim: NDArray[np.bool_],
+    rim_width: float,
 ) -> None:
     """Draw the items of a collection in an order, some of them as the rim of what follows."""
     if not len(order):
@@ -354,7 +365,7 @@ def _draw_rimmed(
     paths, widths = artist.get_paths(), np.atleast_1d(artist.get_linewidth())
     edge, face = artist.get_edgecolor(), artist.get_facecolor()
     is_moved = isinstance(artist, PathCollection)
-    drawn = PathCollection(
+    drawn: Any = PathCollection(
         paths if is_moved else [paths[i] for i in order],
         sizes=None,
         offsets=np.asarray(artist.get_offsets())[order] if is_moved else None,
@@ -375,7 +386,7 @@ def _draw_rimmed(
     outline = edge[order % len(edge)] if len(edge) else np.zeros((len(order), 4))
     drawn.set_edgecolor(np.where(is_rim[:, None], rim, outline))
     drawn.set_facecolor(face[order % len(face)] if len(face) else "none")
-    drawn.set_linewidth(np.where(is_rim, width + 2 * _RIM_WIDTH, width))
+    drawn.set_linewidth(np.where(is_rim, width + 2 * rim_width, width))
     drawn.draw(renderer)
 
 
@@ -401,10 +412,7 @@ def outline_of(text: str) -> Path:
 
 def width_of(text: str, size: float) -> float:
     """Width of a line of text of a font size; both in points."""
-    vertices = outline_of(text).vertices
-    if not len(vertices):
-        return 0.0
-    return float(np.ptp(np.asarray(vertices)[:, 0])) * size / _GLYPH_SIZE
+    return _extent(outline_of(text))[1] * size / _GLYPH_SIZE
 
 
 def fit_text(text: str, size: float, width: float) -> str:
@@ -522,16 +530,17 @@ class Labels(Artist):
         boxes[:, 2] = boxes[:, 0] + widths
         is_shown = np.isfinite(at).all(axis=1) & (widths > 0)
         if self.axes is not None and self.get_clip_on():
-            view = self.axes.bbox
-            is_shown &= (at >= view.min - 1).all(axis=1) & (at <= view.max + 1).all(axis=1)
+            x0, y0, x1, y1 = self.axes.bbox.extents
+            is_shown &= np.all((at >= (x0 - 1, y0 - 1)) & (at <= (x1 + 1, y1 + 1)), axis=1)
             if self._align == "beside":
-                is_over = boxes[:, 2] > view.x1
+                is_over = boxes[:, 2] > x1
                 shift = widths + 2 * gap
-                is_over &= boxes[:, 0] - shift >= view.x0
+                is_over &= boxes[:, 0] - shift >= x0
                 boxes[is_over, 0] -= shift[is_over]
                 boxes[is_over, 2] -= shift[is_over]
         if self._is_sparse:
-            boxes, is_shown = _sparse(boxes, is_shown, at, gap)
+            view = None if self.axes is None else np.array(self.axes.bbox.extents)
+            boxes, is_shown = _sparse(boxes, is_shown, at, gap, view)
         return boxes, is_shown
 
     def get_window_extent(self, renderer: Any = None) -> Bbox:
@@ -543,7 +552,7 @@ class Labels(Artist):
             return Bbox.null()
         return Bbox([shown[:, :2].min(axis=0), shown[:, 2:].max(axis=0)])
 
-    @allow_rasterization
+    @allow_rasterization  # type: ignore[untyped-decorator]
     def draw(self, renderer: Any) -> None:
         """Draw the labels shown."""
         if not self.get_visible() or not len(self._texts):
@@ -608,7 +617,8 @@ def _stamp(
     vertices = np.asarray(path.vertices)
     low = int(np.floor(vertices[:, 1].min() * factor)) - room
     high = int(np.ceil(vertices[:, 1].max() * factor)) + room
-    renderer = RendererAgg(int(np.ceil(width * factor)) + 2 * room, high - low, 72)
+    agg: Any = RendererAgg
+    renderer = agg(int(np.ceil(width * factor)) + 2 * room, high - low, 72)
     place = Affine2D().translate(-start, 0).scale(factor).translate(room, -low)
     _draw_text(renderer, renderer.new_gc(), path, place, scale, color, halo)
     return np.asarray(renderer.buffer_rgba())[::-1].copy(), room, -low
@@ -619,6 +629,7 @@ def _sparse(
     is_shown: NDArray[np.bool_],
     places: NDArray[np.float64],
     gap: float,
+    view: NDArray[np.float64] | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Boxes moved to the right, left, top or bottom of their places, where there is room."""
     boxes, is_shown = boxes.copy(), is_shown.copy()
@@ -637,8 +648,12 @@ def _sparse(
                 (x - width / 2, y - gap - height),
             ]
         )
-        tried = np.concatenate([starts, starts + (width, height)], axis=1)
-        free = np.flatnonzero(~_overlap(tried, np.concatenate([taken, markers])))
+        tried = np.concatenate([starts, starts + np.array([width, height])], axis=1)
+        has_room = ~_overlap(tried, np.concatenate([taken, markers]))
+        if view is not None:
+            has_room &= (tried[:, :2] >= view[:2]).all(axis=1)
+            has_room &= (tried[:, 2:] <= view[2:]).all(axis=1)
+        free = np.flatnonzero(has_room)
         if len(free):
             boxes[i] = tried[free[0]]
             taken = np.concatenate([taken, boxes[i][None]])
@@ -650,5 +665,5 @@ def _sparse(
 def _overlap(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether each box, (x0, y0, x1, y1), overlaps any of the others."""
     inside = (boxes[:, None, :2] < others[None, :, 2:]) & (others[None, :, :2] < boxes[:, None, 2:])
-    overlapping: NDArray[np.bool_] = inside.all(axis=-1).any(axis=1)
+    overlapping: NDArray[np.bool_] = np.any(np.all(inside, axis=-1), axis=1)
     return overlapping

@@ -146,5 +146,3 @@ def _spread(wanted: NDArray[np.float64], gap: float, lowest: float, highest: flo
         limit = highest - gap / 2 if i == n_places - 1 else places[i + 1] - gap
         places[i] = min(places[i], limit)
     return places
-
-
