@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import accuracy, echo, edits, files, imports, journal, pictures, redraw, traffic
+from . import accuracy, echo, edits, files, imports, journal, pictures, plots, redraw, traffic
 from .rig import Rig
 from .synthetic import default_folder
 from .table import Row, render
@@ -29,6 +29,8 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "edits": edits.measure_edits,
     "journal": journal.measure_journal,
     "session": journal.measure_session,
+    "plot-image": plots.measure_plot_image,
+    "contact-sheet": plots.measure_contact_sheet,
     "import": imports.measure_imports,
 }
 
