@@ -15,12 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Viewport",
+    "align_poses",
     "bbox_from_keypoints",
     "canvas_to_image",
     "clip_segments",
+    "fit_unit",
     "fit_viewport",
     "image_to_canvas",
     "layout_skeleton",
+    "mean_pose",
     "nearest_keypoint",
     "zoom_about",
 ]
@@ -265,6 +268,138 @@ def nearest_keypoint(keypoints: ArrayLike, xy: Sequence[float], radius: float) -
     return nearest if distance[nearest] <= radius else None
 
 
+def align_poses(
+    poses: ArrayLike, reference: ArrayLike, *, rotation: bool = False
+) -> NDArray[np.float64]:
+    """Poses moved, scaled and perhaps turned onto a reference pose.
+
+    Parameters
+    ----------
+    poses : array_like of shape (n, n_keypoints, 2)
+        (x, y) in any unit; NaN for a keypoint without a location.
+    reference : array_like of shape (n_keypoints, 2)
+        In any other unit; NaN where there is none.
+    rotation : bool, default False
+        Whether poses are turned as well. They are never mirrored.
+
+    Returns
+    -------
+    ndarray of shape (n, n_keypoints, 2)
+        In the unit of the reference. NaN where a keypoint has no location, and for a whole pose
+        that shares fewer than two places with the reference.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
+    Notes
+    -----
+    Of the keypoints that a pose has in common with the reference, the centroids are laid on each
+    other; the scale is the ratio of the centroid sizes (the root of the sum of squared distances
+    from the centroid); the angle is that of the least squared distance, which for points
+    z = x + iy is the argument of sum(conj(z) w) [1]_.
+
+    References
+    ----------
+    .. [1] Dryden and Mardia, "Statistical Shape Analysis", 1998, chapters 2 and 3.
+    """
+    xy, target = _checked_poses(poses), np.asarray(reference, dtype=np.float64)
+    if target.shape != xy.shape[1:]:
+        raise ValueError(
+            f"the reference has shape {target.shape}, expected {xy.shape[1:]} as each pose"
+        )
+    aligned = _aligned(_complex(xy), _complex(target), rotation)
+    return np.stack([aligned.real, aligned.imag], axis=-1)
+
+
+def mean_pose(
+    poses: ArrayLike, *, rotation: bool = False, n_steps: int = 20
+) -> NDArray[np.float64]:
+    """Mean shape of poses that differ in place, size and perhaps direction.
+
+    Parameters
+    ----------
+    poses : array_like of shape (n, n_keypoints, 2)
+        (x, y) in any unit; NaN for a keypoint without a location.
+    rotation : bool, default False
+        Whether they differ in direction as well.
+    n_steps : int, default 20
+        Most rounds of aligning and averaging; it ends when nothing moves any more.
+
+    Returns
+    -------
+    ndarray of shape (n_keypoints, 2)
+        Centred on (0, 0) with a mean squared distance of 1 from it. NaN for a keypoint that no
+        usable pose has; all NaN if none has two keypoints at different places.
+
+    References
+    ----------
+    .. [1] Gower, "Generalized Procrustes analysis", Psychometrika 40 (1975) 33-51.
+    """
+    z = _complex(_checked_poses(poses))
+    mean = np.full(z.shape[1], np.nan + 0j)
+    if len(z):
+        # From the most complete pose: a mean of poses of which some are halves has no shape.
+        for i in np.argsort(-np.isfinite(z).sum(axis=1), kind="stable").tolist():
+            mean = _unit_size(z[i])
+            if np.isfinite(mean).any():
+                break
+    for _ in range(n_steps):
+        aligned = _aligned(z, mean, rotation)
+        n = np.isfinite(aligned).sum(axis=0)
+        total = np.where(np.isfinite(aligned), aligned, 0).sum(axis=0)
+        following = _unit_size(np.where(n > 0, total / np.maximum(n, 1), np.nan))
+        step = np.abs(following - mean)
+        is_known = np.isfinite(mean)
+        mean = following
+        if (is_known == np.isfinite(mean)).all() and not (step[is_known] > 1e-9).any():
+            break
+    is_known = np.isfinite(mean)
+    return np.stack([np.where(is_known, part, np.nan) for part in (mean.real, mean.imag)], axis=-1)
+
+
+def _checked_poses(poses: ArrayLike) -> NDArray[np.float64]:
+    xy = np.asarray(poses, dtype=np.float64)
+    if xy.ndim != 3 or xy.shape[-1] != 2:
+        raise ValueError(f"poses have shape {xy.shape}, expected (n, n_keypoints, 2)")
+    return xy
+
+
+def _complex(xy: NDArray[np.float64]) -> NDArray[np.complex128]:
+    z: NDArray[np.complex128] = xy[..., 0] + 1j * xy[..., 1]
+    return z
+
+
+def _aligned(
+    z: NDArray[np.complex128], target: NDArray[np.complex128], rotation: bool
+) -> NDArray[np.complex128]:
+    is_common = np.isfinite(z) & np.isfinite(target)
+    n = np.maximum(is_common.sum(axis=1, keepdims=True), 1)
+    from_ = np.where(is_common, z, 0).sum(axis=1, keepdims=True) / n
+    to = np.where(is_common, target, 0).sum(axis=1, keepdims=True) / n
+    here, there = np.where(is_common, z - from_, 0), np.where(is_common, target - to, 0)
+    size = np.sqrt((np.abs(here) ** 2).sum(axis=1, keepdims=True))
+    wanted = np.sqrt((np.abs(there) ** 2).sum(axis=1, keepdims=True))
+    # Points at one place have a size that is nothing but rounding.
+    is_usable = (size > 1e-12 * (1 + np.abs(from_))) & (wanted > 1e-12)
+    factor = wanted / np.where(is_usable, size, np.nan) + 0j
+    if rotation:
+        turn = (np.conj(here) * there).sum(axis=1, keepdims=True)
+        factor *= np.where(np.abs(turn) > 0, turn / np.maximum(np.abs(turn), 1e-300), 1)
+    moved: NDArray[np.complex128] = to + factor * (z - from_)
+    return moved
+
+
+def _unit_size(z: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    known = z[np.isfinite(z)]
+    if not len(known):
+        return z
+    centred = z - known.mean()
+    size = math.sqrt(float(np.mean(np.abs(known - known.mean()) ** 2)))
+    return centred / size if size > 1e-12 * (1 + abs(known.mean())) else np.full_like(z, np.nan)
+
+
 def layout_skeleton(
     n_keypoints: int, edges: ArrayLike, sides: Sequence[str | None] | None = None
 ) -> NDArray[np.float64]:
@@ -297,7 +432,7 @@ def layout_skeleton(
     if n_keypoints < 3 or len(pairs) == 0 or n_keypoints > _MAX_SPRINGS:
         n_columns = max(1, math.ceil(math.sqrt(n_keypoints)))
         place = np.arange(n_keypoints)
-        return _fit_unit(np.stack([place % n_columns, place // n_columns], axis=1).astype(float))
+        return fit_unit(np.stack([place % n_columns, place // n_columns], axis=1).astype(float))
     side = np.zeros(n_keypoints)
     if sides is not None:
         side[:] = [{"left": 1.0, "right": -1.0}.get(name or "", 0.0) for name in sides]
@@ -318,7 +453,7 @@ def layout_skeleton(
     xy = xy @ axes
     if xy[0, 1] > 0:
         xy[:, 1] *= -1
-    return _fit_unit(xy)
+    return fit_unit(xy)
 
 
 def _path_lengths(n_keypoints: int, edges: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -363,8 +498,19 @@ def _majorize(
     return xy
 
 
-def _fit_unit(xy: NDArray[np.float64], margin: float = 0.08) -> NDArray[np.float64]:
-    """Points moved and scaled into [margin, 1 - margin] squared, centred."""
+def fit_unit(xy: NDArray[np.float64], margin: float = 0.08) -> NDArray[np.float64]:
+    """Points moved and scaled into [margin, 1 - margin] squared, centred.
+
+    Parameters
+    ----------
+    xy : ndarray of shape (n, 2)
+    margin : float, default 0.08
+
+    Returns
+    -------
+    ndarray of shape (n, 2)
+        Proportions are kept: the longer side fills the room.
+    """
     low, high = xy.min(axis=0), xy.max(axis=0)
     extent = float((high - low).max()) or 1.0
     fitted: NDArray[np.float64] = 0.5 + (xy - (low + high) / 2) * ((1 - 2 * margin) / extent)

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from kpwidget.geometry import layout_skeleton
-from kpwidget.plotting.marks import NEUTRAL, PLAIN, draw_edges, draw_keypoints, one_line
-from kpwidget.schema import Visibility
+from kpwidget.dataset import Dataset, ImageInfo, Instance, Selection
+from kpwidget.geometry import align_poses, fit_unit, layout_skeleton, mean_pose
+from kpwidget.plotting.marks import (
+    MARKERS,
+    NEUTRAL,
+    PLAIN,
+    RIM,
+    draw_edges,
+    draw_keypoints,
+    one_line,
+)
+from kpwidget.plotting.rows import Data, rows_of
+from kpwidget.schema import Category, Schema, Visibility
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from kpwidget.schema import Schema
 
 __all__ = ["plot_schema", "schema_layout"]
 
 # More names than this cannot be read however they are placed.
 _MAX_NAMES = 200
 
+Layout: TypeAlias = Literal["auto"] | ArrayLike | Data
+
 
 def plot_schema(
-    schema: Schema,
+    schema: Schema | Category,
     *,
+    layout: Layout = "auto",
+    numbers: bool = True,
     ax: Axes | None = None,
     keypoint_kw: Mapping[str, Any] | None = None,
     edge_kw: Mapping[str, Any] | None = None,
@@ -34,9 +46,15 @@ def plot_schema(
 
     Parameters
     ----------
-    schema : Schema
-        Drawn in its `layout`, or in one found from its edges. The figure faces the reader. With
-        more than 200 keypoints the names are left out.
+    schema : Schema or Category
+        The figure faces the reader: its left side is on the right. With more than 200 keypoints
+        the names are left out.
+    layout : 'auto', array_like of shape (n_keypoints, 2), or data, default 'auto'
+        Where the keypoints are. 'auto' is the schema's `layout`, or one found from its edges. An
+        array is in any unit, y down. A dataset, a selection or a list of instances gives its mean
+        pose: that of all instances with this schema's keypoints, aligned in place and size.
+    numbers : bool, default True
+        Whether the 0-based index of each keypoint stands before its name.
     ax : matplotlib.axes.Axes, optional
         By default a new figure's.
     keypoint_kw, edge_kw : mapping, optional
@@ -46,9 +64,25 @@ def plot_schema(
     -------
     matplotlib.axes.Axes
         Without ticks: only the shape has a meaning. y down.
+
+    Raises
+    ------
+    TypeError
+        If `schema` is something else.
+    ValueError
+        If an array has another shape, or data no instance with these keypoints.
     """
-    xy = schema_layout(schema)
+    if isinstance(schema, Category):
+        schema = schema.schema
+    if not isinstance(schema, Schema):
+        raise TypeError(
+            f"schema = {one_line(repr(schema))}: expected a schema or a category, such as "
+            "ds.categories[0]"
+        )
+    xy = schema_layout(schema, layout)
     names = [one_line(name) for name in schema.keypoints]
+    if numbers:
+        names = [one_line(f"{k} {name}") for k, name in enumerate(schema.keypoints)]
     has_names = len(names) <= _MAX_NAMES
     # Names stand in two columns beside the figure, so that they cannot cover it or one another.
     by_x = sorted(range(len(names)), key=lambda k: (round(float(xy[k, 0]), 6), k))
@@ -104,22 +138,107 @@ def plot_schema(
     ax.set_ylim(float(centre[1] + half[1]), float(centre[1] - half[1]))
     ax.set_axis_off()
     ax.set_title(one_line(schema.name), **PLAIN)
+    _draw_legend(ax, schema)
     return ax
 
 
-def schema_layout(schema: Schema) -> NDArray[np.float64]:
+def _draw_legend(ax: Axes, schema: Schema) -> None:
+    """Say below the figure which marker is which side, if there are sides."""
+    from matplotlib.lines import Line2D
+
+    handles = []
+    for side, (name, marker, size) in MARKERS.items():
+        if side not in schema.sides:
+            continue
+        first = schema.colors[schema.sides.index(side)]
+        handles.append(
+            Line2D(
+                [],
+                [],
+                linestyle="none",
+                marker=marker,
+                markersize=size**0.5,
+                markerfacecolor=first,
+                markeredgecolor=RIM,
+                label=name,
+            )
+        )
+    if any(schema.sides):
+        ax.legend(
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.0),
+            ncols=3,
+            frameon=False,
+            fontsize=8,
+            handletextpad=0.1,
+            columnspacing=1.0,
+            borderaxespad=0.2,
+        )
+
+
+def schema_layout(schema: Schema, layout: Layout = "auto") -> NDArray[np.float64]:
     """Where a figure of the schema puts each keypoint; what `plot_schema` draws.
 
     Parameters
     ----------
     schema : Schema
+    layout : 'auto', array_like of shape (n_keypoints, 2), or data
+        As of `plot_schema`.
 
     Returns
     -------
     ndarray of shape (n_keypoints, 2)
         (x, y) in [0, 1], y down: the schema's `layout` if there is one, else one found from its
-        edges and sides. The same each time.
+        edges and sides. The same each time. A keypoint that nobody has labeled stands where it
+        would be without data.
     """
+    if isinstance(layout, str) and layout == "auto":
+        return _own_layout(schema)
+    if isinstance(layout, str):
+        raise ValueError(
+            f"layout = {one_line(repr(layout))}: expected 'auto', an array or a dataset"
+        )
+    if isinstance(layout, Dataset | Selection | ImageInfo | Instance) or _is_items(layout):
+        return _mean_layout(schema, layout)
+    xy = np.asarray(layout, np.float64)
+    if xy.shape != (schema.n_keypoints, 2) or not np.isfinite(xy).all():
+        raise ValueError(
+            f"layout has shape {xy.shape}, expected ({schema.n_keypoints}, 2): a finite (x, y) "
+            "for each keypoint"
+        )
+    return fit_unit(xy)
+
+
+def _is_items(value: object) -> bool:
+    return (
+        isinstance(value, Sequence)
+        and len(value) > 0
+        and isinstance(value[0], ImageInfo | Instance)
+    )
+
+
+def _mean_layout(schema: Schema, data: Any) -> NDArray[np.float64]:
+    found = rows_of(data)
+    dataset = found.dataset
+    with dataset.lock:
+        poses = [
+            dataset._table.keypoints_of(i, found.rows)[..., :2]
+            for i, category in enumerate(dataset.categories)
+            if category.keypoints == schema.keypoints
+        ]
+    mean = mean_pose(np.concatenate(poses)) if poses else np.full((schema.n_keypoints, 2), np.nan)
+    is_known = np.isfinite(mean[:, 0])
+    if is_known.sum() < 2:
+        raise ValueError(
+            f"layout: the data has no instance with two labeled keypoints of schema "
+            f"{one_line(schema.name)!r}; use layout='auto'"
+        )
+    own = align_poses(_own_layout(schema)[None], mean)[0]
+    return fit_unit(np.where(is_known[:, None], mean, own))
+
+
+def _own_layout(schema: Schema) -> NDArray[np.float64]:
     if schema.layout is not None:
         return np.array(schema.layout)
     return layout_skeleton(schema.n_keypoints, schema.edges, schema.sides)
