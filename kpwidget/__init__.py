@@ -22,10 +22,16 @@ if TYPE_CHECKING:
     from kpwidget.formats import write as write
     from kpwidget.formats.roundtrip import roundtrip as roundtrip
     from kpwidget.images import ImageError as ImageError
+    from kpwidget.plotting import plot_counts as plot_counts
     from kpwidget.plotting import plot_grid as plot_grid
+    from kpwidget.plotting import plot_heatmap as plot_heatmap
     from kpwidget.plotting import plot_image as plot_image
     from kpwidget.plotting import plot_instance as plot_instance
+    from kpwidget.plotting import plot_pose_space as plot_pose_space
     from kpwidget.plotting import plot_schema as plot_schema
+    from kpwidget.plotting import plot_sizes as plot_sizes
+    from kpwidget.plotting import plot_trajectory as plot_trajectory
+    from kpwidget.plotting import plot_visibility as plot_visibility
     from kpwidget.schema import Category as Category
     from kpwidget.schema import FormatError as FormatError
     from kpwidget.schema import Schema as Schema
@@ -51,10 +57,16 @@ _MODULE_OF = {
     "Visibility": "kpwidget.schema",
     "compare": "kpwidget.widget",
     "open": "kpwidget.store",
+    "plot_counts": "kpwidget.plotting",
     "plot_grid": "kpwidget.plotting",
+    "plot_heatmap": "kpwidget.plotting",
     "plot_image": "kpwidget.plotting",
     "plot_instance": "kpwidget.plotting",
+    "plot_pose_space": "kpwidget.plotting",
     "plot_schema": "kpwidget.plotting",
+    "plot_sizes": "kpwidget.plotting",
+    "plot_trajectory": "kpwidget.plotting",
+    "plot_visibility": "kpwidget.plotting",
     "read": "kpwidget.formats",
     "roundtrip": "kpwidget.formats.roundtrip",
     "write": "kpwidget.formats",
@@ -77,10 +89,16 @@ __all__ = [
     "__version__",
     "compare",
     "open",
+    "plot_counts",
     "plot_grid",
+    "plot_heatmap",
     "plot_image",
     "plot_instance",
+    "plot_pose_space",
     "plot_schema",
+    "plot_sizes",
+    "plot_trajectory",
+    "plot_visibility",
     "read",
     "roundtrip",
     "samples",

@@ -10,5 +10,19 @@ from __future__ import annotations
 from kpwidget.plotting.grid import plot_grid
 from kpwidget.plotting.image import plot_image, plot_instance
 from kpwidget.plotting.skeleton import plot_schema, schema_layout
+from kpwidget.plotting.space import plot_heatmap, plot_pose_space, plot_trajectory
+from kpwidget.plotting.statistics import plot_counts, plot_sizes, plot_visibility
 
-__all__ = ["plot_grid", "plot_image", "plot_instance", "plot_schema", "schema_layout"]
+__all__ = [
+    "plot_counts",
+    "plot_grid",
+    "plot_heatmap",
+    "plot_image",
+    "plot_instance",
+    "plot_pose_space",
+    "plot_schema",
+    "plot_sizes",
+    "plot_trajectory",
+    "plot_visibility",
+    "schema_layout",
+]

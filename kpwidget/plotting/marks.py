@@ -456,9 +456,9 @@ class Labels(Artist):
         Colour of a line around the letters.
     gap : float
         From the place to the text, in points.
-    align : {'beside', 'below', 'centre', 'left'}
-        To the right of its place, or to the left where the right has no room; centred below it;
-        centred on it; starting at it.
+    align : {'beside', 'below', 'above', 'centre', 'left'}
+        To the right of its place, or to the left where the right has no room; centred below it,
+        above it, on it; starting at it.
     is_sparse : bool
         Leave out what would cover a place or another label.
 
@@ -523,7 +523,9 @@ class Labels(Artist):
         boxes[:, 0] = at[:, 0] + gap
         if self._align == "below":
             boxes[:, [1, 3]] -= gap + (high - low) / 2
-        if self._align in ("below", "centre"):
+        if self._align == "above":
+            boxes[:, [1, 3]] += gap + (high - low) / 2
+        if self._align in ("below", "above", "centre"):
             boxes[:, 0] = at[:, 0] - widths / 2
         elif self._align == "left":
             boxes[:, 0] = at[:, 0]
