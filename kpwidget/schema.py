@@ -551,6 +551,12 @@ class Schema:
         """Pickle the checked content, so that loading neither checks nor warns again."""
         return _rebuild, (type(self), tuple(self._parts), self._metadata)
 
+    def _repr_png_(self) -> bytes:
+        """Return a small figure of it, for notebooks."""
+        from kpwidget.plotting.picture import png_of
+
+        return png_of(self)
+
     def __repr__(self) -> str:
         """Name and sizes, for instance ``Schema('coco17', 17 keypoints, 19 edges)``."""
         return f"Schema({_show(self.name)}, {self.n_keypoints} keypoints, {len(self.edges)} edges)"

@@ -31,8 +31,9 @@ STRANGERS = [LAYERS[3], LAYERS[6]]
 
 # Methods that reach up, each importing inside its body.
 REACHES_UP = {
-    ("schema", "plotting"),  # Schema.plot
+    ("schema", "plotting"),  # Schema.plot, Schema._repr_png_
     ("dataset", "store"),  # Dataset.save
+    ("dataset", "plotting"),  # ImageInfo._repr_png_, Instance._repr_png_
 }
 
 # Who may import these at all, also inside a function.

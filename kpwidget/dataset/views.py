@@ -181,6 +181,12 @@ class ImageInfo:
         """Hash of dataset and position."""
         return hash((id(self.dataset), self._index))
 
+    def _repr_png_(self) -> bytes:
+        """Return a small picture with its instances, for notebooks."""
+        from kpwidget.plotting.picture import png_of
+
+        return png_of(self)
+
     def __repr__(self) -> str:
         """Name, status and number of instances."""
         n_instances = len(self.dataset._table.rows_of_image[self._index])
@@ -442,6 +448,15 @@ class Instance:
     def __hash__(self) -> int:
         """Hash of dataset and uid."""
         return hash((id(self.dataset), self.uid))
+
+    def _repr_png_(self) -> bytes | None:
+        """Return a small picture of it in its image, for notebooks; None if it was removed."""
+        from kpwidget.plotting.picture import png_of
+
+        with self.dataset.lock:
+            if not self.dataset._table.has(self.uid):
+                return None
+        return png_of(self)
 
     def __repr__(self) -> str:
         """Category, image and number of labeled keypoints."""

@@ -173,6 +173,7 @@ def plot_grid(
     owners = [place for tile, place in zip(tiles, places, strict=True) for _ in tile.rows]
     with found.dataset.lock:
         marks = marks_of(found.dataset, rows, owners)
+    n_points = len(marks.xy)
     marks = _clipped(marks, tiles, corners, ratio)
     # Marks of the usual size would cover a small figure.
     scale = min(1.0, max(0.28, _median_extent(marks) * inches / 2.0))
@@ -211,6 +212,8 @@ def plot_grid(
     title = f"{n_all:,} {noun}{'' if n_all == 1 else 's'}"
     if len(tiles) < n_all:
         title = f"the first {len(tiles):,} of {title}"
+    if len(marks.xy) < n_points:
+        title += f" ({n_points - len(marks.xy):,} keypoints lie outside of their image)"
     if missing:
         title += f" ({len(missing)} cannot be read)"
     ax.set_title(title, fontsize=10, y=1.0, **PLAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -29,6 +30,7 @@ __all__ = ["plot_schema", "schema_layout"]
 
 # More names than this cannot be read however they are placed.
 _MAX_NAMES = 200
+_LEAST_ROW = 4.5  # points a name needs in height
 
 Layout: TypeAlias = Literal["auto"] | ArrayLike | Data
 
@@ -47,8 +49,8 @@ def plot_schema(
     Parameters
     ----------
     schema : Schema or Category
-        The figure faces the reader: its left side is on the right. With more than 200 keypoints
-        the names are left out.
+        The figure faces the reader: its left side is on the right. With more than 200 keypoints,
+        or where axes are too low for them, the names are left out and the title says so.
     layout : 'auto', array_like of shape (n_keypoints, 2), or data, default 'auto'
         Where the keypoints are. 'auto' is the schema's `layout`, or one found from its edges. An
         array is in any unit, y down. A dataset, a selection or a list of instances gives its mean
@@ -84,6 +86,9 @@ def plot_schema(
     if numbers:
         names = [one_line(f"{k} {name}") for k, name in enumerate(schema.keypoints)]
     has_names = len(names) <= _MAX_NAMES
+    if ax is not None:
+        points = 72 * ax.get_window_extent().height / ax.figure.dpi
+        has_names &= points / max(1, math.ceil(len(names) / 2)) >= _LEAST_ROW
     # Names stand in two columns beside the figure, so that they cannot cover it or one another.
     by_x = sorted(range(len(names)), key=lambda k: (round(float(xy[k, 0]), 6), k))
     columns = (by_x[: len(names) // 2], by_x[len(names) // 2 :]) if has_names else ([], [])
@@ -137,7 +142,10 @@ def plot_schema(
     ax.set_xlim(float(centre[0] - half[0]), float(centre[0] + half[0]))
     ax.set_ylim(float(centre[1] + half[1]), float(centre[1] - half[1]))
     ax.set_axis_off()
-    ax.set_title(one_line(schema.name), **PLAIN)
+    title = one_line(schema.name)
+    if not has_names:
+        title += f" ({len(names):,} keypoints, names left out)"
+    ax.set_title(title, **PLAIN)
     _draw_legend(ax, schema)
     return ax
 
