@@ -252,3 +252,88 @@ def test_layout_separates_all_keypoints_inside_the_unit_square(n_keypoints, edge
     assert (xy <= 1).all()
     rounded = {(round(float(x), 4), round(float(y), 4)) for x, y in xy}
     assert len(rounded) == n_keypoints
+
+
+# --- alignment ------------------------------------------------------------------------------------
+
+
+def turned(xy, angle, scale, shift):
+    c, s = math.cos(angle), math.sin(angle)
+    return scale * xy @ np.array([[c, s], [-s, c]]) + shift
+
+
+def test_similar_poses_are_laid_on_the_reference():
+    rng = np.random.default_rng(0)
+    reference = rng.normal(size=(7, 2))
+    poses = np.stack(
+        [turned(reference, *rng.uniform(0.1, 6, 2), rng.normal(size=2) * 50) for _ in range(20)]
+    )
+    poses[rng.random(poses.shape[:2]) < 0.3] = np.nan
+    aligned = geometry.align_poses(poses, reference, rotation=True)
+    is_there = np.isfinite(poses)
+    expected = np.broadcast_to(reference, poses.shape)
+    np.testing.assert_allclose(aligned[is_there], expected[is_there], atol=1e-10)
+    assert np.isnan(aligned[~is_there]).all()
+
+
+def test_rotation_is_that_of_scipy():
+    scipy_linalg = pytest.importorskip("scipy.linalg")
+    rng = np.random.default_rng(1)
+    reference = rng.normal(size=(6, 2))
+    pose = turned(reference, 0.8, 3, (5, 6)) + rng.normal(0, 0.1, (6, 2))
+    here, there = pose - pose.mean(axis=0), reference - reference.mean(axis=0)
+    rotation, _ = scipy_linalg.orthogonal_procrustes(here, there)
+    assert np.linalg.det(rotation) > 0, "no mirror image in this example"
+    expected = here @ rotation * np.linalg.norm(there) / np.linalg.norm(here)
+    aligned = geometry.align_poses(pose[None], reference, rotation=True)[0]
+    np.testing.assert_allclose(aligned, expected + reference.mean(axis=0), atol=1e-12)
+
+
+def test_without_rotation_only_place_and_size_change():
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], float)
+    tilted = turned(square, math.pi / 4, 10, (3, 4))
+    aligned = geometry.align_poses(tilted[None], square)[0]
+    # Still on its corner: half the diagonal, sqrt(1/2), from the middle in x and y.
+    np.testing.assert_allclose(np.ptp(aligned, axis=0), [2**0.5, 2**0.5])
+    np.testing.assert_allclose(aligned.mean(axis=0), (0.5, 0.5))
+
+
+def test_a_mirror_image_is_not_mirrored_back():
+    shape = np.array([(0, 0), (4, 0), (0, 3), (1, 7)], float)
+    aligned = geometry.align_poses((shape * (-1, 1))[None], shape, rotation=True)[0]
+    assert np.abs(aligned - shape).max() > 1
+
+
+@pytest.mark.parametrize(
+    "pose",
+    [
+        pytest.param([(5, 5), (np.nan, np.nan), (np.nan, np.nan)], id="one point"),
+        pytest.param([(5, 5), (5, 5), (5, 5)], id="one place"),
+        pytest.param([(np.nan, np.nan)] * 3, id="nothing"),
+    ],
+)
+def test_a_pose_without_size_cannot_be_aligned(pose):
+    reference = [(0, 0), (4, 0), (0, 3)]
+    assert np.isnan(geometry.align_poses([pose], reference)).all()
+    assert np.isnan(geometry.mean_pose([pose])).all()
+    # Nor does it spoil the mean of the others.
+    mean = geometry.mean_pose([pose, reference, np.multiply(reference, 7) + 3])
+    np.testing.assert_allclose(mean, geometry.mean_pose([reference]), atol=1e-12)
+
+
+def test_halves_have_the_mean_of_the_whole():
+    whole = np.array([(0, 0), (4, 0), (0, 3), (6, 9), (-2, 5)], float)
+    upper, lower = whole * 3 + 20, whole * 0.5 - 8
+    upper[3:] = np.nan
+    lower[:2] = np.nan
+    mean = geometry.mean_pose([upper, lower, whole])
+    np.testing.assert_allclose(mean, geometry.mean_pose([whole]), atol=1e-9)
+    assert np.mean((mean**2).sum(axis=1)) == pytest.approx(1)
+    np.testing.assert_allclose(mean.mean(axis=0), 0, atol=1e-12)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"reference has shape \(2, 2\), expected \(3, 2\)"):
+        geometry.align_poses(np.zeros((1, 3, 2)), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"poses have shape \(3, 2\), expected"):
+        geometry.mean_pose(np.zeros((3, 2)))

@@ -513,8 +513,7 @@ class Labels(Artist):
             False where a place is outside the axes or, if sparse, where there is no room.
         """
         at = self.get_transform().transform(self._xy).reshape(-1, 2)
-        factor = self._size / _GLYPH_SIZE * scale
-        widths = np.array([_extent(outline_of(text))[1] for text in self._texts]) * factor
+        widths = np.array([width_of(text, self._size) * scale for text in self._texts])
         low, high = -0.25 * self._size * scale, 0.8 * self._size * scale
         gap = self._gap * scale
         n = len(at)
@@ -585,6 +584,8 @@ class Labels(Artist):
 def _extent(path: Path) -> tuple[float, float]:
     """(left end, width) of an outline, in its own unit."""
     vertices = np.asarray(path.vertices)
+    if path.codes is not None:  # where an outline is closed the vertex means nothing
+        vertices = vertices[np.asarray(path.codes) != Path.CLOSEPOLY]
     if not len(vertices):
         return 0.0, 0.0
     return float(vertices[:, 0].min()), float(np.ptp(vertices[:, 0]))
