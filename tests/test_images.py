@@ -1150,3 +1150,19 @@ def test_links_in_a_circle_are_an_image_error(roots: tuple[Path, Path]) -> None:
 def test_no_root_is_an_error() -> None:
     with pytest.raises(ValueError, match="no image root"):
         resolve_inside("a.png", [])
+
+
+# --- thumbnails -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_thumbnail_keeps_proportions_and_is_at_most_a_tenth_too_small(kind, tmp_path):
+    path = tmp_path / "a"
+    Image.fromarray(np.full((600, 800, 3), 90, np.uint8)).save(path, kind)
+    small = ImageSource(path).thumbnail(200, 1000)
+    assert small.mode == "RGB"
+    assert 180 <= small.width <= 200
+    assert small.height == round(small.width * 0.75)
+    assert ImageSource(path).thumbnail(5000, 5000).size == (800, 600)
+    with pytest.raises(ValueError, match="max_width and max_height >= 1, got 0, 5"):
+        ImageSource(path).thumbnail(0, 5)
