@@ -130,7 +130,7 @@ def test_captions_come_from_a_function_or_a_list():
 def test_small_tiles_of_instances_are_named_by_what_fits():
     ds = colored(120)
     ds.select()._with_ids()
-    ax = kp.plot_grid(ds, by="instance", columns=15, limit=120)
+    ax = kp.plot_grid(ds, by="instance", columns=12, limit=120)
     assert texts(ax)[:2] == ["#1 id 1", "#1 id 2"]
 
 
@@ -161,7 +161,7 @@ def test_an_unreadable_image_has_a_grey_tile_and_is_counted(tmp_path):
     ds = Dataset.from_images([path], PAIR, annotator="me")
     ds.add_instance(0, keypoints=[(10, 10, 2), (30, 20, 1)])
     ax = kp.plot_grid(ds)
-    assert ax.get_title() == "1 image (1 cannot be read)"
+    assert ax.get_title() == "1 image (1 unreadable)"
     assert texts(ax, "notes") == ["cannot be read"]
     (lines,) = (c for c in ax.collections if isinstance(c, LineCollection))
     assert len(lines.get_segments()) == 1

@@ -24,6 +24,8 @@ from kpwidget.plotting.marks import (
     marks_of,
     one_line,
     ordinals_of,
+    scale_for,
+    set_title,
     width_of,
 )
 from kpwidget.plotting.rows import Data, Rows, rows_of
@@ -176,19 +178,19 @@ def plot_grid(
     n_points = len(marks.xy)
     marks = _clipped(marks, tiles, corners, ratio)
     # Marks of the usual size would cover a small figure.
-    scale = min(1.0, max(0.28, _median_extent(marks) * inches / 2.0))
+    scale = scale_for(marks, inches * 72)
     draw_edges(
         ax,
         marks.segments,
         marks.segment_colors,
-        {"linewidth": max(0.7, 2.0 * scale)} | dict(edge_kw or {}),
+        edge_kw,
         marks.segment_of,
         scale,
     )
     draw_keypoints(ax, marks.xy, marks.visibility, marks.sides, marks.colors, keypoint_kw, scale)
     if has_captions:
         below = [(x + 0.5, y + ratio) for x, y in corners]
-        wide = inches * 72 * (1 + 0.5 * _GAP)
+        wide = inches * 72 * 0.96
         if texts is None and callable(captions):
             texts = [str(captions(tile.item)) for tile in tiles]
         elif texts is None:
@@ -198,8 +200,8 @@ def plot_grid(
         labels.set(gid="captions", clip_on=False)
         ax.add_artist(labels)
     if missing:
-        centres = [(corners[i][0] + 0.5, corners[i][1] + ratio / 2) for i in missing]
-        words = [fit_text("cannot be read", 6.5, inches * 72) for _ in missing]
+        centres = [(corners[i][0] + 0.5, corners[i][1] + 0.92 * ratio) for i in missing]
+        words = [fit_text("cannot be read", 6.5, 0.96 * inches * 72)] * len(missing)
         notes = Labels(
             np.array(centres), words, ax.transData, align="centre", color="#303030", halo=None
         )
@@ -215,8 +217,8 @@ def plot_grid(
     if len(marks.xy) < n_points:
         title += f" ({n_points - len(marks.xy):,} keypoints lie outside of their image)"
     if missing:
-        title += f" ({len(missing)} cannot be read)"
-    ax.set_title(title, fontsize=10, y=1.0, **PLAIN)
+        title += f" ({len(missing):,} unreadable)"
+    set_title(ax, title, y=1.0)
     return ax
 
 
@@ -381,22 +383,6 @@ def _clipped(
         [marks.colors[i] for i in kept],
         [marks.names[i] for i in kept],
     )
-
-
-def _median_extent(marks: Marks) -> float:
-    """Median of the longer sides of the instances, in the space of the marks; 1 if there is none.
-
-    Instances with a single keypoint do not count.
-    """
-    if not len(marks.xy):
-        return 1.0
-    n = int(marks.point_of.max()) + 1
-    low, high = np.full((n, 2), np.inf), np.full((n, 2), -np.inf)
-    np.minimum.at(low, marks.point_of, marks.xy)
-    np.maximum.at(high, marks.point_of, marks.xy)
-    extents = (high - low).max(axis=1)
-    extents = extents[extents > 0]
-    return float(np.median(extents)) if len(extents) else 1.0
 
 
 def _axes(

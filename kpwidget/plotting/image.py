@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,10 +16,13 @@ from kpwidget.plotting.marks import (
     PLAIN,
     Labels,
     Marks,
+    dpi_of,
     draw_crowds,
     draw_marks,
     marks_of,
     one_line,
+    scale_for,
+    set_title,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +94,7 @@ def plot_image(
     width, height = _size(image, marks.xy)
     ax = axes_for(ax, width / height)
     _show_picture(ax, image, (0.0, 0.0, width, height), (width, height))
-    _draw(ax, dataset, rows, marks, names, keypoint_kw, edge_kw, name_kw)
+    _draw(ax, dataset, rows, marks, (0.0, 0.0, width, height), names, keypoint_kw, edge_kw, name_kw)
     _finish_image_axes(ax, (0.0, 0.0, width, height), image.file_name)
     return ax
 
@@ -149,7 +153,7 @@ def plot_instance(
     x0, y0, x1, y1 = window_of(marks.xy, instance.bbox, margin) or (0.0, 0.0, *size)
     ax = axes_for(ax, (x1 - x0) / (y1 - y0))
     _show_picture(ax, image, (x0, y0, x1, y1), size)
-    _draw(ax, dataset, [row], marks, names, keypoint_kw, edge_kw, name_kw)
+    _draw(ax, dataset, [row], marks, (x0, y0, x1, y1), names, keypoint_kw, edge_kw, name_kw)
     title = f"{one_line(image.file_name)}: {instance.category.name} {ordinal + 1}"
     _finish_image_axes(ax, (x0, y0, x1, y1), title)
     return ax
@@ -193,18 +197,23 @@ def _draw(
     dataset: Dataset,
     rows: Sequence[int],
     marks: Marks,
+    window: tuple[float, float, float, float],
     names: Names,
     keypoint_kw: Mapping[str, Any] | None,
     edge_kw: Mapping[str, Any] | None,
     name_kw: Mapping[str, Any] | None,
 ) -> None:
     draw_crowds(ax, dataset, rows)
-    draw_marks(ax, marks, keypoint_kw, edge_kw)
+    x0, y0, x1, y1 = window
+    area = ax.get_window_extent()
+    scale = scale_for(marks, min(area.width / (x1 - x0), area.height / (y1 - y0)) / dpi_of(ax) * 72)
+    draw_marks(ax, marks, keypoint_kw, edge_kw, scale)
     is_auto = names == "auto"
     if not names or not marks.names or (is_auto and len(marks.names) > _MAX_AUTO_NAMES):
         return
     shown = [one_line(name) for name in marks.names]
-    labels = Labels(marks.xy, shown, ax.transData, is_sparse=is_auto, **dict(name_kw or {}))
+    style = {"gap": 2.0 + 3.0 * scale, "is_sparse": is_auto} | dict(name_kw or {})
+    labels = Labels(marks.xy, shown, ax.transData, **style)
     labels.set_gid("names")
     ax.add_artist(labels)
 
@@ -236,9 +245,8 @@ def axes_for(ax: Axes | None, aspect: float) -> Axes:
     made = figure.add_axes(
         (left / total[0], bottom / total[1], width / total[0], height / total[1])
     )
-    # Half the time of an empty figure is its ticks and the search for a place of the title.
+    # Much of the time of an empty figure is its ticks.
     made.locator_params(nbins=5)
-    made.set_title("", y=1.0)
     return made
 
 
@@ -276,16 +284,21 @@ def _show_picture(
         ax.text(
             0.5,
             0.5,
-            one_line(str(error), 300),
+            textwrap.fill(one_line(str(error), 300), _letters_across(ax, 9.0)),
             transform=ax.transAxes,
             ha="center",
             va="center",
             color="#303030",
             fontsize=9,
-            wrap=True,
             zorder=0.5,
             **PLAIN,
         )
+
+
+def _letters_across(ax: Axes, size: float) -> int:
+    """How many letters of a size, in points, go into a line of the axes."""
+    # 0.62 em is the width of an average letter of DejaVu Sans, with a little to spare.
+    return max(10, int(ax.get_window_extent().width / dpi_of(ax) * 72 / (0.62 * size)))
 
 
 def _finish_image_axes(ax: Axes, window: tuple[float, float, float, float], title: str) -> None:
@@ -295,4 +308,5 @@ def _finish_image_axes(ax: Axes, window: tuple[float, float, float, float], titl
     ax.set_ylim(y1, y0)
     ax.set_xlabel("x (px)")
     ax.set_ylabel("y (px)")
-    ax.set_title(one_line(title, 60), fontsize=10, **PLAIN)
+    # At a fixed height: to search for one lays out every tick once more.
+    set_title(ax, one_line(title, 60), y=1.0)

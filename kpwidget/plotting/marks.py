@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.artist import Artist, allow_rasterization
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.cbook import normalize_kwargs
@@ -69,6 +70,8 @@ def one_line(text: str, length: int = MAX_NAME_LENGTH) -> str:
     """One printable line of at most `length` characters."""
     if len(text) > length:
         text = text[: length - 1] + "…"
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c == "\u200d" else " " for c in text)
 
 
@@ -191,10 +194,11 @@ def draw_marks(
     marks: Marks,
     keypoint_kw: Mapping[str, Any] | None = None,
     edge_kw: Mapping[str, Any] | None = None,
+    scale: float = 1.0,
 ) -> None:
-    """Draw all edges, then all keypoints."""
-    draw_edges(ax, marks.segments, marks.segment_colors, edge_kw, marks.segment_of)
-    draw_keypoints(ax, marks.xy, marks.visibility, marks.sides, marks.colors, keypoint_kw)
+    """Draw all edges, then all keypoints; `scale` multiplies the usual sizes."""
+    draw_edges(ax, marks.segments, marks.segment_colors, edge_kw, marks.segment_of, scale)
+    draw_keypoints(ax, marks.xy, marks.visibility, marks.sides, marks.colors, keypoint_kw, scale)
 
 
 def draw_edges(
@@ -207,14 +211,15 @@ def draw_edges(
 ) -> None:
     """Draw segments, shape (n, 2, 2), as one collection; rims never cover lines of their group.
 
-    `scale` multiplies the usual width of the rim.
+    `scale` multiplies the usual width of line and rim.
     """
     if not len(segments):
         return
     given = normalize_kwargs(dict(edge_kw or {}), LineCollection)
     if "colors" in given:
         given["color"] = given.pop("colors")
-    style: dict[str, Any] = {"linewidth": 2.0, "zorder": 2, "capstyle": "round", "gid": "edges"}
+    style: dict[str, Any] = {"zorder": 2, "capstyle": "round", "gid": "edges"}
+    style["linewidth"] = 2.0 * scale
     if not given.keys() & {"color", "edgecolor", "array"}:
         style["color"] = list(colors)
     lines = _Edges(list(segments))
@@ -258,6 +263,66 @@ def draw_keypoints(
         points.set_transform(IdentityTransform())
         points.set(**style | given)
         ax.add_collection(points, autolim=False)
+
+
+def scale_for(marks: Marks, points_per_unit: float) -> float:
+    """How large marks are best drawn, 1 being the usual size, so that they do not hide the picture.
+
+    Parameters
+    ----------
+    marks : Marks
+    points_per_unit : float
+        Typographic points on the canvas for one unit of the space of the marks.
+
+    Returns
+    -------
+    float
+        From 0.35 to 1: less than 1 where the keypoints of the middle one of the instances would
+        have less than 12 points each to a side.
+    """
+    if not len(marks.xy):
+        return 1.0
+    n = int(marks.point_of.max()) + 1
+    low, high = np.full((n, 2), np.inf), np.full((n, 2), -np.inf)
+    np.minimum.at(low, marks.point_of, marks.xy)
+    np.maximum.at(high, marks.point_of, marks.xy)
+    counts = np.bincount(marks.point_of, minlength=n)
+    is_extended = counts > 1
+    if not is_extended.any():
+        return 1.0
+    # A pose may be flat: half its length is the least that is taken for its breadth.
+    sides = np.sort((high - low)[is_extended], axis=1)
+    area = sides[:, 1] * np.maximum(sides[:, 0], sides[:, 1] / 2)
+    room = points_per_unit * float(np.median(np.sqrt(area / counts[is_extended])))
+    return min(1.0, max(0.35, room / 12))
+
+
+def dpi_of(ax: Axes) -> float:
+    """Pixels per inch of the figure that axes are in."""
+    figure = ax.get_figure(root=True)
+    return 100.0 if figure is None else float(figure.dpi)
+
+
+def set_title(ax: Axes, text: str, size: float = 10.0, **options: Any) -> None:
+    """Set a title that is no wider than the axes, or than the figure around a single one."""
+    figure = ax.get_figure(root=False)
+    assert figure is not None
+    is_alone = len([other for other in figure.axes if other.get_label() != "<colorbar>"]) == 1
+    box = figure.bbox if is_alone else ax.get_window_extent()
+    width = 0.94 * box.width / figure.dpi * 72
+    size = min(
+        size, max(6.5, size * width / max(1.0, width_of(max(text.split("\n"), key=len), size)))
+    )
+    lines: list[str] = []
+    for line in text.split("\n"):
+        words = line.split(" ")
+        start = 0
+        for end in range(1, len(words) + 1):
+            if end > start + 1 and width_of(" ".join(words[start:end]), size) > width:
+                lines.append(" ".join(words[start : end - 1]))
+                start = end - 1
+        lines.append(" ".join(words[start:]))
+    ax.set_title("\n".join(lines), fontsize=size, **PLAIN, **options)
 
 
 def _groups(
@@ -393,26 +458,36 @@ def _draw_rimmed(
 # -- text -------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class _Outline:
+    """Letters of one line: font size 100, y up, the baseline at 0; from `left`, `width` wide."""
+
+    path: Path
+    left: float
+    width: float
+
+
 @lru_cache(_N_PATHS_KEPT)
-def _outline(text: str, family: tuple[str, ...]) -> Path:
-    """Letters of one line as one path, of font size 100, y up, the baseline at 0."""
+def _outline(text: str, family: tuple[str, ...]) -> _Outline:
     font = FontProperties(family=list(family))
     vertices, codes = text_to_path.get_text_path(font, text, ismath=False)
     if not len(vertices):
-        return Path(np.zeros((0, 2)))
-    return Path(np.asarray(vertices), np.asarray(codes))
+        return _Outline(Path(np.zeros((0, 2))), 0.0, 0.0)
+    path = Path(np.asarray(vertices), np.asarray(codes))
+    # Where an outline is closed the vertex means nothing.
+    x = np.asarray(vertices)[np.asarray(codes) != Path.CLOSEPOLY, 0]
+    return _Outline(path, float(x.min()), float(np.ptp(x)))
 
 
-def outline_of(text: str) -> Path:
-    """Letters as `Labels` draws them: font size 100, y up; mathematics is not read."""
-    from matplotlib import rcParams
-
-    return _outline(text, tuple(rcParams["font.family"]))
+def _outlines(texts: Sequence[str]) -> dict[str, _Outline]:
+    """Outline of each different text; mathematics is not read."""
+    family = tuple(rcParams["font.family"])
+    return {text: _outline(text, family) for text in set(texts)}
 
 
 def width_of(text: str, size: float) -> float:
     """Width of a line of text of a font size; both in points."""
-    return _extent(outline_of(text))[1] * size / _GLYPH_SIZE
+    return _outlines([text])[text].width * size / _GLYPH_SIZE
 
 
 def fit_text(text: str, size: float, width: float) -> str:
@@ -513,7 +588,9 @@ class Labels(Artist):
             False where a place is outside the axes or, if sparse, where there is no room.
         """
         at = self.get_transform().transform(self._xy).reshape(-1, 2)
-        widths = np.array([width_of(text, self._size) * scale for text in self._texts])
+        outlines = _outlines(self._texts)
+        widths = np.array([outlines[text].width for text in self._texts])
+        widths *= self._size / _GLYPH_SIZE * scale
         low, high = -0.25 * self._size * scale, 0.8 * self._size * scale
         gap = self._gap * scale
         n = len(at)
@@ -563,32 +640,26 @@ class Labels(Artist):
         renderer.open_group("labels", gid=self.get_gid())
         gc = renderer.new_gc()
         self._set_gc_clip(gc)  # type: ignore[attr-defined]
+        outlines = _outlines(self._texts)
+        stamps: dict[str, tuple[NDArray[np.uint8], int, int]] = {}
         for i in np.flatnonzero(is_shown).tolist():
             text = self._texts[i]
             x, y = boxes[i, 0], boxes[i, 1] + 0.25 * self._size * scale
             if isinstance(renderer, RendererAgg):
-                stamp, left, low = _stamp(
-                    text, outline_of(text), self._size, scale, self._color, self._halo
-                )
+                if text not in stamps:
+                    stamps[text] = _stamp(
+                        outlines[text], self._size, scale, self._color, self._halo
+                    )
+                stamp, left, low = stamps[text]
                 renderer.draw_image(gc, round(x) - left, round(y) - low, stamp)
             else:
                 factor = self._size / _GLYPH_SIZE * scale
-                start = _extent(outline_of(text))[0]
-                place = Affine2D().translate(-start, 0).scale(factor).translate(x, y)
-                _draw_text(renderer, gc, outline_of(text), place, scale, self._color, self._halo)
+                outline = outlines[text]
+                place = Affine2D().translate(-outline.left, 0).scale(factor).translate(x, y)
+                _draw_text(renderer, gc, outline.path, place, scale, self._color, self._halo)
         gc.restore()
         renderer.close_group("labels")
         self.stale = False
-
-
-def _extent(path: Path) -> tuple[float, float]:
-    """(left end, width) of an outline, in its own unit."""
-    vertices = np.asarray(path.vertices)
-    if path.codes is not None:  # where an outline is closed the vertex means nothing
-        vertices = vertices[np.asarray(path.codes) != Path.CLOSEPOLY]
-    if not len(vertices):
-        return 0.0, 0.0
-    return float(vertices[:, 0].min()), float(np.ptp(vertices[:, 0]))
 
 
 def _draw_text(
@@ -611,19 +682,18 @@ def _draw_text(
 
 @lru_cache(_N_PATHS_KEPT)
 def _stamp(
-    text: str, path: Path, size: float, scale: float, color: str, halo: str | None
+    outline: _Outline, size: float, scale: float, color: str, halo: str | None
 ) -> tuple[NDArray[np.uint8], int, int]:
     """RGBA picture of a label, lowest row first, and its origin's column and row."""
     factor = size / _GLYPH_SIZE * scale
-    start, width = _extent(path)
     room = int(np.ceil(_HALO_WIDTH * scale)) + 1
-    vertices = np.asarray(path.vertices)
+    vertices = np.asarray(outline.path.vertices)
     low = int(np.floor(vertices[:, 1].min() * factor)) - room
     high = int(np.ceil(vertices[:, 1].max() * factor)) + room
     agg: Any = RendererAgg
-    renderer = agg(int(np.ceil(width * factor)) + 2 * room, high - low, 72)
-    place = Affine2D().translate(-start, 0).scale(factor).translate(room, -low)
-    _draw_text(renderer, renderer.new_gc(), path, place, scale, color, halo)
+    renderer = agg(int(np.ceil(outline.width * factor)) + 2 * room, high - low, 72)
+    place = Affine2D().translate(-outline.left, 0).scale(factor).translate(room, -low)
+    _draw_text(renderer, renderer.new_gc(), outline.path, place, scale, color, halo)
     return np.asarray(renderer.buffer_rgba())[::-1].copy(), room, -low
 
 

@@ -19,6 +19,7 @@ from kpwidget.plotting.marks import (
     draw_edges,
     draw_keypoints,
     one_line,
+    set_title,
 )
 from kpwidget.plotting.rows import Data, rows_of
 from kpwidget.schema import Category, Schema, Visibility
@@ -145,7 +146,7 @@ def plot_schema(
     title = one_line(schema.name)
     if not has_names:
         title += f" ({len(names):,} keypoints, names left out)"
-    ax.set_title(title, **PLAIN)
+    set_title(ax, title, 12)
     _draw_legend(ax, schema)
     return ax
 

@@ -22,7 +22,15 @@ from kpwidget.dataset import ImageInfo
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.geometry import align_poses, mean_pose
 from kpwidget.images import ImageError
-from kpwidget.plotting.marks import MARKERS, NEUTRAL, PLAIN, draw_edges, draw_keypoints, one_line
+from kpwidget.plotting.marks import (
+    MARKERS,
+    NEUTRAL,
+    PLAIN,
+    draw_edges,
+    draw_keypoints,
+    one_line,
+    set_title,
+)
 from kpwidget.plotting.rows import Data, Rows, category_of, rows_of
 from kpwidget.schema import Category, Schema, Visibility
 
@@ -237,7 +245,7 @@ def plot_heatmap(
     ]
     if left_out:
         title += f"\n(not shown: {', '.join(left_out)})"
-    ax.set_title(title, fontsize=9, **PLAIN)
+    set_title(ax, title, 9)
     return ax
 
 
@@ -302,7 +310,7 @@ def plot_pose_space(
     if n_all < len(rows):
         title += f"\n({len(rows) - n_all:,} with fewer than two keypoints left out)"
     if n_all == 0:
-        ax.set_title(title, fontsize=9, **PLAIN)
+        set_title(ax, title, 9)
         ax.text(
             0.5, 0.5, "no pose to show", transform=ax.transAxes, ha="center", va="center", **PLAIN
         )
@@ -310,7 +318,7 @@ def plot_pose_space(
     if n_all > limit:
         aligned = aligned[np.linspace(0, n_all - 1, int(limit)).round().astype(int)]
         title += f"\n{len(aligned):,} of them drawn"
-    ax.set_title(title, fontsize=9, **PLAIN)
+    set_title(ax, title, 9)
     opacity = float(np.clip(6 / len(aligned) ** 0.8, 0.02, 0.5))
     segments = aligned[:, schema.edges].reshape(-1, 2, 2)
     segments = segments[np.isfinite(segments).all(axis=(1, 2))]
@@ -524,7 +532,7 @@ def plot_trajectory(
         ax.set_ylabel("y (px)")
     _name_lines(ax, schema, chosen)
     title = f"{len(tracks):,} track{'' if len(tracks) == 1 else 's'} in {n_frames:,} images"
-    ax.set_title(title, fontsize=10, **PLAIN)
+    set_title(ax, title)
     return ax
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from kpwidget.dataset.views import bboxes_of
-from kpwidget.plotting.marks import PLAIN, Labels, one_line
+from kpwidget.plotting.marks import PLAIN, Labels, one_line, set_title
 from kpwidget.plotting.rows import Data, category_of, rows_of
 from kpwidget.schema import INSTANCE_COLORS, Category
 
@@ -181,7 +181,7 @@ def plot_visibility(
         title += f"\n({n_given - n_all:,} without keypoints left out)"
     if by is not None and people in ([], [_NOBODY]):
         title += "\nnobody is known to have labeled them: the file does not say"
-    ax.set_title(title, fontsize=10, pad=22, **PLAIN)
+    set_title(ax, title, pad=22)
     ax.legend(
         handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False,
         fontsize=8, borderaxespad=0.2,
@@ -294,7 +294,7 @@ def plot_counts(
         ax.set_xlabel("instances")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         places, align = [(count, i) for i, count in enumerate(counts.tolist())], "beside"
-        ax.set_title(f"{int(counts.sum()):,} instances", fontsize=10, **PLAIN)
+        set_title(ax, f"{int(counts.sum()):,} instances")
     else:
         if ax is None:
             ax = _figure(min(7.0, max(3.5, 0.2 * n + 1.0)), 3.2)
@@ -309,7 +309,7 @@ def plot_counts(
             ax.set_xlabel("labeled keypoints of the instance")
             ax.set_ylabel("instances")
             title = f"{len(found.rows):,} instances"
-        ax.set_title(title, fontsize=10, **PLAIN)
+        set_title(ax, title)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(integer=True))
         places, align = [(i, count) for i, count in enumerate(counts.tolist())], "above"
@@ -396,7 +396,7 @@ def plot_sizes(
     title = f"{int(is_sized.sum()):,} instances"
     if n_left:
         title += f" ({n_left:,} without a size left out)"
-    ax.set_title(title, fontsize=10, **PLAIN)
+    set_title(ax, title)
     _quiet(ax)
     return ax
 
