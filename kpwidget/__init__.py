@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kpwidget.plotting import plot_sizes as plot_sizes
     from kpwidget.plotting import plot_trajectory as plot_trajectory
     from kpwidget.plotting import plot_visibility as plot_visibility
+    from kpwidget.reports import report as report
     from kpwidget.schema import Category as Category
     from kpwidget.schema import FormatError as FormatError
     from kpwidget.schema import Schema as Schema
@@ -68,6 +69,7 @@ _MODULE_OF = {
     "plot_trajectory": "kpwidget.plotting",
     "plot_visibility": "kpwidget.plotting",
     "read": "kpwidget.formats",
+    "report": "kpwidget.reports",
     "roundtrip": "kpwidget.formats.roundtrip",
     "write": "kpwidget.formats",
 }
@@ -100,6 +102,7 @@ __all__ = [
     "plot_trajectory",
     "plot_visibility",
     "read",
+    "report",
     "roundtrip",
     "samples",
     "schemas",

@@ -1,4 +1,4 @@
-"""The commands that work on labels files: info, convert, check, roundtrip, merge, split.
+"""The commands that work on labels files: info, convert, check, report, roundtrip, merge, split.
 
 What comes from a file is a stranger's: every text is printed with its control characters escaped.
 """
@@ -85,6 +85,22 @@ def add_commands(commands: Any) -> None:
         help="problems shown (default: 100; 0 for all; --json has all)",
     )  # fmt: skip
     _add_reading(check, on_error=False)
+
+    report = _command(
+        commands, "report", _report, "write a page about a labels file",
+        "One HTML file with counts, keypoints, findings, figures and a contact sheet; it needs no "
+        "network. A report that is there is replaced, any other file is not.",
+    )  # fmt: skip
+    report.add_argument("source", type=Path, metavar="SRC", help="labels file or folder")
+    report.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="page to write (.html)"
+    )
+    report.add_argument("--title", metavar="TEXT", help="default: the name of the labels file")
+    report.add_argument(
+        "--examples", type=int, default=24, metavar="N",
+        help="instances on the contact sheet (default: 24; 0 for none)",
+    )  # fmt: skip
+    _add_reading(report)
 
     roundtrip = _command(
         commands, "roundtrip", _roundtrip, "certify that nothing is lost on reading and writing",
@@ -710,6 +726,16 @@ def _image_problems(dataset: Dataset) -> list[Problem]:
 
 
 # --- roundtrip ----------------------------------------------------------------------------------
+
+
+def _report(args: argparse.Namespace, said: _Said) -> int:
+    from kpwidget.reports import report
+
+    dataset, _ = _read(args, args.source)
+    path = report(dataset, args.output, title=args.title, n_examples=args.examples)
+    said.values = {"path": os.fspath(path), "n_bytes": path.stat().st_size}
+    said.line(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    return OK
 
 
 def _roundtrip(args: argparse.Namespace, said: _Said) -> int:
