@@ -54,6 +54,9 @@ _GROWTH = 256
 #: No browser canvas is asked to be larger than this in either direction.
 _MAX_CANVAS = 8192
 
+#: A still picture is drawn so many times larger, and then made small.
+_SMOOTHING = 4
+
 #: Lines are cut off this many device pixels away: float32 holds whole pixels to 2**24.
 _FAR = 1e6
 
@@ -453,31 +456,39 @@ def draw_poster(picture: Any, what: Sequence[tuple[Figures, bool]], scale: float
     scale : float
         Picture pixels per image pixel.
     """
-    from PIL import ImageDraw
+    from PIL import Image, ImageDraw
 
-    draw = ImageDraw.Draw(picture)
+    # Pillow draws without smoothing: on a larger copy, which is then made small again. What is
+    # not drawn on stays as it was, pixel for pixel.
+    k = _SMOOTHING
+    width, height = picture.size
+    large = picture.resize((k * width, k * height), Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(large)
+    scale = k * scale
     halo = tuple(rgb(LOOK["halo"]))
     for shapes, is_active in what:
-        width = 2 if is_active else 1
-        for extra, use_halo in ((2, True), (0, False)):
+        line_width = k * (2.0 if is_active else 1.5)
+        for extra, use_halo in ((2 * k, True), (0, False)):
             for ends, tint in zip(shapes.edges, shapes.edge_color, strict=True):
                 line = [tuple(map(float, end)) for end in ends * scale]
                 draw.line(
-                    line, fill=halo if use_halo else tuple(map(int, tint)), width=width + extra
+                    line,
+                    fill=halo if use_halo else tuple(map(int, tint)),
+                    width=round(line_width + extra),
                 )
         for box, tint in zip(shapes.boxes, shapes.box_color, strict=True):
             x, y, w, h = (float(v) for v in box * scale)
-            draw.rectangle((x, y, x + w, y + h), outline=tuple(map(int, tint)), width=1)
-        radius = 3.5 if is_active else 2.5
+            draw.rectangle((x, y, x + w, y + h), outline=tuple(map(int, tint)), width=k)
+        radius = k * (3.5 if is_active else 2.5)
         rows = zip(shapes.xy * scale, shapes.visibility, shapes.side, shapes.color, strict=True)
         for (x, y), flag, side, tint in rows:
             color = tuple(map(int, tint))
-            for r, use_halo in ((radius + 1, True), (radius, False)):
+            for r, use_halo in ((radius + k, True), (radius, False)):
                 paint = halo if use_halo else color
                 style: dict[str, Any] = (
                     {"fill": paint}
                     if flag != 1
-                    else {"outline": paint, "width": 2 if use_halo else 1}
+                    else {"outline": paint, "width": round((3.0 if use_halo else 1.5) * k)}
                 )
                 if side == 1:
                     draw.rectangle((x - r, y - r, x + r, y + r), **style)
@@ -486,7 +497,9 @@ def draw_poster(picture: Any, what: Sequence[tuple[Figures, bool]], scale: float
                     draw.polygon([(x, y - a), (x + a, y), (x, y + a), (x - a, y)], **style)
                 else:
                     draw.ellipse((x - r, y - r, x + r, y + r), **style)
-        for width, tint in ((3, halo), (1, rgb(LOOK["arrow"]))):
-            for a, b in arrow_lines(shapes.arrows * scale, 1.0):
-                draw.line([tuple(map(float, a)), tuple(map(float, b))], fill=tint, width=width)
+        for line_width, tint in ((3 * k, halo), (k, rgb(LOOK["arrow"]))):
+            for a, b in arrow_lines(shapes.arrows * scale, float(k)):
+                ends = [tuple(map(float, a)), tuple(map(float, b))]
+                draw.line(ends, fill=tint, width=line_width)
+    picture.paste(large.resize((width, height), Image.Resampling.BOX))
     return picture
