@@ -488,7 +488,7 @@ def draw_poster(picture: Any, what: Sequence[tuple[Figures, bool]], scale: float
                 style: dict[str, Any] = (
                     {"fill": paint}
                     if flag != 1
-                    else {"outline": paint, "width": round((3.0 if use_halo else 1.5) * k)}
+                    else {"outline": paint, "width": round((3.0 if use_halo else 1.75) * k)}
                 )
                 if side == 1:
                     draw.rectangle((x - r, y - r, x + r, y + r), **style)
