@@ -8,7 +8,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import accuracy, echo, edits, files, imports, journal, pictures, plots, redraw, traffic
+from . import (
+    accuracy,
+    echo,
+    edits,
+    files,
+    imports,
+    journal,
+    pictures,
+    plots,
+    redraw,
+    traffic,
+    viewer,
+)
 from .rig import Rig
 from .synthetic import default_folder
 from .table import Row, render
@@ -31,6 +43,7 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "session": journal.measure_session,
     "plot-image": plots.measure_plot_image,
     "contact-sheet": plots.measure_contact_sheet,
+    "viewer": viewer.measure_viewer,
     "import": imports.measure_imports,
 }
 

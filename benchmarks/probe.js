@@ -131,6 +131,69 @@ window.kpBench = {
     });
   },
 
+  /** Whether every thumbnail in sight is loaded, and there is one. */
+  hasThumbnails() {
+    const strip = document.querySelector('.kpwidget-strip');
+    if (!strip) return false;
+    const box = strip.getBoundingClientRect();
+    const inSight = [...strip.querySelectorAll('.kpwidget-tile')].filter((tile) => {
+      const { left, right } = tile.getBoundingClientRect();
+      return right > box.left && left < box.right;
+    });
+    return (
+      inSight.length > 0 &&
+      inSight.every((tile) => {
+        const img = tile.querySelector('img');
+        return !tile.classList.contains('is-old') && img.complete && img.naturalWidth > 0;
+      })
+    );
+  },
+
+  /** Runs a cell; gives the milliseconds until the thumbnails of its viewer show. */
+  runUntilThumbnails(path, index, timeout) {
+    const old = document.querySelector('.kpwidget-strip');
+    return new Promise((resolve) => {
+      const start = performance.now();
+      const look = async () => {
+        const strip = document.querySelector('.kpwidget-strip');
+        if (strip && strip !== old && this.hasThumbnails())
+          return resolve((await this.afterFrame()) - start);
+        if (performance.now() - start > timeout) resolve(null);
+        else requestAnimationFrame(look);
+      };
+      window.kpTest.start(path, index);
+      requestAnimationFrame(look);
+    });
+  },
+
+  /** Waits for an event of a kind; its result: milliseconds from it until a canvas has changed. */
+  armNext(selector, kind, timeout) {
+    const canvas = document.querySelector(selector);
+    const read = () =>
+      canvas
+        .getContext('2d')
+        .getImageData(0, Math.floor(canvas.height / 2), canvas.width, 1).data;
+    const before = read();
+    let began = null;
+    window.addEventListener(
+      kind,
+      (event) => {
+        began = event.timeStamp;
+      },
+      { capture: true, once: true },
+    );
+    const start = performance.now();
+    this.result = new Promise((resolve) => {
+      const look = async () => {
+        if (began !== null && !this.isSame(before, read()))
+          return resolve((await this.afterFrame()) - began);
+        if (performance.now() - start > timeout) resolve(null);
+        else requestAnimationFrame(look);
+      };
+      requestAnimationFrame(look);
+    });
+  },
+
   /**
    * Waits until a canvas changes along its middle row; gives the milliseconds from the first
    * websocket message of at least `bytes` after this call until the frame is painted.
