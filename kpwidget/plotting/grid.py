@@ -190,7 +190,7 @@ def plot_grid(
     draw_keypoints(ax, marks.xy, marks.visibility, marks.sides, marks.colors, keypoint_kw, scale)
     if has_captions:
         below = [(x + 0.5, y + ratio) for x, y in corners]
-        wide = inches * 72 * 0.96
+        wide = inches * 72 * 0.92
         if texts is None and callable(captions):
             texts = [str(captions(tile.item)) for tile in tiles]
         elif texts is None:

@@ -92,7 +92,7 @@ def plot_image(
         rows = list(dataset._table.rows_of_image[image.index])
         marks = marks_of(dataset, rows)
     width, height = _size(image, marks.xy)
-    ax = axes_for(ax, width / height)
+    ax = axes_for(ax, width / height, height)
     _show_picture(ax, image, (0.0, 0.0, width, height), (width, height))
     _draw(ax, dataset, rows, marks, (0.0, 0.0, width, height), names, keypoint_kw, edge_kw, name_kw)
     _finish_image_axes(ax, (0.0, 0.0, width, height), image.file_name)
@@ -151,7 +151,7 @@ def plot_instance(
         marks = marks_of(dataset, [row])
     size = _size(image, marks.xy)
     x0, y0, x1, y1 = window_of(marks.xy, instance.bbox, margin) or (0.0, 0.0, *size)
-    ax = axes_for(ax, (x1 - x0) / (y1 - y0))
+    ax = axes_for(ax, (x1 - x0) / (y1 - y0), y1)
     _show_picture(ax, image, (x0, y0, x1, y1), size)
     _draw(ax, dataset, [row], marks, (x0, y0, x1, y1), names, keypoint_kw, edge_kw, name_kw)
     title = f"{one_line(image.file_name)}: {instance.category.name} {ordinal + 1}"
@@ -228,8 +228,11 @@ def _size(image: ImageInfo, labeled: NDArray[np.float64]) -> tuple[float, float]
         return float(width), float(height)
 
 
-def axes_for(ax: Axes | None, aspect: float) -> Axes:
-    """`ax`, or the axes of a new figure for a picture `aspect` times as wide as high."""
+def axes_for(ax: Axes | None, aspect: float, largest: float = 999.0) -> Axes:
+    """`ax`, or the axes of a new figure for a picture `aspect` times as wide as high.
+
+    `largest` is the largest number on its y axis: long ones need room.
+    """
     if ax is not None:
         return ax
     from matplotlib import pyplot as plt
@@ -237,6 +240,7 @@ def axes_for(ax: Axes | None, aspect: float) -> Axes:
     # Placed by hand: a layout engine would lay out every text twice more.
     grown = plt.rcParams["font.size"] / 10
     left, right, bottom, top = (grown * margin for margin in _MARGINS)
+    left += 0.09 * grown * max(0, len(f"{largest:.0f}") - 3)
     aspect = min(max(aspect, 0.2), 5.0)
     width = min(7.0 - left - right, 5.6 * aspect)
     height = width / aspect
@@ -283,14 +287,15 @@ def _show_picture(
         ax.set_facecolor("#e0e0e0")
         ax.text(
             0.5,
-            0.5,
+            0.03,
             textwrap.fill(one_line(str(error), 300), _letters_across(ax, 9.0)),
             transform=ax.transAxes,
             ha="center",
-            va="center",
-            color="#303030",
+            va="bottom",
+            color="#202020",
             fontsize=9,
-            zorder=0.5,
+            bbox={"facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.85},
+            zorder=5,
             **PLAIN,
         )
 

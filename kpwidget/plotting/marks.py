@@ -277,8 +277,8 @@ def scale_for(marks: Marks, points_per_unit: float) -> float:
     Returns
     -------
     float
-        From 0.35 to 1: less than 1 where the keypoints of the middle one of the instances would
-        have less than 12 points each to a side.
+        From 0.3 to 1: less than 1 where the keypoints of the middle one of the instances would
+        have less than 20 points each to a side.
     """
     if not len(marks.xy):
         return 1.0
@@ -294,7 +294,7 @@ def scale_for(marks: Marks, points_per_unit: float) -> float:
     sides = np.sort((high - low)[is_extended], axis=1)
     area = sides[:, 1] * np.maximum(sides[:, 0], sides[:, 1] / 2)
     room = points_per_unit * float(np.median(np.sqrt(area / counts[is_extended])))
-    return min(1.0, max(0.35, room / 12))
+    return min(1.0, max(0.3, room / 20))
 
 
 def dpi_of(ax: Axes) -> float:
