@@ -11,9 +11,10 @@ from matplotlib.collections import LineCollection, PathCollection, PolyCollectio
 
 import kpwidget as kp
 from kpwidget.dataset import Dataset
+from kpwidget.plotting.heatmap import density_of
 from kpwidget.plotting.skeleton import schema_layout
-from kpwidget.plotting.space import density_of, tracks_of
 from kpwidget.plotting.statistics import counts_of, sizes_of, visibility_of
+from kpwidget.plotting.trajectory import tracks_of
 from kpwidget.schema import Category, Schema
 
 PAIR = Schema("pair", ["nose", "tail"], [(1, 2)], colors=["#ff0000", "#00ff00"])

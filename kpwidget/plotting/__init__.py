@@ -8,10 +8,12 @@ ones hollow; all with a dark rim, so that they show on light and on dark.
 from __future__ import annotations
 
 from kpwidget.plotting.grid import plot_grid
+from kpwidget.plotting.heatmap import plot_heatmap
 from kpwidget.plotting.image import plot_image, plot_instance
+from kpwidget.plotting.poses import plot_pose_space
 from kpwidget.plotting.skeleton import plot_schema, schema_layout
-from kpwidget.plotting.space import plot_heatmap, plot_pose_space, plot_trajectory
 from kpwidget.plotting.statistics import plot_counts, plot_sizes, plot_visibility
+from kpwidget.plotting.trajectory import plot_trajectory
 
 __all__ = [
     "plot_counts",

@@ -43,8 +43,12 @@ __all__ = [
     "draw_edges",
     "draw_keypoints",
     "draw_marks",
+    "draw_points",
     "marks_of",
+    "new_axes",
     "one_line",
+    "scale_for",
+    "set_title",
 ]
 
 # Per side: name in the artist's gid, marker, and area in square points that makes all three look
@@ -295,6 +299,32 @@ def scale_for(marks: Marks, points_per_unit: float) -> float:
     area = sides[:, 1] * np.maximum(sides[:, 0], sides[:, 1] / 2)
     room = points_per_unit * float(np.median(np.sqrt(area / counts[is_extended])))
     return min(1.0, max(0.3, room / 20))
+
+
+def draw_points(
+    ax: Axes, xy: NDArray[np.float64], colors: Any, marker: str, size: float
+) -> PathCollection:
+    """Draw points, shape (n, 2), without a rim, as one collection; `size` in square points."""
+    shape = MarkerStyle(marker)
+    points = PathCollection(
+        [shape.get_path().transformed(shape.get_transform())],
+        [size],
+        offsets=xy,
+        offset_transform=ax.transData,
+        facecolors=colors,
+        linewidths=0,
+    )
+    points.set_transform(IdentityTransform())
+    ax.add_collection(points, autolim=False)
+    return points
+
+
+def new_axes(width: float, height: float) -> Axes:
+    """Return the axes of a new figure, which has a size in inches."""
+    from matplotlib import pyplot as plt
+
+    _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    return ax
 
 
 def dpi_of(ax: Axes) -> float:

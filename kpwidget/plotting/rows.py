@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -10,13 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset, ImageInfo, Instance, Selection
+from kpwidget.images import ImageError
 from kpwidget.plotting.marks import one_line
-from kpwidget.schema import Category
+from kpwidget.schema import Category, Schema
 
-__all__ = ["Data", "Rows", "category_of", "rows_of"]
+__all__ = [
+    "Data",
+    "Keypoints",
+    "Rows",
+    "category_of",
+    "indices_of",
+    "of_category",
+    "rows_of",
+    "sizes_in",
+]
 
 Data: TypeAlias = Dataset | Selection | ImageInfo | Instance | Sequence[ImageInfo | Instance]
 """What a plot can be given: a dataset, ``ds.select(...)``, or images or instances of one."""
+
+Keypoints: TypeAlias = str | int | Sequence[str | int] | None
+"""Names or 0-based indices, one or several; None is all."""
 
 
 @dataclass(frozen=True)
@@ -118,3 +132,43 @@ def category_of(found: Rows, category: str | int | Category | None) -> int:
         if len(present) == 1:
             return int(present[0])
     return dataset._category_index(None)
+
+
+def of_category(
+    found: Rows, category: str | int | Category | None
+) -> tuple[int, NDArray[np.int64]]:
+    """Position of the category asked for, see `category_of`, and the rows of its instances."""
+    with found.dataset.lock:
+        index = category_of(found, category)
+        is_of = found.dataset._table.column("category", found.rows) == index
+    return index, found.rows[is_of]
+
+
+def indices_of(schema: Schema, keypoints: Keypoints) -> list[int]:
+    """0-based indices of keypoints given by name or index, all by default.
+
+    Raises
+    ------
+    KeyError
+        If there is no such keypoint; the message names those with a similar name.
+    ValueError
+        If none is given.
+    """
+    if keypoints is None:
+        return list(range(schema.n_keypoints))
+    given = [keypoints] if isinstance(keypoints, str | int | np.integer) else list(keypoints)
+    if not given:
+        raise ValueError("keypoints is empty: expected names or indices, or None for all")
+    return list(dict.fromkeys(schema.index(keypoint) for keypoint in given))
+
+
+def sizes_in(found: Rows, images: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(width, height) of the image of each instance, in pixels; NaN where not known."""
+    indices, which = np.unique(images, return_inverse=True)
+    sizes = np.full((len(indices), 2), math.nan)
+    for i, index in enumerate(indices.tolist()):
+        try:
+            sizes[i] = ImageInfo(found.dataset, index).size
+        except (ImageError, OSError):
+            continue
+    return sizes[which]

@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib import pyplot as plt
-from matplotlib.collections import PathCollection, PolyCollection
+from matplotlib.collections import PolyCollection
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from kpwidget.dataset.views import bboxes_of
-from kpwidget.plotting.marks import PLAIN, Labels, one_line, set_title
+from kpwidget.plotting.marks import PLAIN, Labels, draw_points, new_axes, one_line, set_title
 from kpwidget.plotting.rows import Data, category_of, rows_of
 from kpwidget.schema import INSTANCE_COLORS, Category
 
@@ -136,7 +135,7 @@ def plot_visibility(
     is_apart = by is not None and len(people) > 0
     if ax is None:
         height = n_keypoints * max(0.17, 0.11 * n_people if is_apart else 0.0)
-        ax = _figure(6.0, min(max(height, 1.0), 40.0) + 1.1)
+        ax = new_axes(6.0, min(max(height, 1.0), 40.0) + 1.1)
     starts: dict[int, list[tuple[float, float, float, float]]] = {0: [], 1: [], 2: []}
     for i, name in enumerate(people):
         total = max(1, n_instances[name])
@@ -285,7 +284,7 @@ def plot_counts(
             counts = np.array([*counts[: _MAX_BARS - 1], rest])
             n = _MAX_BARS
         if ax is None:
-            ax = _figure(6.0, 0.2 * max(n, 3) + 1.0)
+            ax = new_axes(6.0, 0.2 * max(n, 3) + 1.0)
         tops = np.arange(n) - 0.4
         _bars(ax, [(0, count, top, top + 0.8) for count, top in zip(counts, tops, strict=True)],
               style)  # fmt: skip
@@ -297,7 +296,7 @@ def plot_counts(
         set_title(ax, f"{int(counts.sum()):,} instances")
     else:
         if ax is None:
-            ax = _figure(min(7.0, max(3.5, 0.2 * n + 1.0)), 3.2)
+            ax = new_axes(min(7.0, max(3.5, 0.2 * n + 1.0)), 3.2)
         _bars(ax, [(i - 0.4, i + 0.4, 0, count) for i, count in enumerate(counts.tolist())], style)
         ax.set_xlim(-0.6, n - 0.4)
         ax.set_ylim(0, 1.12 * max(1, int(counts.max(initial=0))))
@@ -387,7 +386,7 @@ def plot_sizes(
     is_sized = (boxes > 0).all(axis=1) if of == "bbox" else roots > 0
     n_left = int(np.count_nonzero(~is_sized))
     if ax is None:
-        ax = _figure(4.6, 4.2) if of == "bbox" else _figure(5.0, 3.2)
+        ax = new_axes(4.6, 4.2) if of == "bbox" else new_axes(5.0, 3.2)
     if of == "bbox":
         _draw_boxes(ax, found.dataset._table.column("category", found.rows)[is_sized],
                     found.dataset.categories, boxes[is_sized], point_kw)  # fmt: skip
@@ -409,8 +408,6 @@ def _draw_boxes(
     point_kw: Mapping[str, Any] | None,
 ) -> None:
     from matplotlib.lines import Line2D
-    from matplotlib.markers import MarkerStyle
-    from matplotlib.transforms import IdentityTransform
 
     present = np.unique(which)
     palette = [color for color in INSTANCE_COLORS if color != "#ffffff"]
@@ -426,14 +423,7 @@ def _draw_boxes(
     ax.plot([low, high], [low, high], color="#b0b0b0", linewidth=0.8, zorder=1, gid="square")
     groups = [boxes[which == c] for c in present] if is_told else [boxes]
     for i, chosen in enumerate(groups):
-        shape = MarkerStyle(shapes[i])
-        points = PathCollection(
-            [shape.get_path().transformed(shape.get_transform())],
-            [14.0],
-            offsets=chosen,
-            offset_transform=ax.transData,
-        )
-        points.set_transform(IdentityTransform())
+        points = draw_points(ax, chosen, _BAR, shapes[i], 14.0)
         style = {
             "facecolor": palette[i] if is_told else _BAR,
             "edgecolor": "#000000",
@@ -442,7 +432,6 @@ def _draw_boxes(
             "gid": "sizes",
         }
         points.set(**style | dict(point_kw or {}))
-        ax.add_collection(points, autolim=False)
     if is_told:
         handles = [
             Line2D([], [], linestyle="none", marker=shapes[i], color=palette[i], label=" ")
@@ -516,8 +505,3 @@ def _keypoint_axis(ax: Axes, names: Sequence[str]) -> None:
 
 def _quiet(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
-
-
-def _figure(width: float, height: float) -> Axes:
-    _, ax = plt.subplots(figsize=(width, height), layout="constrained")
-    return ax
