@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 
 import kpwidget as kp
 from kpwidget.dataset import Dataset
-from kpwidget.plotting.marks import Labels, fit_text, one_line, width_of
+from kpwidget.plotting.text import Labels, fit_text, one_line, width_of
 from kpwidget.schema import Category, Schema
 
 PAIR = Schema("pair", ["a", "b"], [(1, 2)], colors=["#ff0000", "#00ff00"])

@@ -8,27 +8,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 from kpwidget.dataset import ImageInfo, Instance
 from kpwidget.images import ImageError
 from kpwidget.plotting.image import check_margin, window_of
 from kpwidget.plotting.marks import (
-    PLAIN,
-    Labels,
     Marks,
     draw_edges,
     draw_keypoints,
-    fit_text,
     marks_of,
-    one_line,
     ordinals_of,
     scale_for,
-    set_title,
-    width_of,
 )
 from kpwidget.plotting.rows import Data, Rows, rows_of
+from kpwidget.plotting.text import PLAIN, Labels, fit_text, one_line, set_title, width_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -395,6 +389,8 @@ def _axes(
     if ax is None:
         inches = min((_WIDEST - 0.2) / width, max(0.3, (_HIGHEST - 0.5 - captions) / height), 3.0)
         total = (max(2.4, inches * width + 0.2), inches * height + captions + 0.5)
+        from matplotlib import pyplot as plt
+
         figure = plt.figure(figsize=total)
         side = (total[0] - inches * width) / 2 / total[0]
         ax = figure.add_axes((side, 0.1 / total[1], 1 - 2 * side, 1 - 0.5 / total[1]))
@@ -405,6 +401,8 @@ def _axes(
 
 def _empty(ax: Axes | None, words: str) -> Axes:
     if ax is None:
+        from matplotlib import pyplot as plt
+
         ax = plt.figure(figsize=(3.5, 1.5)).add_axes((0.02, 0.02, 0.96, 0.96))
     ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center", **PLAIN)
     ax.set_axis_off()

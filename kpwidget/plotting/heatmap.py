@@ -11,8 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from kpwidget.dataset.views import bboxes_of
-from kpwidget.plotting.marks import new_axes, one_line, set_title
+from kpwidget.plotting.marks import new_axes
 from kpwidget.plotting.rows import Data, Keypoints, indices_of, of_category, rows_of, sizes_in
+from kpwidget.plotting.text import one_line, set_title
 from kpwidget.schema import Category
 
 if TYPE_CHECKING:

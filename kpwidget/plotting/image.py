@@ -12,18 +12,8 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset import ImageInfo, Instance
 from kpwidget.images import ImageError
-from kpwidget.plotting.marks import (
-    PLAIN,
-    Labels,
-    Marks,
-    dpi_of,
-    draw_crowds,
-    draw_marks,
-    marks_of,
-    one_line,
-    scale_for,
-    set_title,
-)
+from kpwidget.plotting.marks import Marks, draw_crowds, draw_marks, marks_of, scale_for
+from kpwidget.plotting.text import PLAIN, Labels, dpi_of, one_line, set_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

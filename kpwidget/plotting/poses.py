@@ -9,17 +9,9 @@ import numpy as np
 from matplotlib.collections import LineCollection
 
 from kpwidget.geometry import align_poses, mean_pose
-from kpwidget.plotting.marks import (
-    NEUTRAL,
-    PLAIN,
-    draw_edges,
-    draw_keypoints,
-    draw_points,
-    new_axes,
-    one_line,
-    set_title,
-)
+from kpwidget.plotting.marks import NEUTRAL, draw_edges, draw_keypoints, draw_points, new_axes
 from kpwidget.plotting.rows import Data, of_category, rows_of
+from kpwidget.plotting.text import PLAIN, one_line, set_title
 from kpwidget.schema import Category, Visibility
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset, ImageInfo, Instance, Selection
 from kpwidget.images import ImageError
-from kpwidget.plotting.marks import one_line
+from kpwidget.plotting.text import one_line
 from kpwidget.schema import Category, Schema
 
 __all__ = [

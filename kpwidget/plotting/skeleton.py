@@ -11,17 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from kpwidget.dataset import Dataset, ImageInfo, Instance, Selection
 from kpwidget.geometry import align_poses, fit_unit, layout_skeleton, mean_pose
-from kpwidget.plotting.marks import (
-    MARKERS,
-    NEUTRAL,
-    PLAIN,
-    RIM,
-    draw_edges,
-    draw_keypoints,
-    one_line,
-    set_title,
-)
+from kpwidget.plotting.marks import MARKERS, NEUTRAL, RIM, draw_edges, draw_keypoints
 from kpwidget.plotting.rows import Data, rows_of
+from kpwidget.plotting.text import PLAIN, one_line, set_title
 from kpwidget.schema import Category, Schema, Visibility
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from kpwidget.dataset.views import bboxes_of
-from kpwidget.plotting.marks import PLAIN, Labels, draw_points, new_axes, one_line, set_title
+from kpwidget.plotting.marks import draw_points, new_axes
 from kpwidget.plotting.rows import Data, category_of, rows_of
+from kpwidget.plotting.text import PLAIN, Labels, one_line, set_title
 from kpwidget.schema import INSTANCE_COLORS, Category
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from kpwidget.dataset import ImageInfo
-from kpwidget.plotting.marks import MARKERS, draw_points, new_axes, one_line, set_title
+from kpwidget.plotting.marks import MARKERS, draw_points, new_axes
 from kpwidget.plotting.rows import Data, Keypoints, indices_of, of_category, rows_of, sizes_in
+from kpwidget.plotting.text import one_line, set_title
 from kpwidget.schema import Category, Schema
 
 if TYPE_CHECKING:
