@@ -1,4 +1,4 @@
-"""Text on pictures: names with a halo by the hundred, titles that fit; never read as mathematics."""
+"""Text on pictures: names with a halo by the hundred, titles that fit; never mathematics."""
 
 from __future__ import annotations
 
