@@ -342,9 +342,10 @@ def test_trajectory_is_interrupted_where_nothing_is_labeled():
     np.testing.assert_array_equal(after, [(4, 4), (5, 5)])
     np.testing.assert_array_equal(tail, [(4, 24), (5, 25)])
     assert collection(ax, "x").get_linestyle() != collection(ax, "y").get_linestyle()
-    # The tail at frames 0 and 2 has no neighbour: points, for x and for y.
-    singles = [c.get_offsets().tolist() for c in ax.collections if c.get_gid() == "points"]
-    assert singles == [[[0, 20], [2, 22]], [[0, 30], [2, 30]]]
+    # The tail at frames 0 and 2 has no neighbour: it is seen by its marker alone.
+    ends = [c.get_offsets().tolist() for c in ax.collections if c.get_gid() == "ends"]
+    assert sorted(ends[0]) == [[0, 20], [2, 2], [2, 22], [5, 5], [5, 25]]
+    assert sorted(ends[1]) == [[0, 30], [2, 10], [2, 30], [5, 10], [5, 30]]
     assert "px" in ax.get_ylabel()
     assert ax.get_title() == "1 track in 6 images"
 

@@ -119,7 +119,7 @@ def plot_trajectory(
         Names or 0-based indices; by default all.
     of : {'time', 'path'}
         'time': x as solid and y as dashed lines over the frame number. 'path': lines through the
-        image, with a ring at the first place.
+        image, each with a ring where it begins. Lines end in the marker of their side.
     category : str, int or Category, optional
         May be left out if there are instances of one category only.
     ax : matplotlib.axes.Axes, optional
@@ -133,7 +133,7 @@ def plot_trajectory(
     -------
     matplotlib.axes.Axes
         Lines are interrupted where a keypoint is not labeled. The artists' ``gid`` is ``x`` and
-        ``y``, or ``path`` and ``starts``, and ``points`` for what has no labeled neighbour.
+        ``y``, or ``path`` and ``starts``, and ``ends``.
 
     Raises
     ------
@@ -167,23 +167,23 @@ def plot_trajectory(
         )
         collection.set(**{"linestyle": dash, "gid": gid} | style | dict(line_kw or {}))
         ax.add_collection(collection, autolim=False)
-        # Points alone would vanish; others only get in the way of their line.
+        # Lines end in the marker of their side; points alone would vanish without one.
         for side, (_, marker, _) in MARKERS.items():
-            single = [
-                (line[0], _dark(schema.colors[k]))
+            last = [
+                (line[-1], _dark(schema.colors[k]))
                 for line, (k, *_) in zip(lines, runs, strict=True)
-                if len(line) == 1 and schema.sides[k] == side
+                if schema.sides[k] == side
             ]
-            if single:
+            if last:
                 points = draw_points(
-                    ax, np.array([xy for xy, _ in single]), [c for _, c in single], marker, 14.0
+                    ax, np.array([xy for xy, _ in last]), [c for _, c in last], marker, 12.0
                 )
-                points.set(**{"zorder": 3, "gid": "points"} | dict(keypoint_kw or {}))
-        if of == "path":
-            firsts = [xy[0] for track in tracks for k in chosen for _, xy in _runs(track, k)[:1]]
-            if firsts:
-                rings = draw_points(ax, np.array(firsts), "none", "o", 22.0)
-                rings.set(edgecolor="#303030", linewidth=0.9, zorder=3, gid="starts")
+                points.set(**{"zorder": 3, "gid": "ends"} | dict(keypoint_kw or {}))
+    if of == "path":
+        starts = [xy[0] for _, _, xy in runs if len(xy) > 1]
+        if starts:
+            rings = draw_points(ax, np.array(starts), "none", "o", 22.0)
+            rings.set(edgecolor="#303030", linewidth=0.9, zorder=3, gid="starts")
     everything = np.concatenate([xy for *_, xy in runs]) if runs else np.zeros((0, 2))
     n_frames = len(found.images)
     if of == "time":
