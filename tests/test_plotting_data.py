@@ -451,3 +451,11 @@ def test_keywords_go_to_the_artists():
     points = collection(kp.plot_sizes(ds, point_kw={"alpha": 1}), "sizes")
     assert isinstance(points, PathCollection)
     assert points.get_alpha() == 1
+
+
+@pytest.mark.parametrize("plot", ALL.values(), ids=ALL)
+def test_a_selection_is_looked_at_once(plot):
+    ds, seen = moving(), []
+    plot(ds.select(where=lambda instance: not seen.append(instance.uid)))
+    # The images of a selection are those of its instances: one look for each of the two.
+    assert len(seen) == 2 * len(ds.instances)

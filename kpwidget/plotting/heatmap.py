@@ -170,8 +170,8 @@ def plot_heatmap(
     ValueError
         If another argument is out of range, or the category is not clear.
     """
-    density = density_of(data, keypoints, frame=frame, category=category, bins=bins)
     found = rows_of(data)
+    density = density_of(found, keypoints, frame=frame, category=category, bins=bins)
     index, rows = of_category(found, category)
     schema = found.dataset.categories[index].schema
     left, right, bottom, top = density.extent

@@ -26,9 +26,6 @@ __all__ = [
     "sizes_in",
 ]
 
-Data: TypeAlias = Dataset | Selection | ImageInfo | Instance | Sequence[ImageInfo | Instance]
-"""What a plot can be given: a dataset, ``ds.select(...)``, or images or instances of one."""
-
 Keypoints: TypeAlias = str | int | Sequence[str | int] | None
 """Names or 0-based indices, one or several; None is all."""
 
@@ -54,6 +51,11 @@ class Rows:
     is_by_instance: bool = False
 
 
+Data: TypeAlias = Dataset | Selection | ImageInfo | Instance | Sequence[ImageInfo | Instance] | Rows
+"""What a plot can be given: a dataset, ``ds.select(...)``, or images or instances of one. `Rows`
+are what it makes of that, once."""
+
+
 def rows_of(data: object) -> Rows:
     """Images and instances that a plot is about.
 
@@ -72,6 +74,8 @@ def rows_of(data: object) -> Rows:
     ValueError
         If a sequence is empty, which does not tell the dataset, or of several datasets.
     """
+    if isinstance(data, Rows):
+        return data
     if isinstance(data, Dataset):
         with data.lock:
             return Rows(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.plotting.marks import draw_points, new_axes
-from kpwidget.plotting.rows import Data, category_of, rows_of
+from kpwidget.plotting.rows import Data, Rows, category_of, rows_of
 from kpwidget.plotting.text import PLAIN, Labels, one_line, set_title
 from kpwidget.schema import INSTANCE_COLORS, Category
 
@@ -126,8 +126,8 @@ def plot_visibility(
     ValueError
         If `by` is something else, or the category is not clear.
     """
-    counts = visibility_of(data, by=by, category=category)
     found = rows_of(data)
+    counts = visibility_of(found, by=by, category=category)
     index = category_of(found, category)
     schema = found.dataset.categories[index].schema
     people = list(counts)
@@ -175,7 +175,7 @@ def plot_visibility(
     _keypoint_axis(ax, schema.keypoints)
     ax.set_xlim(0, 100)
     ax.set_xlabel("share of instances (%)")
-    n_all, n_given = sum(n_instances.values()), _n_of_category(data, category)
+    n_all, n_given = sum(n_instances.values()), _n_of_category(found, category)
     title = f"{one_line(found.dataset.categories[index].name)}: {n_all:,} labeled instances"
     if n_given > n_all:
         title += f"\n({n_given - n_all:,} without keypoints left out)"
@@ -189,8 +189,7 @@ def plot_visibility(
     return ax
 
 
-def _n_of_category(data: Data, category: str | int | Category | None) -> int:
-    found = rows_of(data)
+def _n_of_category(found: Rows, category: str | int | Category | None) -> int:
     with found.dataset.lock:
         categories = found.dataset._table.column("category", found.rows)
     return int(np.count_nonzero(categories == category_of(found, category)))
@@ -273,8 +272,8 @@ def plot_counts(
     ValueError
         If `of` is something else.
     """
-    keys, counts = counts_of(data, of)
     found = rows_of(data)
+    keys, counts = counts_of(found, of)
     style = {"facecolor": _BAR, "linewidth": 0.0, "gid": "bars"} | dict(bar_kw or {})
     n = len(keys)
     if of == "instances":
@@ -383,7 +382,7 @@ def plot_sizes(
     if of not in ("bbox", "area"):
         raise ValueError(f"of = {one_line(repr(of))}: expected 'bbox' or 'area'")
     found = rows_of(data)
-    boxes, roots = sizes_of(data)
+    boxes, roots = sizes_of(found)
     is_sized = (boxes > 0).all(axis=1) if of == "bbox" else roots > 0
     n_left = int(np.count_nonzero(~is_sized))
     if ax is None:

@@ -148,7 +148,7 @@ def plot_trajectory(
     index, _ = of_category(found, category)
     schema = found.dataset.categories[index].schema
     chosen = indices_of(schema, keypoints)
-    tracks = tracks_of(data, category)
+    tracks = tracks_of(found, category)
     if ax is None:
         ax = new_axes(6.4, 3.6) if of == "time" else new_axes(5.2, 4.4)
     runs: list[tuple[int, NDArray[np.int64], NDArray[np.float64]]] = []
