@@ -412,10 +412,10 @@ def _draw_rimmed(
     )
     drawn.update_from(artist)
     drawn.set_array(None)
-    drawn.set_figure(artist.get_figure(root=False))
+    drawn.set_figure(artist.figure)
     if is_moved:
         sizes = artist.get_sizes()
-        drawn.set_sizes(sizes[order % len(sizes)], artist.get_figure(root=False).dpi)
+        drawn.set_sizes(sizes[order % len(sizes)], artist.figure.dpi)
     width = widths[order % len(widths)]
     alpha = artist.get_alpha()
     drawn.set_alpha(None)

@@ -44,14 +44,13 @@ def one_line(text: str, length: int = MAX_NAME_LENGTH) -> str:
 
 def dpi_of(ax: Axes) -> float:
     """Pixels per inch of the figure that axes are in."""
-    figure = ax.get_figure(root=True)
-    return 100.0 if figure is None else float(figure.dpi)
+    figure = ax.figure
+    return float(figure.dpi)
 
 
 def set_title(ax: Axes, text: str, size: float = 10.0, **options: Any) -> None:
     """Set a title that is no wider than the axes, or than the figure around a single one."""
-    figure = ax.get_figure(root=False)
-    assert figure is not None
+    figure = ax.figure
     is_alone = len([other for other in figure.axes if other.get_label() != "<colorbar>"]) == 1
     box = figure.bbox if is_alone else ax.get_window_extent()
     width = 0.94 * box.width / figure.dpi * 72
@@ -235,7 +234,7 @@ class Labels(Artist):
 
     def get_window_extent(self, renderer: Any = None) -> Bbox:
         """Box around all labels shown, in display pixels."""
-        figure = self.get_figure(root=False)
+        figure = self.figure
         boxes, is_shown = self.places(figure.dpi / 72 if figure is not None else 1.0)
         shown = boxes[is_shown]
         if not len(shown):
