@@ -348,6 +348,14 @@ def test_a_crowd_is_hatched(tmp_path, segmentation, outline):
     np.testing.assert_array_equal(found.get_paths()[0].vertices[:-1], outline)
 
 
+def test_a_crowd_is_hatched_on_a_contact_sheet(tmp_path):
+    ax = kp.plot_grid(crowd(tmp_path, [[6, 4, 30, 4, 30, 20]]))
+    (found,) = (c for c in ax.collections if isinstance(c, PolyCollection))
+    # 60 px are the width of a tile, which is 1.
+    expected = np.array([(6, 4), (30, 4), (30, 20)]) / 60
+    np.testing.assert_allclose(found.get_paths()[0].vertices[:-1], expected, atol=1e-12)
+
+
 # --- the last line of a cell ----------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from kpwidget.images import ImageError
 from kpwidget.plotting.image import check_margin, window_of
 from kpwidget.plotting.marks import (
     Marks,
+    draw_crowds,
     draw_edges,
     draw_keypoints,
     marks_of,
@@ -169,6 +170,7 @@ def plot_grid(
     owners = [place for tile, place in zip(tiles, places, strict=True) for _ in tile.rows]
     with found.dataset.lock:
         marks = marks_of(found.dataset, rows, owners)
+        draw_crowds(ax, found.dataset, rows, owners)
     n_points = len(marks.xy)
     marks = _clipped(marks, tiles, corners, ratio)
     # Marks of the usual size would cover a small figure.

@@ -312,23 +312,34 @@ def _groups(
                 yield group, gid, marker, size, flag == Visibility.OCCLUDED
 
 
-def draw_crowds(ax: Axes, dataset: Dataset, rows: Sequence[int] | NDArray[np.int64]) -> None:
-    """Hatch what stands for a group of objects: its polygons, else its bbox, as one collection."""
+def draw_crowds(
+    ax: Axes,
+    dataset: Dataset,
+    rows: Sequence[int] | NDArray[np.int64],
+    places: Sequence[tuple[float, float, float]] | None = None,
+) -> None:
+    """Hatch what stands for a group of objects: its polygons, else its bbox, as one collection.
+
+    `places` as of `marks_of`.
+    """
     from kpwidget.dataset import Instance
 
     table = dataset._table
     chosen = np.asarray(rows, np.int64)
-    crowds = chosen[table.column("iscrowd", chosen) > 0]
+    crowds = np.flatnonzero(table.column("iscrowd", chosen) > 0)
     outlines: list[NDArray[np.float64]] = []
-    for uid in table.uids(crowds):
+    for i, uid in zip(crowds.tolist(), table.uids(chosen[crowds]), strict=True):
         instance = Instance(dataset, uid)
+        scale, dx, dy = (1.0, 0.0, 0.0) if places is None else places[i]
+        found: list[NDArray[np.float64]] = []
         polygons = instance.extra.get("segmentation")
         if isinstance(polygons, list) and all(_is_polygon(polygon) for polygon in polygons):
-            outlines += [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
+            found = [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
         elif instance.bbox is not None:
             x, y, width, height = instance.bbox
             corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
-            outlines.append(np.array(corners))
+            found = [np.array(corners)]
+        outlines += [outline * scale + (dx, dy) for outline in found]
     if outlines:
         crowd = PolyCollection(outlines, closed=True)
         crowd.set(
