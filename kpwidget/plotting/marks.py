@@ -343,9 +343,9 @@ def draw_crowds(
     if outlines:
         crowd = PolyCollection(outlines, closed=True)
         crowd.set(
-            facecolor=(0, 0, 0, 0.3),
-            edgecolor="#ffffff",
-            hatch="///",
+            facecolor=(0, 0, 0, 0.18),
+            edgecolor=(1, 1, 1, 0.75),
+            hatch="/",
             linestyle="--",
             linewidth=1.2,
             zorder=1.5,
