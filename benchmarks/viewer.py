@@ -121,9 +121,7 @@ def measure_viewer(rig: Rig) -> list[Row]:
             small.run_all()
             # In the middle of the strip, where there are some on both sides of what is seen.
             small.page.wait_for_function("() => window.kpBench.hasThumbnails()", timeout=TIMEOUT)
-            small.page.evaluate(
-                "document.querySelector('.kpwidget-strip').scrollLeft = 128 * 40"
-            )
+            small.page.evaluate("document.querySelector('.kpwidget-strip').scrollLeft = 128 * 40")
             small.page.wait_for_function("() => window.kpBench.hasThumbnails()", timeout=TIMEOUT)
             small_nodes = _count_nodes(small)
         with rig.notebook(_cells(labels, folder), browser=browser) as ours:

@@ -310,7 +310,7 @@ def test_schema_says_which_marker_is_which_side_and_numbers_its_keypoints():
         "right",
         "unpaired",
     ]
-    assert "0 nose" in [text.get_text() for text in ax.texts]
+    assert "1 nose" in [text.get_text() for text in ax.texts]
     assert kp.plot_schema(PAIR).get_legend() is None
     ax = kp.plot_schema(kp.schemas.get("coco17"), numbers=False)
     assert "nose" in [text.get_text() for text in ax.texts]

@@ -49,7 +49,8 @@ def plot_schema(
         array is in any unit, y down. A dataset, a selection or a list of instances gives its mean
         pose: that of all instances with this schema's keypoints, aligned in place and size.
     numbers : bool, default True
-        Whether the 0-based index of each keypoint stands before its name.
+        Whether the number of each keypoint, from 1 as in COCO's skeletons and in the annotator,
+        stands before its name.
     ax : matplotlib.axes.Axes, optional
         By default a new figure's.
     keypoint_kw, edge_kw : mapping, optional
@@ -77,7 +78,7 @@ def plot_schema(
     xy = schema_layout(schema, layout)
     names = [one_line(name) for name in schema.keypoints]
     if numbers:
-        names = [one_line(f"{k} {name}") for k, name in enumerate(schema.keypoints)]
+        names = [one_line(f"{k} {name}") for k, name in enumerate(schema.keypoints, 1)]
     has_names = len(names) <= _MAX_NAMES
     if ax is not None:
         points = 72 * ax.get_window_extent().height / ax.figure.dpi
