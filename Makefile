@@ -106,7 +106,7 @@ bench: $(VENV)/.dev $(BUNDLE)  ## run the benchmarks and print their table
 
 faults: $(VENV)/.dev $(BUNDLE)  ## kill, damage and fuzz more than the tests do, and print what came of it
 	KPWIDGET_KILLS=$${KPWIDGET_KILLS:-200} KPWIDGET_FUZZ=$${KPWIDGET_FUZZ:-3} $(BIN)/python -m pytest \
-	  -rP -q --timeout 1800 tests/test_journal.py tests/test_hostile.py \
+	  -rP -q --timeout 1800 tests/test_journal.py tests/test_compaction.py tests/test_hostile.py \
 	  | grep -E "inputs:|survived|damaged journals|MB$$|passed|failed|Error"
 
 clean:  ## remove what was built and installed here, not your labels

@@ -3,13 +3,15 @@
 A journal is a folder of append-only logs, one for each writer (a dataset in a kernel). A line is
 one step, undo or redo, with a checksum before it. Nobody writes to another's log, so there are no
 locks and the folder may lie on a network file system. Reading puts the logs together by their
-clocks.
+clocks. Logs that nobody writes to any more are packed into one file (`kpwidget.compaction`), which
+is read as they were.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -18,10 +20,11 @@ import secrets
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from kpwidget.dataset import Dataset, FileStat, InstanceRecord
 from kpwidget.history import Change, PrimitiveChange, Step, UndoError, _change
@@ -29,12 +32,23 @@ from kpwidget.history import Change, PrimitiveChange, Step, UndoError, _change
 __all__ = ["Conflict", "Entry", "Journal", "Recorder", "Replayed", "read_logs", "replay"]
 
 SUFFIX: Final = ".log"
+#: Of a file with the lines of many logs.
+PACKED: Final = ".packed"
 VERSION: Final = 1
 _LINE: Final = re.compile(rb"([0-9a-f]{8}) (\{.*\})")
 #: Lines longer than this are not ours.
 _MAX_LINE: Final = 64_000_000
 #: Clocks are milliseconds since the epoch, shifted by so many bits to count within one.
 _COUNTER_BITS: Final = 16
+#: Writers whose lines can stand in a packed file.
+WRITER: Final = re.compile(r"[0-9A-Za-z_-]{1,100}")
+#: A log that compaction has set aside is still its writer's.
+_ASIDE: Final = re.compile(r"(.+)\.old-[0-9a-f]{8}")
+_NUMBER: Final = re.compile(rb'[0-9a-f]{8} \{"n":([0-9]{1,15}),')
+#: So many bytes at the beginning of a log, with a number and a clock, are in no other.
+_BEGIN: Final = 48
+#: How often a reading is begun anew because a file was packed meanwhile.
+_READINGS: Final = 20
 _CODES: Final = {
     "instance": "i", "keypoint": "k", "bbox": "b", "finished": "f", "status": "s", "category": "c",
 }  # fmt: skip
@@ -165,8 +179,16 @@ def line_of(content: Mapping[str, Any]) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
+def writer_of(path: Path) -> str:
+    """Whose log a file is."""
+    match = _ASIDE.fullmatch(path.stem)
+    return match[1] if match else path.stem
+
+
 def read_logs(folder: Path) -> tuple[list[Entry], list[str]]:
     """All intact entries of a journal in their order, and what was wrong with the others.
+
+    An entry that is in a log and in a packed file as well, or in two of them, is one entry.
 
     Parameters
     ----------
@@ -182,34 +204,117 @@ def read_logs(folder: Path) -> tuple[list[Entry], list[str]]:
         as by a crash in the middle of a write, was never acknowledged and is left out without a
         word.
     """
-    entries: list[Entry] = []
+    merged: list[Entry] = []
+    entries: dict[str, dict[int, Entry]] = {}
     problems: list[str] = []
-    for path in sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else ():
+    files = _contents(folder, problems)
+    n_files = Counter(writer_of(path) for path, _ in files if path.suffix == SUFFIX)
+    #: Those whose entries are in several files, so that only together they can be complete.
+    spread = {writer for writer, n in n_files.items() if n > 1}
+
+    def add(path: Path, number: int, entry: Entry) -> None:
+        first = entries.setdefault(entry.writer, {}).setdefault(entry.n, entry)
+        if first is not entry and first.content != entry.content:
+            problems.append(f"{path}: line {number}: another entry {entry.n} is there already")
+
+    for path, data in files:
+        writer = writer_of(path)
+        if path.suffix == PACKED:
+            for packed in packed_lines(path, data, problems):
+                spread.add(packed.writer)
+                add(path, packed.number, Entry(packed.writer, packed.content))
+        elif writer in spread:
+            for line in numbered(data):
+                if line.content is not None:
+                    add(path, line.number, Entry(writer, line.content))
+                elif not line.is_last:
+                    problems.append(_damaged(path, line.number))
+        else:
+            alone, wrong = _entries_of(path, data)
+            problems += wrong
+            merged += alone
+    for writer in sorted(spread):
+        of_writer = entries.get(writer, {})
+        n_missing = max(of_writer, default=0) - sum(n > 0 for n in of_writer)
+        if n_missing > 0:
+            problems.append(f"{folder}: {n_missing} entries of {writer} are missing")
+        merged += of_writer.values()
+    merged.sort(key=lambda entry: entry.order)
+    return merged, problems
+
+
+def _contents(folder: Path, problems: list[str]) -> list[tuple[Path, bytes]]:
+    """Content of every file of a journal, the packed ones first.
+
+    A compaction may be going on: it removes a file only when what it had is in another. Two
+    listings that agree have missed none, and if a file is gone by then, all begins anew.
+    """
+    for reading in range(_READINGS):
+        time.sleep(0.005 * reading)
         try:
-            data = path.read_bytes()
+            paths = listed(folder)
+            if paths != listed(folder):
+                continue
         except OSError as error:
-            problems.append(f"{path}: cannot be read: {error}")
-            continue
-        found, wrong = _entries_of(path, data)
-        entries += found
+            problems.append(f"{folder}: cannot be read: {error}")
+            return []
+        wrong: list[str] = []
+        found = []
+        try:
+            for path in paths:
+                try:
+                    found.append((path, path.read_bytes()))
+                except FileNotFoundError:
+                    raise
+                except OSError as error:
+                    wrong.append(f"{path}: cannot be read: {error}")
+        except FileNotFoundError as error:
+            if reading < _READINGS - 1:
+                continue
+            wrong.append(f"{folder}: changes too fast to be read: {error}")
         problems += wrong
-    entries.sort(key=lambda entry: entry.order)
-    return entries, problems
+        return found
+    problems.append(f"{folder}: changes too fast to be read")
+    return []
+
+
+def listed(folder: Path) -> list[Path]:
+    """Files of a journal, the packed ones first; none if the folder is not there."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    paths = [folder / name for name in names if name.endswith((SUFFIX, PACKED))]
+    return sorted(paths, key=lambda path: path.suffix != PACKED)
+
+
+class Line(NamedTuple):
+    """A line of a log that is not empty: where it is, and what it says if it is intact."""
+
+    number: int
+    data: bytes
+    content: dict[str, Any] | None
+    is_last: bool
+
+
+def numbered(data: bytes) -> Iterator[Line]:
+    """Lines of a log."""
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if line:
+            yield Line(number, line, _checked(line), number == len(lines))
+
+
+def _damaged(path: Path, number: int) -> str:
+    return f"{path}: line {number} is damaged and was skipped"
 
 
 def _entries_of(path: Path, data: bytes) -> tuple[list[Entry], list[str]]:
     entries: list[Entry] = []
     problems: list[str] = []
     expected = 1
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        content = _checked(line)
+    for line in numbered(data):
+        content, number = line.content, line.number
         if content is None:
-            if number == len(lines):  # nothing after it: torn by a crash
-                continue
-            problems.append(f"{path}: line {number} is damaged and was skipped")
+            if not line.is_last:  # else torn by a crash
+                problems.append(_damaged(path, number))
             continue
         if content["n"] > expected:
             problems.append(
@@ -219,12 +324,74 @@ def _entries_of(path: Path, data: bytes) -> tuple[list[Entry], list[str]]:
             problems.append(f"{path}: line {number}: entry {content['n']} is there twice")
             continue
         expected = content["n"] + 1
-        entries.append(Entry(path.stem, content))
+        entries.append(Entry(writer_of(path), content))
     return entries, problems
 
 
-def _checked(line: bytes) -> dict[str, Any] | None:
-    """Content of a line; None if it is not one that was written."""
+def packed_content(lines: Sequence[tuple[str, bytes]]) -> bytes:
+    """Content of a packed file: a head that says how many lines it has, and the lines.
+
+    Each is the line of a log as it was, behind the name of its writer and a checksum over both.
+    It is not compressed: where a bit has flipped one line is lost, not all behind it.
+
+    Parameters
+    ----------
+    lines : list of (writer, line)
+        Without the ends of lines.
+    """
+    head = line_of({"packed": VERSION, "lines": len(lines)})
+    bodies = (b"%s %s" % (writer.encode("ascii"), line) for writer, line in lines)
+    return head + b"".join(b"%08x %s\n" % (zlib.crc32(body), body) for body in bodies)
+
+
+class PackedLine(NamedTuple):
+    """An intact line of a packed file: its number there, whose it is, as it was in the log."""
+
+    number: int
+    writer: str
+    data: bytes
+    content: dict[str, Any]
+
+
+def packed_lines(path: Path, data: bytes, problems: list[str]) -> Iterator[PackedLine]:
+    """Intact lines of a packed file; what is wrong with it is added to `problems`, in words.
+
+    It was complete when it got its name: all that is not intact is told, also at its end.
+    """
+    first, *rest = data.split(b"\n")
+    head = _content_of(first) or {}
+    version, promised = head.get("packed"), head.get("lines")
+    if type(version) is int and version > VERSION:
+        problems.append(f"{path}: was packed by a newer kpwidget and was not read")
+        return
+    if version != VERSION or type(promised) is not int:
+        problems.append(_damaged(path, 1))
+        promised = 0
+    if rest and not rest[-1]:
+        rest.pop()
+    for number, line in enumerate(rest, 2):
+        found = packed_line(line)
+        content = None if found is None else _checked(found[1])
+        if found is None or content is None:
+            problems.append(_damaged(path, number))
+        else:
+            yield PackedLine(number, found[0], found[1], content)
+    if len(rest) < promised:
+        problems.append(f"{path}: {promised - len(rest)} of its lines are missing")
+
+
+def packed_line(line: bytes) -> tuple[str, bytes] | None:
+    """Writer and line of a log that a line of a packed file holds; None if it is damaged."""
+    checksum, _, body = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(body):
+        return None
+    writer, _, inner = body.partition(b" ")
+    name = writer.decode("ascii", "replace")
+    return (name, inner) if WRITER.fullmatch(name) else None
+
+
+def _content_of(line: bytes) -> dict[str, Any] | None:
+    """What a line with a checksum says; None if it does not fit it."""
     match = _LINE.fullmatch(line) if len(line) <= _MAX_LINE else None
     if match is None or int(match[1], 16) != zlib.crc32(match[2]):
         return None
@@ -232,8 +399,15 @@ def _checked(line: bytes) -> dict[str, Any] | None:
         content = json.loads(match[2])
     except (ValueError, RecursionError):
         return None
-    is_one = isinstance(content, dict) and all(type(content.get(key)) is int for key in "nc")
-    return content if is_one and isinstance(content.get("k"), str) else None
+    return content if isinstance(content, dict) else None
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    """Content of a line of a log; None if it is not one that was written."""
+    content = _content_of(line)
+    if content is None or not all(type(content.get(key)) is int for key in "nc"):
+        return None
+    return content if isinstance(content.get("k"), str) else None
 
 
 class Journal:
@@ -303,9 +477,7 @@ class Journal:
             if not lines:
                 return self.error is None
             try:
-                if self._file is None or not self.path.exists():
-                    self._open()
-                self._write(b"".join(lines))
+                self._append(b"".join(lines))
             except OSError as error:
                 self.error = f"{self.folder}: {error.strerror or error}"
                 with self._lock:
@@ -315,13 +487,27 @@ class Journal:
             self.error = None
             return True
 
+    def _append(self, data: bytes) -> None:
+        """Write to the log, wherever it is: one that seemed to be left may have been packed.
+
+        What is written after its name was taken from it, nobody may read any more: it is written
+        again. That some of it is read twice does no harm.
+        """
+        for _ in range(5):
+            if self._file is None or not self.path.exists():
+                self._open()
+            self._write(data)
+            if self.path.exists():
+                return
+        raise OSError(errno.ENOENT, "the log is taken away again and again")
+
     def _open(self) -> None:
         self._close_file()
         self.folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self._file = os.open(self.path, flags, 0o666)
         for folder in (self.folder, self.folder.parent):
-            _sync_folder(folder)
+            sync_folder(folder)
 
     def _write(self, data: bytes) -> None:
         assert self._file is not None
@@ -347,7 +533,7 @@ class Journal:
             self._close_file()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -375,9 +561,9 @@ class Recorder:
         self._others: dict[str, int] = {}
         self._known_ids: set[str] = set()
         self._failed: dict[str, int] = {}
-        #: Of the logs of others: up to where `news` has read, and the edits found there.
-        self._looked_at: dict[str, int] = {}
-        self._news: dict[str, list[tuple[int, str]]] = {}
+        #: Of each file: how it begins and up to where `news` has read; the edits found there.
+        self._looked_at: dict[Path, tuple[bytes, int]] = {}
+        self._news: dict[str, dict[int, str]] = {}
         self._unwatch: Callable[[], None] = lambda: None
 
     def begin(self) -> None:
@@ -444,31 +630,45 @@ class Recorder:
         """
         paths: list[Path] = []
         with contextlib.suppress(OSError):  # a network folder may be gone for a while
-            paths += self.journal.folder.glob(f"*{SUFFIX}")
+            paths += listed(self.journal.folder)
         for path in paths:
-            writer = path.stem
-            if writer == self.journal.writer:
+            if path.suffix == SUFFIX and writer_of(path) == self.journal.writer:
                 continue
             with contextlib.suppress(OSError):  # taken away meanwhile
-                start = self._looked_at.get(writer, 0)
-                if path.stat().st_size <= start:
+                begin, start = self._looked_at.get(path, (b"", 0))
+                if path.stat().st_size == start:
                     continue
                 with open(path, "rb") as file:
+                    if file.read(len(begin)) != begin:  # a log that was packed and begun anew
+                        begin, start = b"", 0
                     file.seek(start)
                     data = file.read()
                 whole = data[: data.rfind(b"\n") + 1]  # the last line may not be there wholly
-                self._looked_at[writer] = start + len(whole)
-                contents = [content for line in whole.split(b"\n") if (content := _checked(line))]
-                self._news.setdefault(writer, []).extend(
-                    (int(content["n"]), str(content.get("a", "")))
-                    for content in contents
-                    if content["k"] in ("edit", "undo", "redo", "resolved")
-                )
+                self._looked_at[path] = (begin or whole[:_BEGIN], start + len(whole))
+                self._find_news(path, whole)
         for writer, found in self._news.items():
             seen = self._others.get(writer, 0)
-            self._news[writer] = [one for one in found if one[0] > seen]
-        fresh = [who for found in self._news.values() for _, who in found]
+            self._news[writer] = {n: who for n, who in found.items() if n > seen}
+        fresh = [who for found in self._news.values() for who in found.values()]
         return len(fresh), sorted(set(fresh))
+
+    def _find_news(self, path: Path, data: bytes) -> None:
+        """Note the edits in some lines of a file that the dataset has not."""
+        for line in data.split(b"\n"):
+            writer, inner = writer_of(path), line
+            if path.suffix == PACKED:
+                found = packed_line(line)
+                if found is None:
+                    continue
+                writer, inner = found
+            number = _NUMBER.match(inner)
+            is_known = number is not None and int(number[1]) <= self._others.get(writer, 0)
+            if is_known or writer == self.journal.writer:
+                continue
+            content = _checked(inner)
+            if content is not None and content["k"] in ("edit", "undo", "redo", "resolved"):
+                of_writer = self._news.setdefault(writer, {})
+                of_writer[int(content["n"])] = str(content.get("a", ""))
 
     def resolve(self, conflict: Conflict) -> None:
         """Say that a person has decided about a conflict: it is not told again."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from kpwidget import formats
+from kpwidget.compaction import compact, compact_if_many
 from kpwidget.dataset import Dataset, FileStat
 from kpwidget.formats import WriteReport
 from kpwidget.formats.coco_write import made_coco
@@ -313,6 +314,7 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         problems += done.problems
     if has_more:
         recorder.journal.flush()
+    compact_if_many(where, recorder.journal.writer)
     said = []
     if done.n_steps:
         n = len(done.instances)
@@ -333,6 +335,12 @@ def history(dataset: Dataset) -> Any:
     recorder = _needed(dataset)
     recorder.journal.flush()
     return history_table(read_logs(recorder.journal.folder)[0])
+
+
+def compact_journal(dataset: Dataset) -> str:
+    """Pack the logs of sessions that are over; see `Dataset.compact_journal`."""
+    journal = _needed(dataset).journal
+    return str(compact(journal.folder, journal.writer))
 
 
 def refresh(dataset: Dataset) -> str:

@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import kpwidget as kp
 from kpwidget import store
+from kpwidget.compaction import compact
 from kpwidget.dataset import UndoError
 from kpwidget.journal import Journal, read_logs
 from kpwidget.widget import Annotator
@@ -864,9 +865,15 @@ class AnySequence(RuleBasedStateMachine):
     def save(self) -> None:
         self.dataset.save()
 
+    @rule(is_live=st.booleans())
+    def compact(self, is_live: bool) -> None:  # also logs that are still written to
+        own = "" if is_live else self.dataset.recorder.journal.writer
+        compact(self.folder / "labels.kpwidget", own, older_than=-1)
+
     @rule()
     def reopen(self) -> None:  # a crash is no different: nothing is done when a kernel ends
         self.dataset = opened(self.folder)
+        assert self.dataset.journal_problems == ()
 
     @invariant()
     def same(self) -> None:

@@ -888,6 +888,29 @@ class Dataset:
 
         return store.refresh(self)
 
+    def compact_journal(self) -> str:
+        """Pack the logs of sessions that are over into one file: opening has fewer to read.
+
+        Nothing of what the journal says is changed by it. Logs that were touched within a day and
+        damaged ones stay as they are. Opening does the same by itself when more than 32 logs were
+        not touched for a day.
+
+        Returns
+        -------
+        str
+            What was done, for people.
+
+        Raises
+        ------
+        OSError
+            If the packed file cannot be written. Nothing is changed then.
+        ValueError
+            If the dataset has no journal.
+        """
+        from kpwidget import store
+
+        return store.compact_journal(self)
+
     def resolve(self, conflict: Any, take: Literal["kept", "other"]) -> None:
         """Decide about a value that two people have changed.
 
