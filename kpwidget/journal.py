@@ -927,8 +927,9 @@ def replay(
             key = (str(content.get("of", entry.writer)), int(content["s"]))
             if entry.kind == "edit":
                 if local and content.get("o") is None and reader.is_again(local[0], content):
-                    steps[key] = local.pop(0)
-                    done.known.add(steps[key].id)
+                    step = steps[key] = local.pop(0)
+                    step.writer, step.number = key  # by which its undo is written
+                    done.known.add(step.id)
                     continue
                 step = reader.step(entry)
                 clashes = [] if is_covered else reader.clashes(step, entry.time)

@@ -181,6 +181,29 @@ def test_cells_that_run_again_do_not_double_what_they_make(
     assert bird.keypoints[0].tolist() == [7, 7, 2]
 
 
+def test_undo_of_what_cells_have_made_again_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KPWIDGET_JOURNAL")
+
+    def cells() -> kp.Dataset:
+        dataset = kp.Dataset.from_images(IMAGES, SCHEMA)
+        dataset.add_instance("a.png", keypoints=POINTS)
+        Annotator(dataset).close()
+        return dataset
+
+    cells()
+    cells().undo()
+    dataset = cells()
+    assert dataset.journal_problems == ()
+    assert len(dataset.instances) == 0
+    dataset.redo()
+    dataset = cells()
+    assert dataset.journal_problems == ()
+    assert [bird.raw.tolist() for bird in dataset.instances] == [POINTS]
+
+
 def test_other_images_or_another_schema_have_another_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
