@@ -92,6 +92,9 @@ class Entry:
     @property
     def time(self) -> float:
         """Seconds since the epoch."""
+        earlier = self.content.get("t")  # of a step that another journal had before
+        if isinstance(earlier, float):
+            return earlier
         return (int(self.content["c"]) >> _COUNTER_BITS) / 1000
 
 
@@ -440,6 +443,7 @@ class Journal:
         self._writing = threading.Lock()  # of the file
         self._file: int | None = None
         self._is_torn = False
+        self._is_discarded = False
 
     @property
     def path(self) -> Path:
@@ -474,7 +478,7 @@ class Journal:
         with self._writing:
             with self._lock:
                 lines, self._unwritten = self._unwritten, []
-            if not lines:
+            if not lines or self._is_discarded:
                 return self.error is None
             try:
                 self._append(b"".join(lines))
@@ -525,6 +529,14 @@ class Journal:
             with contextlib.suppress(OSError):  # its disk may be gone
                 os.close(self._file)
             self._file = None
+
+    def discard(self) -> None:
+        """Take back all that was appended, and write nothing any more."""
+        with self._writing:
+            self._is_discarded = True
+            self._close_file()
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Write what is left and close the file."""
@@ -710,12 +722,24 @@ class Recorder:
                 content["ids"] = ids
             self.journal.append("saved", content)
 
-    def record(self, change: Change) -> None:
+    def take_over(self) -> None:
+        """Record the steps that another journal has: what is undone here is to be found here."""
+        history = self._dataset._history
+        in_force = history.steps()
+        undone = history.all_steps()[len(in_force) :]
+        for step in (*in_force, *reversed(undone)):
+            self.record(_change("edit", step), is_moved=True)
+        for step in undone:
+            self.record(_change("undo", step), is_moved=True)
+
+    def record(self, change: Change, *, is_moved: bool = False) -> None:
         """Append a change. Called under the dataset's lock; `Journal.flush` comes after it."""
         self.begin()
         step = change.step
         content: dict[str, Any] = {"s": step.id}
-        if step.writer is not None:  # a step that was read from a log
+        if is_moved:
+            content["t"] = step.time if change.kind == "edit" else None
+        elif step.writer is not None:  # a step that was read from a log
             content = {"s": step.number, "of": step.writer}
         content["a"] = self._dataset.annotator
         if change.kind == "edit":

@@ -155,10 +155,11 @@ def _saved(dataset: Dataset, target: Path) -> WriteReport:
     report = made_coco(dataset, target)
     recorder: Recorder | None = dataset.recorder
     # One that began without a file goes on in its journal: the cells that made it find that.
-    if recorder is not None and not is_own and dataset.path is not None:
-        recorder.journal.close()
-        recorder = _recorder(dataset, journal_folder(target))
+    is_moved = recorder is not None and not is_own and dataset.path is not None
+    if is_moved:
+        recorder = Recorder(dataset, Journal(journal_folder(target)))
         recorder.skip_others()  # of the file that was there before
+        recorder.take_over()
     covers = {} if recorder is None else recorder.position()
     written: list[FileStat] = []
 
@@ -170,7 +171,16 @@ def _saved(dataset: Dataset, target: Path) -> WriteReport:
             _keep_previous(path, recorder.journal.folder)
             _mark(recorder, report.content, written[-1], covers, is_durable=True)
 
-    formats.write_file(target, report.content, before)
+    try:
+        formats.write_file(target, report.content, before)
+    except BaseException:
+        if is_moved and recorder is not None:  # the edits go on where they went
+            recorder.journal.discard()
+        raise
+    if is_moved and recorder is not None:
+        _begin_recording(dataset, recorder)
+        for step in dataset._history.all_steps():
+            step.writer = step.number = None
     dataset.path = target
     dataset._saved_revision = dataset._revision
     dataset.layout.stat = written[-1]
@@ -298,7 +308,9 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         head = next((entry for entry in entries if entry.kind == "log"), None)
         if head is not None:
             dataset.uid = str(head.content.get("dataset", dataset.uid))
-        recorder = _recorder(dataset, where, after=max((e.order[0] for e in entries), default=0))
+        after = max((entry.order[0] for entry in entries), default=0)
+        recorder = Recorder(dataset, Journal(where, after))
+        _begin_recording(dataset, recorder)
         # Not before there is an edit: to open a file leaves nothing behind.
         has_more = recorder.begin_after(entries, done)
         recorder.note_failed(done.failed)
@@ -415,13 +427,13 @@ def _needed(dataset: Dataset) -> Recorder:
     return recorder
 
 
-def _recorder(dataset: Dataset, folder: Path, after: int = 0) -> Recorder:
-    recorder = Recorder(dataset, Journal(folder, after))
+def _begin_recording(dataset: Dataset, recorder: Recorder) -> None:
+    """Let a recorder take the place of the one before, if there is one."""
     if dataset.recorder is not None:
         dataset.recorder.stop()
+        dataset.recorder.journal.close()
     dataset.recorder = recorder
     recorder.start()
-    return recorder
 
 
 def _covered(

@@ -486,6 +486,64 @@ def test_saving_onto_a_file_with_a_journal_leaves_its_edits_behind(tmp_path: Pat
     assert again.is_saved
 
 
+def test_undo_goes_back_over_a_save_under_another_name(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="bird").set_keypoint("tail", 9, 9)
+    dataset.save()
+    dataset = opened(tmp_path)
+    for x in (5, 6, 7):
+        dataset.instance("bird").set_keypoint("tail", x, x)
+    dataset.undo()
+    dataset.undo()
+    times = dataset.history()["time"].tolist()
+    dataset.save(tmp_path / "other.json")
+
+    def again() -> kp.Dataset:
+        found = kp.open(tmp_path / "other.json", IMAGES, SCHEMA, annotator="anna")
+        assert found.journal_problems == ()
+        assert said(found) == said(dataset)
+        return found
+
+    assert again().is_saved
+    for act in ("redo", "undo", "undo", "undo"):
+        getattr(dataset, act)()
+        again()
+    assert dataset.instance("bird").raw.tolist() == POINTS
+    dataset = again()
+    for _ in range(4):
+        dataset.redo()
+        again()
+    assert dataset.instance("bird").raw[2].tolist() == [7, 7, 2]
+    moved = dataset.history()["time"].tolist()[:5]
+    assert all(abs((a - b).total_seconds()) < 0.1 for a, b in zip(moved, times[:5], strict=True))
+
+
+def test_edits_after_a_save_that_failed_go_where_they_went_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = opened(tmp_path)
+    bird = dataset.add_instance("a.png", keypoints=POINTS, uid="bird")
+    dataset.save()
+    with pytest.raises(FileNotFoundError):
+        dataset.save(tmp_path / "nowhere" / "other.json")
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            dataset.save(tmp_path / "other.json")
+    bird.set_keypoint("tail", 9, 9)
+    dataset.undo()
+    dataset.redo()
+    assert opened(tmp_path).instance("bird").raw[2].tolist() == [9, 9, 2]
+    assert not (tmp_path / "nowhere").exists()
+    other = kp.open(tmp_path / "other.json", IMAGES, SCHEMA)
+    assert len(other.instances) == 0
+    assert (other.journal_problems, other.undo()) == ((), None)
+
+
 def test_saves_at_the_same_time_leave_the_newest(tmp_path: Path) -> None:
     dataset = opened(tmp_path)
     bird = dataset.add_instance("a.png", keypoints=POINTS)
