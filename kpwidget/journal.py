@@ -21,7 +21,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast
@@ -838,6 +838,8 @@ class Conflict:
         The value that is in force, and the one that is not.
     annotator : str
         Who gave the other value.
+    steps : tuple of (str, int)
+        The two that clash: the log of each and its number there, sorted. Empty in older journals.
     """
 
     image: str
@@ -847,11 +849,22 @@ class Conflict:
     kept: Any
     other: Any
     annotator: str
+    steps: tuple[tuple[str, int], ...] = ()
 
     @property
     def key(self) -> int:
-        """Number by which the journal knows it: the same whenever it is found again."""
-        parts = [self.image, self.instance, self.keypoint, self.what, self.kept, self.other]
+        """Number by which the journal knows it: the same whenever it is found again.
+
+        Another clash about the same value, with the same two values, has another one.
+        """
+        return self._key(*([self.steps] if self.steps else []))
+
+    def is_among(self, decided: Container[Any]) -> bool:
+        """Whether its key is there, or the one that older journals know it by."""
+        return self.key in decided or self._key() in decided
+
+    def _key(self, *more: Any) -> int:
+        parts = [self.image, self.instance, self.keypoint, self.what, self.kept, self.other, *more]
         return zlib.crc32(json.dumps(_as_floats(parts), default=str).encode())
 
 
@@ -984,7 +997,7 @@ def replay(
             done.instances |= {c.uid for c in step.changes if c.uid is not None}
     done.aliases = reader.aliases
     decided = {entry.content.get("of") for entry in entries if entry.kind == "resolved"}
-    done.conflicts = [conflict for conflict in done.conflicts if conflict.key not in decided]
+    done.conflicts = [conflict for conflict in done.conflicts if not conflict.is_among(decided)]
     done.decided = decided
     return done
 
@@ -1191,8 +1204,16 @@ class _Reader:
                 kept, other, by = now, change.after, step.annotator
                 step._changes[i] = dataclasses.replace(change, before=now, after=now)
                 seen[key] = now
-            found.append(Conflict(image, change.uid, name, change.what, kept, other, by))
+            steps = tuple(sorted({self._place(one) for one in (step, writer) if one is not None}))
+            found.append(Conflict(image, change.uid, name, change.what, kept, other, by, steps))
         return found
+
+    def _place(self, step: Step) -> tuple[str, int]:
+        """Log of a step and its number there."""
+        if step.writer is not None and step.number is not None:
+            return step.writer, step.number
+        recorder = self._dataset.recorder
+        return "" if recorder is None else recorder.journal.writer, step.id
 
 
 _MISSING: Final = object()

@@ -317,7 +317,7 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         dataset._tokens = dict(done.tokens)
         dataset.conflicts = [
             *dataset.conflicts,
-            *(c for c in _marked_conflicts(entries, covered) if c.key not in done.decided),
+            *(c for c in _marked_conflicts(entries, covered) if not c.is_among(done.decided)),
             *done.conflicts,
         ]
         stat = dataset.layout.stat
@@ -363,7 +363,7 @@ def refresh(dataset: Dataset) -> str:
         entries, _ = recorder.read_others()
         done = replay(dataset, entries, {}, rerun=False)
         recorder.note_failed(done.failed)
-        known = [c for c in dataset.conflicts if c.key not in done.decided]
+        known = [c for c in dataset.conflicts if not c.is_among(done.decided)]
         dataset.conflicts = [*known, *done.conflicts]
         dataset.journal_problems += tuple(done.problems)
     dataset._history.announce(done.steps, but=recorder.record)
@@ -479,10 +479,11 @@ def _marked_conflicts(entries: Sequence[Entry], covered: Mapping[str, int]) -> l
     """Those that were not decided when the file was saved, from its mark."""
     marks = [e.content for e in entries if e.kind == "saved" and e.content["covers"] == covered]
     found: list[dict[str, Any]] = marks[-1].get("conflicts", []) if marks else []
-    return [
-        Conflict(**{k: cast("Any", tuple(v) if isinstance(v, list) else v) for k, v in one.items()})
-        for one in found
-    ]
+    return [Conflict(**{k: cast("Any", _as_tuples(v)) for k, v in one.items()}) for one in found]
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def _given_ids(entries: Iterable[Entry]) -> dict[str, int]:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +407,44 @@ def test_conflict_is_decided_once_and_for_all(tmp_path: Path) -> None:
     assert said(one) == said(two)
     two.undo()
     assert two.instance("bird").bbox == (2, 2, 5, 5)
+
+
+def test_the_same_clash_again_is_told_again_wherever_it_is_seen(tmp_path: Path) -> None:
+    opened(tmp_path).add_instance("a.png", keypoints=POINTS, uid="bird")
+    one, two = opened(tmp_path), opened(tmp_path)
+    keys = []
+    for _ in range(2):  # the same values again, after a decision
+        one.instance("bird").set_keypoint("eye", 5, 5)
+        time.sleep(0.01)
+        two.instance("bird").set_keypoint("eye", 6, 6)
+        two.refresh()
+        one.refresh()
+        third = opened(tmp_path)
+        for dataset in (one, two, third):
+            [conflict] = dataset.conflicts
+            assert (conflict.kept, conflict.other) == ((6, 6, 2), (5, 5, 2))
+            keys.append(conflict.key)
+        two.resolve(two.conflicts[0], "kept")
+        two.instance("bird").set_keypoint("eye", 3, 3)
+        one.refresh()
+        assert [*one.conflicts, *opened(tmp_path).conflicts] == []
+    assert len(set(keys[:3])) == len(set(keys[3:])) == 1
+    assert len(set(keys)) == 2
+
+
+def test_decision_in_an_older_journal_still_holds(tmp_path: Path) -> None:
+    opened(tmp_path).add_instance("a.png", keypoints=POINTS, uid="bird")
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.instance("bird").set_keypoint("eye", 5, 5)
+    time.sleep(0.01)
+    two.instance("bird").set_keypoint("eye", 6, 6)
+    assert len(opened(tmp_path).conflicts) == 1
+    # What was written then: CRC-32 of image, instance, keypoint, what, the two values.
+    text = '["a.png", "bird", "eye", "keypoint", [6.0, 6.0, 2.0], [5.0, 5.0, 2.0]]'
+    older = Journal(tmp_path / "labels.kpwidget")
+    older.append("resolved", {"of": zlib.crc32(text.encode()), "a": "anna"})
+    older.close()
+    assert opened(tmp_path).conflicts == []
 
 
 def test_conflict_that_is_not_decided_outlives_a_save(tmp_path: Path) -> None:
