@@ -576,6 +576,8 @@ class Recorder:
         #: Of each file: how it begins and up to where `news` has read; the edits found there.
         self._looked_at: dict[Path, tuple[bytes, int]] = {}
         self._news: dict[str, dict[int, str]] = {}
+        self._looking = threading.Lock()  # while files are read; the dataset goes on
+        self._counting = threading.Lock()  # of what was found
         self._unwatch: Callable[[], None] = lambda: None
 
     def begin(self) -> None:
@@ -638,8 +640,27 @@ class Recorder:
     def news(self) -> tuple[int, list[str]]:
         """How many edits others have appended that the dataset has not, and who made them.
 
-        Only what was appended since the last call is read.
+        Only what was appended since the last call is read. It needs no lock of the dataset.
         """
+        with self._looking:
+            found = self._look()
+            with self._counting:
+                for writer, edits in found.items():
+                    self._news.setdefault(writer, {}).update(edits)
+        return self.counted()
+
+    def counted(self) -> tuple[int, list[str]]:
+        """What `news` has found and the dataset has not by now; no file is read."""
+        with self._counting:
+            for writer, found in self._news.items():
+                seen = self._others.get(writer, 0)
+                self._news[writer] = {n: who for n, who in found.items() if n > seen}
+            fresh = [who for found in self._news.values() for who in found.values()]
+        return len(fresh), sorted(set(fresh))
+
+    def _look(self) -> dict[str, dict[int, str]]:
+        """Edits by number, and who made them, of each writer, that were appended meanwhile."""
+        found: dict[str, dict[int, str]] = {}
         paths: list[Path] = []
         with contextlib.suppress(OSError):  # a network folder may be gone for a while
             paths += listed(self.journal.folder)
@@ -657,15 +678,12 @@ class Recorder:
                     data = file.read()
                 whole = data[: data.rfind(b"\n") + 1]  # the last line may not be there wholly
                 self._looked_at[path] = (begin or whole[:_BEGIN], start + len(whole))
-                self._find_news(path, whole)
-        for writer, found in self._news.items():
-            seen = self._others.get(writer, 0)
-            self._news[writer] = {n: who for n, who in found.items() if n > seen}
-        fresh = [who for found in self._news.values() for who in found.values()]
-        return len(fresh), sorted(set(fresh))
+                for writer, n, who in self._fresh_edits(path, whole):
+                    found.setdefault(writer, {})[n] = who
+        return found
 
-    def _find_news(self, path: Path, data: bytes) -> None:
-        """Note the edits in some lines of a file that the dataset has not."""
+    def _fresh_edits(self, path: Path, data: bytes) -> Iterator[tuple[str, int, str]]:
+        """Writer, number and person of the edits in lines of a file that the dataset has not."""
         for line in data.split(b"\n"):
             writer, inner = writer_of(path), line
             if path.suffix == PACKED:
@@ -679,8 +697,7 @@ class Recorder:
                 continue
             content = _checked(inner)
             if content is not None and content["k"] in ("edit", "undo", "redo", "resolved"):
-                of_writer = self._news.setdefault(writer, {})
-                of_writer[int(content["n"])] = str(content.get("a", ""))
+                yield writer, int(content["n"]), str(content.get("a", ""))
 
     def resolve(self, conflict: Conflict) -> None:
         """Say that a person has decided about a conflict: it is not told again."""

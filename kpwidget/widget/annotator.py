@@ -275,8 +275,9 @@ class Annotator(Board):
         recorder = self._dataset.recorder
         if recorder is None:
             return
+        recorder.news()  # reads files, on a network maybe: nobody is to wait for it
         with self._dataset.lock:
-            found = recorder.news()
+            found = recorder.counted()
             conflicts = [one.key for one in self._dataset.conflicts]
             if (found, conflicts) == (self._others, self._conflicts):
                 return

@@ -101,6 +101,30 @@ def test_a_journal_that_cannot_be_looked_into_is_not_asked_without_end(
     assert len(calls) == 1
 
 
+def test_edits_do_not_wait_for_a_slow_journal(make, schema, tmp_path, monkeypatch):
+    images = {"one.png": np.zeros((48, 64, 3), np.uint8)}
+    bob = kp.open(tmp_path / "labels.json", images, schema, annotator="bob")
+    ada = kp.open(tmp_path / "labels.json", images, schema)
+    bob.add_instance(0, keypoints={"top": (5, 6)})
+    is_reading, may_go_on = threading.Event(), threading.Event()
+    have_waited: list[bool] = []
+    look = ada.recorder._look
+
+    def slow_look():
+        is_reading.set()
+        have_waited.append(not may_go_on.wait(5))
+        return look()
+
+    monkeypatch.setattr(ada.recorder, "_look", slow_look)
+    browser = make(ada)
+    browser.hello()
+    assert is_reading.wait(5)
+    ada.add_instance(0, keypoints={"top": (7, 8)}, uid="mine")
+    may_go_on.set()
+    wait_for(lambda: browser.scene["others"] == {"edits": 1, "who": "bob"})
+    assert not any(have_waited)
+
+
 def test_a_decision_in_code_is_shown(make, schema, tmp_path, monkeypatch):
     monkeypatch.setattr(publisher, "_LOOK_EVERY", 0.02)
     images = {"one.png": np.zeros((48, 64, 3), np.uint8)}
