@@ -915,6 +915,7 @@ class AnySequence(RuleBasedStateMachine):
         store._SOON_HASHED = 0 if is_large else 32_000_000
         self.folder = Path(tempfile.mkdtemp(dir=os.environ["KPWIDGET_TEST_FOLDER"]))
         self.model = kp.Dataset.from_images(IMAGES, SCHEMA, annotator="anna")
+        self.name = "labels.json"
         self.dataset = opened(self.folder)
         self.n = 0
 
@@ -985,14 +986,20 @@ class AnySequence(RuleBasedStateMachine):
     def save(self) -> None:
         self.dataset.save()
 
+    @rule()
+    def save_under_another_name(self) -> None:
+        self.n += 1
+        self.name = f"labels {self.n}.json"
+        self.dataset.save(self.folder / self.name)
+
     @rule(is_live=st.booleans())
     def compact(self, is_live: bool) -> None:  # also logs that are still written to
-        own = "" if is_live else self.dataset.recorder.journal.writer
-        compact(self.folder / "labels.kpwidget", own, older_than=-1)
+        journal = self.dataset.recorder.journal
+        compact(journal.folder, "" if is_live else journal.writer, older_than=-1)
 
     @rule()
     def reopen(self) -> None:  # a crash is no different: nothing is done when a kernel ends
-        self.dataset = opened(self.folder)
+        self.dataset = kp.open(self.folder / self.name, IMAGES, SCHEMA, annotator="anna")
         assert self.dataset.journal_problems == ()
 
     @invariant()
