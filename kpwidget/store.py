@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -21,7 +22,16 @@ from kpwidget.compaction import compact, compact_if_many
 from kpwidget.dataset import Dataset, FileStat
 from kpwidget.formats import WriteReport
 from kpwidget.formats.coco_write import made_coco
-from kpwidget.journal import Conflict, Entry, Journal, Recorder, history_table, read_logs, replay
+from kpwidget.journal import (
+    Conflict,
+    Entry,
+    Journal,
+    Recorder,
+    Replayed,
+    history_table,
+    read_logs,
+    replay,
+)
 
 if TYPE_CHECKING:
     from kpwidget.schema import Category, Schema
@@ -134,8 +144,10 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
     ValueError
         If there is no path.
     ConflictError
-        If the file at ``dataset.path`` is no longer the one that was read or saved last: somebody
-        else has changed it. It is not overwritten.
+        If the file at ``dataset.path`` is no longer the one that was read or saved last, and has
+        something that neither this dataset has nor the journal tells: somebody else has changed
+        it. It is not overwritten. (What another notebook has saved is taken in, and the report says
+        so.)
     """
     target = dataset.path if path is None else Path(path)
     if target is None:
@@ -144,15 +156,23 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
             " or export it with kp.write(ds, 'labels.json', format='coco')"
         )
     # Two saves at a time could leave the older content; an edit waits for some tenths of a second.
-    with dataset.lock:
+    with dataset._history.callbacks_after(), dataset.lock:
         return _saved(dataset, target)
 
 
 def _saved(dataset: Dataset, target: Path) -> WriteReport:
     is_own = dataset.path is not None and _same_path(target, dataset.path)
+    notes: tuple[str, ...] = ()
     if is_own:
-        _refuse_conflict(dataset, target)
+        try:
+            _refuse_conflict(dataset, target)
+        except ConflictError:
+            taken = _take_in(dataset, target)
+            if taken is None:
+                raise
+            notes = (f"another notebook had saved, and was taken in: {taken}",) if taken else ()
     report = made_coco(dataset, target)
+    report = dataclasses.replace(report, notes=(*notes, *report.notes))
     recorder: Recorder | None = dataset.recorder
     # One that began without a file goes on in its journal: the cells that made it find that.
     is_moved = recorder is not None and not is_own and dataset.path is not None
@@ -186,6 +206,47 @@ def _saved(dataset: Dataset, target: Path) -> WriteReport:
     dataset.layout.stat = written[-1]
     dataset.layout.written = report.content
     return report
+
+
+def _take_in(dataset: Dataset, path: Path) -> str | None:
+    """Take in what another notebook has saved, if that is all that the file has and we have not.
+
+    The file is opened as it would be anew, with the journal: that has to give, value for value,
+    what we have with the edits of the others. Anything else in the file is somebody's who keeps no
+    journal, and is not overwritten.
+
+    Returns
+    -------
+    str or None
+        What was taken in, in words; None if the file has something else, and is to be left as it
+        is.
+    """
+    recorder: Recorder | None = dataset.recorder
+    if recorder is None or dataset._history._open is not None or not recorder.journal.flush():
+        return None
+    where = recorder.journal.folder
+    try:
+        anew = formats.read(path)
+        entries, problems = read_logs(where)
+        done, _, is_known = _restored(anew, entries, where)
+    except (OSError, ValueError, ConflictError):
+        return None  # cut off, edited by hand, or of another lineage: the caller says so
+    is_whole = is_known and not (problems or done.problems or done.failed or done.conflicts)
+    if not is_whole or anew.skipped or dataset.conflicts:
+        return None
+    said = refresh(dataset)
+    before = dataset._table.given_ids()
+    if not dataset._table.take_ids({instance.uid: instance.id for instance in anew.instances}):
+        return None
+    different = [
+        text for text in anew.differences(dataset) if not text.startswith("the order of ")
+    ]
+    if different or dataset.conflicts:
+        dataset._table.take_ids(dict(before))
+        return None
+    dataset.layout.stat = anew.layout.stat
+    dataset.layout.written = [] if anew.layout.text is None else [anew.layout.text.data]
+    return said
 
 
 def _mark(
@@ -294,17 +355,7 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
     entries, problems = read_logs(where)
     with dataset.lock:
         text = dataset.layout.text
-        covered, is_known = _covered(entries, dataset, where)
-        for uid, number in _given_ids(entries).items():
-            row = dataset._table.row_of_id(number)
-            if row is not None and not dataset._table.has(uid):
-                dataset._table.rename(row, uid)
-        was_saved = dataset.is_saved
-        if not is_known:  # the file was changed by somebody else, and nothing of ours was lost
-            covered = {entry.writer: entry.n for entry in entries}
-        done = replay(dataset, entries if is_known else (), covered)
-        if was_saved and not done.n_steps:
-            dataset._saved_revision = dataset._revision
+        done, covered, is_known = _restored(dataset, entries, where)
         head = next((entry for entry in entries if entry.kind == "log"), None)
         if head is not None:
             dataset.uid = str(head.content.get("dataset", dataset.uid))
@@ -340,6 +391,27 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         said.append(f"{len(problems)} entries could not be used: {'; '.join(problems[:3])}")
         dataset.journal_problems = tuple(problems)
     return "; ".join(said)
+
+
+def _restored(
+    dataset: Dataset, entries: Sequence[Entry], where: Path
+) -> tuple[Replayed, dict[str, int], bool]:
+    """Put in place what the journal has and the file has not.
+
+    Returned as well: what the file has of the journal, and whether the journal knows the file.
+    """
+    covered, is_known = _covered(entries, dataset, where)
+    for uid, number in _given_ids(entries).items():
+        row = dataset._table.row_of_id(number)
+        if row is not None and not dataset._table.has(uid):
+            dataset._table.rename(row, uid)
+    was_saved = dataset.is_saved
+    if not is_known:  # the file was changed by somebody else, and nothing of ours was lost
+        covered = {entry.writer: entry.n for entry in entries}
+    done = replay(dataset, entries if is_known else (), covered)
+    if was_saved and not done.n_steps:
+        dataset._saved_revision = dataset._revision
+    return done, covered, is_known
 
 
 def history(dataset: Dataset) -> Any:

@@ -623,6 +623,162 @@ def test_what_others_have_appended_is_counted_without_reading_it_again(tmp_path:
     assert two.recorder.news() == (1, ["anna"])
 
 
+def test_two_notebooks_save_in_turn(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="of one")
+    one.save()
+    two.add_instance("b.png", keypoints=POINTS, uid="of two")
+    two.save()
+    assert sorted((i.uid, i.id) for i in two.instances) == [("of one", 1), ("of two", 2)]
+    one.instance("of one").set_keypoint("tail", 9, 9)
+    one.add_instance("a.png", keypoints=POINTS, uid="another")
+    one.save()
+    two.refresh()
+    two.instance("of one").remove()
+    two.save()
+    written = json.loads((tmp_path / "labels.json").read_text())
+    assert [a["id"] for a in written["annotations"]] == [2, 3]
+    again = opened(tmp_path)
+    assert sorted((i.uid, i.id) for i in again.instances) == [("another", 3), ("of two", 2)]
+    assert again.is_saved
+    one.refresh()
+    assert {i.uid for i in one.instances} == {"another", "of two"}
+    one.save()
+    assert opened(tmp_path).is_saved
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_two_notebooks_that_edit_and_save_at_random_agree(seed: int, tmp_path: Path) -> None:
+    generator = random.Random(seed)
+    both = [opened(tmp_path), opened(tmp_path)]
+    for n in range(30):
+        i = generator.randrange(2)
+        dataset = both[i]
+        own = [bird for bird in dataset.instances if bird.uid.startswith(f"of {i}")]
+        act = generator.choice(["add", "move", "remove", "save", "save", "refresh", "reopen"])
+        if act == "add":
+            dataset.add_instance(generator.randrange(2), keypoints=POINTS, uid=f"of {i}, {n}")
+        elif act == "move" and own:
+            generator.choice(own).set_keypoint("eye", n, seed)
+        elif act == "remove" and own:
+            generator.choice(own).remove()
+        elif act == "save":
+            dataset.save()
+            numbers = [bird.id for bird in dataset.instances]
+            assert len(set(numbers)) == len(numbers)
+        elif act == "refresh":
+            dataset.refresh()
+        elif act == "reopen":
+            both[i] = opened(tmp_path)
+    for dataset in [*both, *both]:
+        dataset.refresh()
+        dataset.save()
+    again = opened(tmp_path)
+
+    def told(dataset: kp.Dataset) -> list[Any]:
+        return sorted((b.uid, b.id, b.raw.tolist()) for b in dataset.instances)
+
+    assert told(both[0]) == told(both[1]) == told(again)
+    assert again.is_saved
+    assert again.conflicts == []
+
+
+def test_what_no_journal_tells_is_not_overwritten(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS)
+    one.info = {"year": 2026}
+    one.save()
+    before = (tmp_path / "labels.json").read_bytes()
+    two.add_instance("b.png", keypoints=POINTS)
+    with pytest.raises(kp.ConflictError, match="Nothing was overwritten"):
+        two.save()
+    labels = tmp_path / "labels.json"
+    assert labels.read_bytes() == before
+    # Nor what an editor has written after the mark.
+    two.info = one.info
+    labels.write_bytes(before.replace(b"1.5", b"2.5"))
+    with pytest.raises(kp.ConflictError):
+        two.save()
+    labels.write_bytes(before)
+    two.save()
+    assert len(opened(tmp_path).instances) == 2
+
+
+def test_what_an_editor_has_changed_stays_though_a_third_notebook_has_opened_it(
+    tmp_path: Path,
+) -> None:
+    one = opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    one.save()
+    labels = tmp_path / "labels.json"
+    edited = labels.read_bytes().replace(b"1.5", b"7.5")
+    labels.write_bytes(edited)
+    three = opened(tmp_path)  # its journal knows the file from here on
+    three.add_instance("b.png", keypoints=POINTS)
+    one.add_instance("b.png", keypoints=POINTS)
+    with pytest.raises(kp.ConflictError, match="Nothing was overwritten"):
+        one.save()
+    assert labels.read_bytes() == edited
+
+
+def test_ids_given_by_a_save_that_failed_are_given_again(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="of one")
+    two.add_instance("b.png", keypoints=POINTS, uid="of two")
+    one.save()
+    kp.write(two, tmp_path / "elsewhere.json")  # gives the same id to another instance
+    assert [two.instance("of two").id, one.instance("of one").id] == [1, 1]
+    report = store.save(two)
+    assert "taken in: 1 edit of 1 instance by others" in str(report)
+    assert sorted((i.uid, i.id) for i in two.instances) == [("of one", 1), ("of two", 2)]
+    again = opened(tmp_path)
+    assert sorted((i.uid, i.id) for i in again.instances) == [("of one", 1), ("of two", 2)]
+    one.save()
+    assert sorted((i.uid, i.id) for i in one.instances) == [("of one", 1), ("of two", 2)]
+
+
+def test_a_step_that_cannot_be_put_in_place_is_not_saved_away(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    one.save()
+    two.refresh()
+    two.instance("bird").remove()
+    two.save()
+    one.instance("bird").set_keypoint("tail", 9, 9)  # of an instance that is gone from the file
+    with pytest.raises(kp.ConflictError, match="Nothing was overwritten"):
+        one.save()
+
+
+def test_values_that_two_have_changed_are_not_saved_unseen(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    one.save()
+    two.refresh()
+    one.instance("bird").set_keypoint("tail", 9, 9)
+    two.instance("bird").set_keypoint("tail", 8, 8)
+    one.save()
+    with pytest.raises(kp.ConflictError, match="Nothing was overwritten"):
+        two.save()
+    two.refresh()
+    assert len(two.conflicts) == 1
+    two.resolve(two.conflicts[0], take="other")
+    two.save()
+    assert opened(tmp_path).instance("bird").raw[2].tolist() == [9, 9, 2]
+
+
+def test_two_that_begin_a_file_at_once(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    assert not (tmp_path / "labels.json").exists()
+    two.add_instance("b.png", keypoints=POINTS, uid="of two")
+    one.add_instance("a.png", keypoints=POINTS, uid="of one")
+    one.save()
+    heard: list[bool] = []
+    two.on_change(lambda change: heard.append(two.lock._is_owned()))
+    two.save()
+    assert heard == [False]  # callbacks run without the lock
+    assert {i.uid for i in opened(tmp_path).instances} == {"of one", "of two"}
+
+
 def test_refresh_brings_what_another_notebook_has_done(tmp_path: Path) -> None:
     one, two = opened(tmp_path), opened(tmp_path)
     heard = []

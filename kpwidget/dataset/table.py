@@ -637,6 +637,42 @@ class InstanceTable:
         uids = self._columns["uid"]
         return {uids[row]: number for number, row in self._row_of_new_id.items()}
 
+    def take_ids(self, ids: Mapping[str, int | None]) -> bool:
+        """Give instances that are new since the file was read the annotation ids of another dataset.
+
+        Those that were given one here lose it, unless they get it again.
+
+        Parameters
+        ----------
+        ids : mapping of str to int or None
+            By uid; None for none yet.
+
+        Returns
+        -------
+        bool
+            False, and nothing is changed, if another instance has one of these ids.
+        """
+        column = self._columns["id"]
+        given = {row for row in self._row_of_new_id.values() if self.is_there(row)}
+        rows = {
+            row: number
+            for uid, number in ids.items()
+            if number is not None
+            and self.has(uid)
+            and ((row := self.row(uid)) in given or int(column[row]) == NO_ID)
+        }
+        kept = {int(n) for row, n in enumerate(column[: self._columns.n]) if row not in given}
+        if len(set(rows.values())) < len(rows) or kept.intersection(rows.values()):
+            return False
+        for row in given:
+            column[row] = NO_ID
+        others = {n: row for n, row in self._row_of_new_id.items() if row not in given}
+        self._row_of_new_id = others
+        for row, number in rows.items():
+            column[row] = number
+            self._row_of_new_id[number] = row
+        return True
+
     def give_ids(self, taken: set[int]) -> int:
         """Give every instance without an annotation id the next free one.
 
