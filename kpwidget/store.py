@@ -53,6 +53,7 @@ def open(
     schema: Schema | Category | Sequence[Schema | Category] | None = None,
     annotator: str | None = None,
     journal: str | os.PathLike[str] | bool = True,
+    autosave: bool = True,
 ) -> Dataset:
     """Dataset in a file, or a new one that will be saved there, with a journal of its edits.
 
@@ -73,6 +74,9 @@ def open(
     journal : bool, str or os.PathLike
         Folder of the journal; by default beside the file, ``labels.kpwidget`` for ``labels.json``.
         False for none.
+    autosave : bool
+        Whether an annotator writes the file, if it is smaller than 20 MB, when nothing has been
+        edited for ten seconds. The journal has every edit in any case.
 
     Returns
     -------
@@ -90,6 +94,7 @@ def open(
         before.
     """
     dataset = _opened(path, images, schema, annotator)
+    dataset._saves_itself = autosave
     if journal is not False:
         said = attach_journal(dataset, None if journal is True else cast("str", journal))
         if said:
@@ -238,9 +243,7 @@ def _take_in(dataset: Dataset, path: Path) -> str | None:
     before = dataset._table.given_ids()
     if not dataset._table.take_ids({instance.uid: instance.id for instance in anew.instances}):
         return None
-    different = [
-        text for text in anew.differences(dataset) if not text.startswith("the order of ")
-    ]
+    different = [text for text in anew.differences(dataset) if not text.startswith("the order of ")]
     if different or dataset.conflicts:
         dataset._table.take_ids(dict(before))
         return None

@@ -206,6 +206,8 @@ class Dataset:
         # How often a value was put in place, and how often when the file last held everything.
         self._revision = 0
         self._saved_revision: int | None = None
+        #: Whether an annotator may write the labels file unasked: `kpwidget.open` says so.
+        self._saves_itself = False
         #: What keeps the journal, and the edit of a view that is being applied, for it.
         self.recorder: Any = None
         self._token: tuple[str, int] | None = None

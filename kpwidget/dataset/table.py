@@ -638,7 +638,7 @@ class InstanceTable:
         return {uids[row]: number for number, row in self._row_of_new_id.items()}
 
     def take_ids(self, ids: Mapping[str, int | None]) -> bool:
-        """Give instances that are new since the file was read the annotation ids of another dataset.
+        """Give instances that are new since the file was read the annotation ids told.
 
         Those that were given one here lose it, unless they get it again.
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal
 
-from ..dataset import Dataset, ImageInfo, Instance, UndoError
+from ..dataset import Change, Dataset, ImageInfo, Instance, UndoError
 from ..store import ConflictError, attach_journal
 from .board import Board
 from .wire import (
@@ -22,6 +22,8 @@ from .wire import (
     words,
 )
 
+#: Labels files up to this size, in bytes, are saved without being asked.
+AUTOSAVED_BYTES = 20_000_000
 #: How many conflicts are shown at once.
 _SHOWN_CONFLICTS = 3
 
@@ -88,6 +90,7 @@ class Annotator(Board):
         #: Edits by others that the journal has and the dataset has not, and who made them.
         self._others: tuple[int, list[str]] = (0, [])
         self._conflicts: list[int] = []
+        self._told_of_saving = ""
         index = dataset.images[image].index
         first = 0
         if category is not None:
@@ -255,6 +258,43 @@ class Annotator(Board):
         self._outgoing.append(
             {"kind": "notice", "level": "info", "text": sendable(f"Saved to {self._dataset.path}.")}
         )
+
+    def _on_dataset_change(self, change: Change) -> None:
+        self._publisher.plan_save()
+        super()._on_dataset_change(change)
+
+    def _receive_hello(self, content: dict[str, Any]) -> None:
+        self._publisher.plan_save()  # of what was restored from the journal
+        super()._receive_hello(content)
+
+    def _autosave(self) -> None:
+        """Save a small labels file, if it is clear that it is to be this dataset's.
+
+        Nothing is under way then: a drag is no edit before it ends. What others have edited is
+        not taken in unasked.
+        """
+        dataset = self._dataset
+        if dataset.path is None or dataset.recorder is None or not dataset._saves_itself:
+            return
+        if dataset.is_saved or dataset.conflicts or dataset.recorder.journal.error is not None:
+            return
+        try:
+            if dataset.path.exists() and dataset.path.stat().st_size > AUTOSAVED_BYTES:
+                return
+            self._look_for_others()
+            if self._others[0]:
+                return
+            dataset.save()
+            self._told_of_saving = ""
+        except (ConflictError, OSError, ValueError) as error:
+            text = f"The labels file was not saved: {words(error)} The journal has every edit."
+            if text != self._told_of_saving:  # said once
+                self._told_of_saving = text
+                self._notify("error", text)
+            return
+        with dataset.lock:
+            self._dirty.add("scene")
+        self._publisher.wake()
 
     def _apply_refresh(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         if self._dataset.recorder is None:

@@ -20,6 +20,8 @@ _POSTER_AFTER = 2.0
 _PREFETCH_AFTER = 0.3
 #: How often the journal is looked into for what others have done, in seconds.
 _LOOK_EVERY = 3.0
+#: Idle time before a labels file is saved by itself, in seconds.
+_SAVE_AFTER = 10.0
 
 
 class Publisher:
@@ -34,6 +36,7 @@ class Publisher:
         self._poster_at: float | None = None
         self._prefetch_at: float | None = None
         self._look_at: float | None = None
+        self._save_at: float | None = None
 
     def start(self) -> None:
         """Start the thread, once the first view has said hello."""
@@ -70,8 +73,13 @@ class Publisher:
         """Have the neighbours encoded when the image has been shown."""
         self._prefetch_at = time.monotonic() + _PREFETCH_AFTER
 
+    def plan_save(self) -> None:
+        """Have the labels file saved when nothing has changed for a while."""
+        self._save_at = time.monotonic() + _SAVE_AFTER
+
     def _due(self) -> float | None:
-        times = [at for at in (self._poster_at, self._prefetch_at, self._look_at) if at is not None]
+        planned = (self._poster_at, self._prefetch_at, self._look_at, self._save_at)
+        times = [at for at in planned if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _run(self) -> None:
@@ -88,6 +96,9 @@ class Publisher:
                 if self._prefetch_at is not None and now >= self._prefetch_at:
                     self._prefetch_at = None
                     board._prefetch()
+                if self._save_at is not None and now >= self._save_at:
+                    self._save_at = None
+                    board._autosave()
                 if board.dataset.recorder is None:
                     self._look_at = None
                 elif self._look_at is None or now >= self._look_at:

@@ -6,9 +6,10 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 import kpwidget as kp
-from kpwidget.widget import publisher
+from kpwidget.widget import annotator, publisher
 
 from .fake_browser import wait_for
 
@@ -140,3 +141,70 @@ def test_a_decision_in_code_is_shown(make, schema, tmp_path, monkeypatch):
     wait_for(lambda: len(browser.scene["conflicts"]) == 1)
     ada.resolve(ada.conflicts[0], "kept")
     wait_for(lambda: browser.scene["conflicts"] == [])
+
+
+def test_a_small_file_is_saved_when_nothing_has_changed_for_a_while(
+    make, schema, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(publisher, "_SAVE_AFTER", 0.05)
+    images = {"one.png": np.zeros((48, 64, 3), np.uint8)}
+    file = tmp_path / "labels.json"
+    ada = kp.open(file, images, schema)
+    browser = make(ada)
+    browser.hello()
+    browser.point("a", 0, 9, 9, new=True)
+    wait_for(lambda: browser.scene["saved"] == {"state": "saved", "text": "saved"})
+    assert kp.read(file).instances[0].raw[0].tolist() == [9, 9, 2]
+    # What is larger is saved when it is asked for.
+    monkeypatch.setattr(annotator, "AUTOSAVED_BYTES", 10)
+    browser.point("a", 1, 10, 9)
+    wait_for(lambda: browser.annotator._publisher._save_at is None)
+    assert not ada.is_saved
+    monkeypatch.undo()
+    browser.annotator._autosave()
+    assert ada.is_saved
+    # What somebody else has written is not overwritten, and the person is told, once.
+    changed = file.read_bytes().replace(b"10", b"11")
+    file.write_bytes(changed)
+    browser.point("a", 2, 10, 9)
+    browser.annotator._autosave()
+    browser.annotator._autosave()
+    assert file.read_bytes() == changed
+    wait_for(lambda: browser.of("notice"))
+    (notice,) = browser.of("notice")
+    assert "somebody else has changed this file" in notice["text"]
+    assert "The journal has every edit." in notice["text"]
+
+
+def test_edits_of_others_are_not_taken_in_unasked(make, schema, tmp_path):
+    images = {"one.png": np.zeros((48, 64, 3), np.uint8)}
+    file = tmp_path / "labels.json"
+    ada, bob = (kp.open(file, images, schema, annotator=name) for name in ("ada", "bob"))
+    browser = make(ada)
+    browser.hello()
+    browser.point("a", 0, 9, 9, new=True)
+    bob.add_instance(0, category=schema.name, uid="of bob")
+    browser.annotator._autosave()
+    assert not file.exists()
+    browser.do(op="refresh")
+    wait_for(lambda: "of bob" in ada)
+    browser.annotator._autosave()
+    assert len(kp.read(file).instances) == 2
+
+
+@pytest.mark.parametrize("kind", ["read", "no autosave", "no journal"])
+def test_a_file_is_not_written_unasked(make, dataset, tmp_path, kind):
+    file = tmp_path / "labels.json"
+    kp.write(dataset, file)
+    before = file.read_bytes()
+    images = {image.file_name: np.zeros((48, 64, 3), np.uint8) for image in dataset.images}
+    if kind == "read":
+        opened = kp.read(file, images=images)
+    else:
+        opened = kp.open(file, images, journal=kind != "no journal", autosave=kind != "no autosave")
+    browser = make(opened, journal=kind != "no journal")
+    browser.hello()
+    browser.point("a", 0, 1, 2, new=True)
+    wait_for(lambda: len(opened.instances) == len(dataset.instances) + 1)
+    browser.annotator._autosave()
+    assert file.read_bytes() == before
