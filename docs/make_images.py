@@ -36,6 +36,22 @@ ds = kp.Dataset.from_images(photos, kp.Category(1, kp.schemas.get("coco17"), "pe
 kp.Annotator(ds, height=520)
 """
 
+VIEWER_CELL = """
+import os
+os.environ["JUPYTERHUB_USER"] = "ada"  # not the name of whoever makes the picture
+import numpy as np
+import kpwidget as kp
+ds = kp.samples.sample_dataset(40, seed=3)
+model = ds.select().copy()
+rng = np.random.default_rng(0)
+for instance in model.instances:
+    points = np.nan_to_num(instance.keypoints)
+    points[:, :2] += rng.normal(0, 9, points[:, :2].shape)
+    points[points[:, 2] == 0] = 0
+    instance.set_keypoints(points)
+kp.compare(ds, model, names=("truth", "model"), image="figure_002.png", height=420)
+"""
+
 # Where the keypoints are in the photograph 'astronaut', in image pixels; left is the person's own.
 # The ears are under the hair, so they are placed as occluded.
 PLACED = (
@@ -64,6 +80,10 @@ def main() -> None:
             notebook.open()
             write_png(IMAGES / "annotator.png", photograph_annotator(notebook))
             notebook.close()
+            notebook = Notebook(server, browser, [VIEWER_CELL], width=1150, height=900)
+            notebook.open()
+            write_png(IMAGES / "viewer.png", photograph_viewer(notebook))
+            notebook.close()
         finally:
             browser.close()
             server.shut_down_kernels()
@@ -85,6 +105,26 @@ def photograph_annotator(notebook: Notebook) -> bytes:
     stage.page.wait_for_function("!document.querySelector('.kpwidget-stage.is-loading')")
     stage.wait_frames()
     return stage.page.locator(".kpwidget").first.screenshot(animations="disabled")
+
+
+def photograph_viewer(notebook: Notebook) -> bytes:
+    """PNG of two label sets in a viewer, with the pointer on a keypoint."""
+    notebook.run(0)
+    stage = notebook.widget()
+    stage.scroll_into_view()
+    page = stage.page
+    page.wait_for_function(
+        """() => {
+          const tiles = [...document.querySelectorAll('.kpwidget-tile img')];
+          return tiles.length > 5 && tiles.every((img) => img.complete && img.naturalWidth > 0) &&
+            !document.querySelector('.kpwidget-stage.is-loading');
+        }"""
+    )
+    at = notebook.kernel_eval("ds.images[2].instances[0].keypoints[7, :2].tolist()")
+    stage.hover(*at)
+    stage.wait_settled()
+    stage.wait_frames()
+    return page.locator(".kpwidget").first.screenshot(animations="disabled")
 
 
 def write_png(path: Path, png: bytes) -> None:

@@ -82,6 +82,7 @@ class Comparison(Viewer):
         first: Dataset | Selection,
         second: Dataset | Selection,
         names: tuple[str, str],
+        image: int | str | None,
         height: int,
     ) -> None:
         mine, other = _dataset_of(first), _dataset_of(second)
@@ -110,7 +111,7 @@ class Comparison(Viewer):
             first._category if isinstance(first, Selection) else None,
             first._where if isinstance(first, Selection) else None,
         )
-        super().__init__(kept, height=height)
+        super().__init__(kept, image, height)
         self._unsubscribe.append(other._history.watch(self._on_second_change))
 
     def __repr__(self) -> str:
@@ -221,6 +222,7 @@ def compare(
     second: Dataset | Selection,
     *,
     names: Sequence[str] = ("first", "second"),
+    image: int | str | None = None,
     height: int = 600,
 ) -> Comparison:
     """Look at two label sets of the same images, as a widget.
@@ -239,6 +241,8 @@ def compare(
         `first`. Above 0.5 they are taken for different instances.
     names : pair of str
         What the two are called where the pointer is.
+    image : int or str, optional
+        The image to start with: its position in `first` or its file name.
     height : int
         Height of the picture in CSS px.
 
@@ -262,7 +266,7 @@ def compare(
             )
     if isinstance(names, str) or len(names) != 2 or not all(isinstance(n, str) for n in names):
         raise ValueError(f"names: expected two texts, got {names!r}")
-    return Comparison(first, second, (names[0], names[1]), height)
+    return Comparison(first, second, (names[0], names[1]), image, height)
 
 
 def _dataset_of(data: Dataset | Selection) -> Dataset:
