@@ -294,7 +294,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     const zoom = `${(100 * viewport.scale).toFixed(viewport.scale < 0.1 ? 1 : 0)} %`;
     where.textContent = isInside ? `x ${at.x.toFixed(1)}  y ${at.y.toFixed(1)}  ${zoom}` : zoom;
     doing.textContent = state.hint || describe();
-    const box = state.isBoxMode ? "box" : "";
+    const box = state.isBoxMode ? "box" : state.isWholeMode ? "whole" : "";
     if (root.dataset.mode !== box) root.dataset.mode = box;
   }
 
@@ -576,6 +576,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       isReady() &&
       !state.scene.image?.error &&
       !state.isBoxMode &&
+      !state.isWholeMode &&
       !state.drag &&
       category !== undefined;
     if (cursor.hidden === isShown) cursor.hidden = !isShown;

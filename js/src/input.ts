@@ -63,7 +63,15 @@ const arrow = (name: string) => [`Arrow${name}`, `Shift+Arrow${name}`, `Ctrl+Shi
 
 function stepOut(hands: Hands): void {
   const state = hands.getState();
-  if (state.drag || state.press || state.isBoxMode || state.isHelpOpen || state.selected) {
+  if (
+    state.drag ||
+    state.press ||
+    state.isBoxMode ||
+    state.isWholeMode ||
+    state.isHelpOpen ||
+    state.selected
+  ) {
+    hands.dispatch({ type: "whole-mode", isOn: false });
     hands.dispatch({ type: "drag", drag: null });
     hands.dispatch({ type: "press", press: null });
     hands.dispatch({ type: "box-mode", isOn: false });
@@ -129,6 +137,41 @@ export const KEY_TABLE: readonly KeyRow[] = [
     does: "draw the box of the instance",
     bind: ["b"],
     run: (hands) => hands.dispatch({ type: "box-mode", isOn: !hands.getState().isBoxMode }),
+  },
+  {
+    keys: "T",
+    does: "drop the figure of the schema into a dragged box, to be adjusted",
+    bind: ["t"],
+    run: (hands) => {
+      const { isBoxMode, isTemplate } = hands.getState();
+      hands.dispatch({ type: "box-mode", isOn: !(isBoxMode && isTemplate), isTemplate: true });
+    },
+  },
+  {
+    keys: "W",
+    does: "move the whole instance by dragging, scale it with Shift",
+    bind: ["w"],
+    run: (hands) => hands.dispatch({ type: "whole-mode", isOn: !hands.getState().isWholeMode }),
+  },
+  { keys: "M", does: "mirror the instance", bind: ["m"], run: send({ type: "mirror" }) },
+  { keys: "X", does: "swap its left and right", bind: ["x"], run: send({ type: "swap" }) },
+  {
+    keys: "Ctrl+C, Ctrl+V",
+    does: "copy the instance, paste it here or in another image",
+    bind: ["Ctrl+c"],
+    run: send({ type: "copy" }),
+  },
+  {
+    keys: "",
+    does: "",
+    bind: ["Ctrl+v"],
+    run: (hands) => hands.dispatch({ type: "paste", uid: hands.newUid() }),
+  },
+  {
+    keys: "R",
+    does: "repeat the instances of the image before",
+    bind: ["r"],
+    run: send({ type: "repeat" }),
   },
   { keys: "D", does: "image done, not done", bind: ["d"], run: send({ type: "toggle-done" }) },
   {
@@ -271,7 +314,7 @@ export function hit(state: State, v: Viewport, at: Xy, radius = HIT_RADIUS): Poi
 }
 
 interface Gesture {
-  readonly kind: "press" | "pan" | "box" | "none";
+  readonly kind: "press" | "pan" | "box" | "whole" | "none";
   readonly start: Xy;
   last: Xy;
   readonly target: PointRef | null;
@@ -324,7 +367,7 @@ export function listen(
       const isDigit = !viewer && (/^[1-9]$/.test(bound) || (bound === "0" && digits !== ""));
       const run = isDigit ? null : (viewer ? VIEW_BINDINGS : BINDINGS).get(bound);
       // What an annotator's key is does nothing in a viewer, nor in the notebook around it.
-      if (!isDigit && !run && !(viewer && isBound(event))) return;
+      if (!isDigit && !run && !(viewer && !event.ctrlKey && isBound(event))) return;
       // Both are needed, here and the attribute on the root: see the keyboard tests.
       event.preventDefault();
       event.stopPropagation();
@@ -427,6 +470,10 @@ export function listen(
         hands.dispatch({ type: "box-draft", draft: { x0: p.x, y0: p.y, x1: p.x, y1: p.y } });
         return;
       }
+      if (state.isWholeMode) {
+        gesture = { ...none, kind: "whole" };
+        return;
+      }
       const radius = event.pointerType === "touch" ? TOUCH_HIT_RADIUS : HIT_RADIUS;
       const target = hit(state, v, where, radius);
       if ((event.ctrlKey || event.metaKey) && event.button === 0) {
@@ -463,6 +510,12 @@ export function listen(
       if (gesture.kind === "pan") {
         if (hands.viewer && !gesture.hasMoved) return; // a click, perhaps
         hands.setViewport(pan(v, where.x - gesture.last.x, where.y - gesture.last.y));
+      } else if (gesture.kind === "whole" && gesture.hasMoved) {
+        const [dx, dy] = [where.x - gesture.start.x, where.y - gesture.start.y];
+        const whole = event.shiftKey
+          ? { dx: 0, dy: 0, scale: Math.max(0.05, 1.01 ** (dx - dy)) }
+          : { dx: dx / v.scale, dy: dy / v.scale, scale: 1 };
+        hands.dispatch({ type: "whole", whole });
       } else if (gesture.kind === "box") {
         const from = toImage(v, gesture.start);
         hands.dispatch({ type: "box-draft", draft: { x0: from.x, y0: from.y, x1: p.x, y1: p.y } });
@@ -497,6 +550,9 @@ export function listen(
       hands.dispatch({ type: "press", press: null });
       hands.dispatch({ type: "drag", drag: null });
       hands.dispatch({ type: "box-draft", draft: null });
+      hands.dispatch({ type: "whole", whole: null });
+    } else if (done.kind === "whole") {
+      hands.dispatch({ type: "drop-whole" });
     } else if (done.kind === "pan" && hands.viewer && !done.hasMoved && event.button === 0) {
       hands.dispatch({ type: "activate", instance: done.target?.instance ?? null });
     } else if (done.kind === "box") {

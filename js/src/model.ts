@@ -94,6 +94,8 @@ export interface Category {
   readonly edges: readonly (readonly [number, number])[];
   readonly colors: readonly string[];
   readonly sides: readonly ("left" | "right" | null)[];
+  /** Index of each keypoint's counterpart on the other side; its own where there is none. */
+  readonly flip: readonly number[];
   /** Where the schema figure puts each keypoint, in [0, 1], y down. */
   readonly layout: readonly (readonly [number, number])[];
 }
@@ -216,6 +218,18 @@ export type EditBody =
       next: WireCursor;
       new?: boolean;
     }
+  | {
+      op: "pose";
+      how: "swap" | "mirror" | "move" | "paste" | "template";
+      image: number;
+      instance: string;
+      points: FlatPoints;
+      bbox: BBox | null;
+      next: WireCursor;
+      new?: boolean;
+    }
+  /** Copies of the instances of the image before this one. */
+  | { op: "repeat"; image: number }
   | { op: "remove"; image: number; instance: string; next: WireCursor }
   | { op: "finish"; image: number; instance: string; next: WireCursor }
   | { op: "skip"; image: number; next: WireCursor }
@@ -234,6 +248,8 @@ export type WireEdit = EditBody & { seq: number };
 export const OPS = [
   "point",
   "box",
+  "pose",
+  "repeat",
   "remove",
   "finish",
   "skip",

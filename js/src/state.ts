@@ -79,6 +79,20 @@ export interface Press {
   readonly visibility: number;
 }
 
+/** How the whole active instance is being moved: shift in image px, and scale about its middle. */
+export interface Whole {
+  readonly dx: number;
+  readonly dy: number;
+  readonly scale: number;
+}
+
+/** An instance that was copied. */
+export interface Copied {
+  readonly category: number;
+  readonly points: readonly number[];
+  readonly bbox: BBox | null;
+}
+
 export interface BoxDraft {
   readonly x0: number;
   readonly y0: number;
@@ -112,6 +126,12 @@ export interface State {
   readonly press: Press | null;
   readonly isBoxMode: boolean;
   readonly boxDraft: BoxDraft | null;
+  /** The box that is drawn next takes up the schema's figure. */
+  readonly isTemplate: boolean;
+  /** A drag moves the whole active instance. */
+  readonly isWholeMode: boolean;
+  readonly whole: Whole | null;
+  readonly copied: Copied | null;
   readonly painted: Painted | null;
   readonly showSkeletons: boolean;
   readonly showNames: boolean;
@@ -137,6 +157,14 @@ export type Action =
   | { type: "connected"; isConnected: boolean }
   | { type: "restore"; entries: readonly Entry[] }
   | { type: "press"; press: Press | null }
+  | { type: "swap" }
+  | { type: "mirror" }
+  | { type: "copy" }
+  | { type: "paste"; uid: string }
+  | { type: "repeat" }
+  | { type: "whole-mode"; isOn: boolean }
+  | { type: "whole"; whole: Whole | null }
+  | { type: "drop-whole" }
   | { type: "place"; x: number; y: number; visibility: number; uid: string }
   | { type: "drag"; drag: Drag | null }
   | { type: "drop" }
@@ -154,7 +182,7 @@ export type Action =
   | { type: "remove"; instance: string | null }
   | { type: "flags"; instance: string; hidden?: boolean; locked?: boolean }
   | { type: "category"; category: number }
-  | { type: "box-mode"; isOn: boolean }
+  | { type: "box-mode"; isOn: boolean; isTemplate?: boolean }
   | { type: "box-draft"; draft: BoxDraft | null }
   | { type: "box"; bbox: BBox; uid: string }
   | { type: "toggle-done" }
@@ -185,6 +213,10 @@ export function initialState(client: string, scene: Scene, categories: readonly 
     press: null,
     isBoxMode: false,
     boxDraft: null,
+    isTemplate: false,
+    isWholeMode: false,
+    whole: null,
+    copied: null,
     painted: null,
     showSkeletons: true,
     showNames: false,
@@ -675,6 +707,8 @@ function receiveScene(state: State, scene: Scene): State {
     drag: isOther || isGone(next.drag?.target) ? null : next.drag,
     press: isOther ? null : next.press,
     boxDraft: isOther ? null : next.boxDraft,
+    whole: isOther ? null : next.whole,
+    isWholeMode: next.isWholeMode && !isOther && next.doc.cursor.instance !== null,
   });
 }
 
@@ -740,6 +774,220 @@ function cycleVisibility(state: State, target: PointRef | null): State {
   const cycled = setPoint(state, instance, target.keypoint, x, y, visibility, state.doc.cursor);
   const name = state.categories[instance.category]?.keypoints[target.keypoint];
   return { ...cycled, spoken: `${name} is ${visibility === 1 ? "occluded" : "visible"}.` };
+}
+
+/** The active instance, if all of it can be changed now; else why not. */
+function wholeInstance(state: State): SceneInstance | string {
+  const why = refusal(state);
+  if (why) return why;
+  const active = activeInstance(state);
+  if (!active) return "Choose an instance first: its row in the list, or [ and ].";
+  if (active.locked) return "This instance is locked: unlock it in the label stack.";
+  return active;
+}
+
+type How = Extract<EditBody, { op: "pose" }>["how"];
+
+/** Gives an instance all of its points, as one step. */
+function pose(
+  state: State,
+  how: How,
+  instance: SceneInstance,
+  before: SceneInstance | null,
+  cursor: Cursor,
+): State {
+  const image = state.scene.image?.index ?? -1;
+  const body: EditBody = {
+    op: "pose",
+    how,
+    image,
+    instance: instance.uid,
+    points: instance.points,
+    bbox: instance.bbox,
+    next: wire(cursor),
+  };
+  if (!before) body.new = true;
+  return change({ ...state, selected: null }, { ...instance, hidden: false }, body, cursor, before);
+}
+
+/** Points with left and right exchanged: each takes the place of its counterpart. */
+function swapped(points: readonly number[], flip: readonly number[]): number[] {
+  return flip.flatMap((other) => points.slice(3 * other, 3 * other + 3));
+}
+
+/** Middle and half size of the labeled points, with the box where there is one. */
+function middle(instance: SceneInstance): { x: number; y: number } | null {
+  let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
+  for (let k = 0; k < instance.points.length / 3; k++) {
+    if (!visibilityOf(instance, k)) continue;
+    const [x, y] = instance.points.slice(3 * k, 3 * k + 2) as [number, number];
+    x0 = Math.min(x0, x);
+    y0 = Math.min(y0, y);
+    x1 = Math.max(x1, x);
+    y1 = Math.max(y1, y);
+  }
+  if (x0 === Infinity && instance.bbox) {
+    const [x, y, w, h] = instance.bbox;
+    return { x: x + w / 2, y: y + h / 2 };
+  }
+  return x0 === Infinity ? null : { x: (x0 + x1) / 2, y: (y0 + y1) / 2 };
+}
+
+function swapSides(state: State): State {
+  const active = wholeInstance(state);
+  if (typeof active === "string") return say(state, active);
+  const flip = state.categories[active.category]?.flip ?? [];
+  if (flip.every((other, k) => other === k))
+    return say(state, "This schema has no left and right to swap.");
+  const points = swapped(active.points, flip);
+  const done = pose(state, "swap", { ...active, points }, active, state.doc.cursor);
+  return { ...done, spoken: "Left and right swapped." };
+}
+
+function mirror(state: State): State {
+  const active = wholeInstance(state);
+  if (typeof active === "string") return say(state, active);
+  const at = middle(active);
+  if (!at) return say(state, "This instance has no point to mirror.");
+  const turned = active.points.map((value, i) =>
+    i % 3 === 0 && visibilityOf(active, i / 3) ? 2 * at.x - value : value,
+  );
+  const points = swapped(turned, state.categories[active.category]?.flip ?? []);
+  const bbox: BBox | null = active.bbox && [
+    2 * at.x - active.bbox[0] - active.bbox[2],
+    active.bbox[1],
+    active.bbox[2],
+    active.bbox[3],
+  ];
+  const done = pose(
+    state,
+    "mirror",
+    kept(state, { ...active, points, bbox }),
+    active,
+    state.doc.cursor,
+  );
+  return { ...done, spoken: "Instance mirrored." };
+}
+
+/** The instance with what lies outside the image unlabeled, and its box cut off there. */
+function kept(state: State, instance: SceneInstance): SceneInstance {
+  const { width, height } = state.scene.image ?? { width: 0, height: 0 };
+  const points = instance.points.slice();
+  for (let i = 0; i < points.length; i += 3) {
+    const [x, y] = points.slice(i, i + 2) as [number, number];
+    if (points[i + 2] && !(x >= 0 && y >= 0 && x <= width && y <= height)) points.fill(0, i, i + 3);
+  }
+  let bbox = instance.bbox;
+  if (bbox) {
+    const [x, y, w, h] = bbox;
+    const [x0, y0] = [Math.max(0, x), Math.max(0, y)];
+    bbox = [x0, y0, Math.min(width, x + w) - x0, Math.min(height, y + h) - y0];
+    if (bbox[2] <= 0 || bbox[3] <= 0) bbox = null;
+  }
+  return { ...instance, points, bbox };
+}
+
+function copy(state: State): State {
+  const active = activeInstance(state);
+  if (!active) return say(state, "Choose the instance to copy first.");
+  const { category, points, bbox } = active;
+  return say(
+    { ...state, copied: { category, points, bbox } },
+    "Copied: Ctrl+V pastes it here or in another image.",
+  );
+}
+
+/** A new instance with these points, or why there cannot be one. */
+function added(
+  state: State,
+  how: How,
+  category: number,
+  uid: string,
+  points: readonly number[],
+  bbox: BBox | null,
+): State {
+  const instance = kept(state, {
+    uid,
+    category,
+    ordinal: state.doc.instances.length,
+    points,
+    finished: true,
+    bbox,
+    hidden: false,
+    locked: false,
+  });
+  if (!instance.points.some((value, i) => i % 3 === 2 && value))
+    return say(state, "All of it would lie outside this image.");
+  return pose(state, how, instance, null, { category, instance: uid, keypoint: null });
+}
+
+function paste(state: State, uid: string): State {
+  const why = refusal(state);
+  if (why) return say(state, why);
+  const copied = state.copied;
+  if (!copied) return say(state, "Nothing was copied: Ctrl+C copies the active instance.");
+  const done = added(state, "paste", copied.category, uid, copied.points, copied.bbox);
+  return done.hint ? done : { ...done, spoken: "Pasted. W moves it." };
+}
+
+/** The schema's figure in a box, every keypoint visible: to be adjusted. */
+function dropTemplate(state: State, [x, y, w, h]: BBox, uid: string): State {
+  const off = { ...state, isBoxMode: false, isTemplate: false, boxDraft: null };
+  const category = state.categories[state.doc.cursor.category];
+  const why = refusal(state);
+  if (why || !category) return say(off, why);
+  const xs = category.layout.map(([u]) => u);
+  const ys = category.layout.map(([, v]) => v);
+  const [u0, v0] = [Math.min(...xs), Math.min(...ys)];
+  const across = Math.max(...xs) - u0 || 1;
+  const down = Math.max(...ys) - v0 || 1;
+  const points = category.layout.flatMap(([u, v]) => [
+    x + ((u - u0) / across) * w,
+    y + ((v - v0) / down) * h,
+    2,
+  ]);
+  const done = added(off, "template", state.doc.cursor.category, uid, points, null);
+  return done.hint ? done : { ...done, spoken: "Template dropped: drag its points into place." };
+}
+
+/** The active instance as it is being moved. */
+function movedWhole(state: State): SceneInstance | null {
+  const active = activeInstance(state);
+  const at = active && middle(active);
+  if (!state.whole || !active || !at) return null;
+  const { dx, dy, scale } = state.whole;
+  const place = (value: number, i: number) => {
+    if (i % 3 === 2 || !visibilityOf(active, Math.floor(i / 3))) return value;
+    const [center, shift] = i % 3 === 0 ? [at.x, dx] : [at.y, dy];
+    return center + shift + (value - center) * scale;
+  };
+  const bbox: BBox | null = active.bbox && [
+    at.x + dx + (active.bbox[0] - at.x) * scale,
+    at.y + dy + (active.bbox[1] - at.y) * scale,
+    active.bbox[2] * scale,
+    active.bbox[3] * scale,
+  ];
+  return { ...active, points: active.points.map(place), bbox };
+}
+
+function dropWhole(state: State): State {
+  const moved = movedWhole(state);
+  const active = activeInstance(state);
+  const done = { ...state, whole: null };
+  if (!moved || !active) return done;
+  if (active.locked) return say(done, "This instance is locked: unlock it in the label stack.");
+  const image = state.scene.image;
+  const isOut = moved.points.some((value, i) => {
+    const limit = i % 3 === 0 ? image?.width : image?.height;
+    return (
+      i % 3 !== 2 &&
+      visibilityOf(moved, Math.floor(i / 3)) &&
+      !(value >= 0 && value <= (limit ?? 0))
+    );
+  });
+  if (isOut) return say(done, "A part would lie outside the image: nothing was moved.");
+  const placed = pose(done, "move", kept(state, moved), active, state.doc.cursor);
+  return { ...placed, spoken: "Instance moved." };
 }
 
 function drawBox(state: State, bbox: BBox, uid: string): State {
@@ -834,6 +1082,36 @@ export function reduce(state: State, action: Action): State {
         ? selected
         : activate(selected, target.instance);
     }
+    case "swap":
+      return swapSides(state);
+    case "mirror":
+      return mirror(state);
+    case "copy":
+      return copy(state);
+    case "paste":
+      return paste(state, action.uid);
+    case "repeat": {
+      const why = refusal(state);
+      const image = state.scene.image;
+      if (why || !image) return say(state, why);
+      // What the other image has is known to Python alone.
+      return push({ ...state, selected: null }, { op: "repeat", image: image.index }, null, null);
+    }
+    case "whole-mode": {
+      if (!action.isOn) return { ...state, isWholeMode: false, whole: null, hint: "" };
+      const active = wholeInstance(state);
+      if (typeof active === "string") return say(state, active);
+      return {
+        ...state,
+        isWholeMode: true,
+        isBoxMode: false,
+        hint: "Drag to move the instance, Shift+drag to scale it; W or Esc ends.",
+      };
+    }
+    case "whole":
+      return { ...state, whole: action.whole };
+    case "drop-whole":
+      return dropWhole(state);
     case "skip":
       return skip(state);
     case "back":
@@ -878,7 +1156,10 @@ export function reduce(state: State, action: Action): State {
     case "nudge":
       return nudge(state, action.dx, action.dy);
     case "activate":
-      return activate(state, action.instance);
+      return activate(
+        state.isWholeMode ? { ...state, isWholeMode: false, whole: null } : state,
+        action.instance,
+      );
     case "step-instance":
       return stepInstance(state, action.by);
     case "remove": {
@@ -921,17 +1202,24 @@ export function reduce(state: State, action: Action): State {
         keypoint: 0,
       });
     }
-    case "box-mode":
+    case "box-mode": {
+      const isTemplate = action.isOn && action.isTemplate === true;
+      const what = isTemplate ? "where the figure of the schema is to be" : "around the instance";
       return {
         ...state,
         isBoxMode: action.isOn,
+        isTemplate,
+        isWholeMode: false,
         boxDraft: null,
-        hint: action.isOn ? "Drag a box around the instance; Esc cancels." : "",
+        hint: action.isOn ? `Drag a box ${what}; Esc cancels.` : "",
       };
+    }
     case "box-draft":
       return { ...state, boxDraft: action.draft };
     case "box":
-      return drawBox(state, action.bbox, action.uid);
+      return state.isTemplate
+        ? dropTemplate(state, action.bbox, action.uid)
+        : drawBox(state, action.bbox, action.uid);
     case "toggle-done": {
       const why = refusal(state);
       const image = state.scene.image;
@@ -985,6 +1273,7 @@ export interface Ink {
 
 /** Instance being dragged, with its point where the pointer is. */
 export function draggedInstance(state: State): SceneInstance | null {
+  if (state.whole) return movedWhole(state);
   const drag = state.drag;
   const instance = drag && state.doc.byUid.get(drag.target.instance);
   if (!drag || !instance) return null;

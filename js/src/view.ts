@@ -274,7 +274,7 @@ export function drawInk(
   const next = nextName(state);
   const color = category?.colors[next] ?? "#ffffff";
   const target = state.press ? toScreen(v, state.press) : pointer;
-  if (category && target && input.isPlacing && !state.isBoxMode) {
+  if (category && target && input.isPlacing && !state.isBoxMode && !state.isWholeMode) {
     // Thin lines to the neighbours that are placed already.
     if (active && !startsNewInstance(state)) {
       ctx.lineWidth = 1;

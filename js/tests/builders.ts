@@ -14,6 +14,7 @@ export const FACE: Category = {
   ],
   colors: ["#111111", "#222222", "#333333", "#444444"],
   sides: [null, "left", "right", null],
+  flip: [0, 2, 1, 3],
   layout: [
     [0.5, 0],
     [0, 0.5],
@@ -28,6 +29,7 @@ export const STICK: Category = {
   edges: [[0, 1]],
   colors: ["#aa0000", "#00aa00"],
   sides: [null, null],
+  flip: [0, 1],
   layout: [
     [0, 0],
     [1, 1],

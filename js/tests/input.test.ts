@@ -54,9 +54,9 @@ describe("the key table", () => {
 
   it("leaves what is Alt's, the browser's and the notebook's alone", () => {
     expect(isBound(event("s", { altKey: true }))).toBe(false);
-    for (const name of ["c", "v", "x", "a", "r", "f", "p"])
+    for (const name of ["x", "a", "r", "f", "p"])
       expect(isBound(event(name, { ctrlKey: true }))).toBe(false);
-    for (const name of ["F5", "F12", "a", "m", "y", "Home", "Shift", "Dead"])
+    for (const name of ["F5", "F12", "a", "y", "Home", "Shift", "Dead"])
       expect(isBound(event(name))).toBe(false);
   });
 });
@@ -412,8 +412,8 @@ describe("keys", () => {
     expect(heard).toEqual([]);
     for (const name of ["Tab", "a", "F5", "Shift"])
       expect(key(stage.root, name).defaultPrevented).toBe(false);
-    expect(key(stage.root, "c", { ctrlKey: true }).defaultPrevented).toBe(false);
-    expect(heard).toEqual(["Tab", "a", "F5", "Shift", "c"]);
+    expect(key(stage.root, "x", { ctrlKey: true }).defaultPrevented).toBe(false);
+    expect(heard).toEqual(["Tab", "a", "F5", "Shift", "x"]);
     expect(stage.actions).toEqual([{ type: "toggle-done" }]);
   });
 
@@ -432,6 +432,13 @@ describe("keys", () => {
     ["Backspace", {}, { type: "back", hovered: null }],
     ["v", {}, { type: "cycle-visibility", target: null }],
     ["b", {}, { type: "box-mode", isOn: true }],
+    ["t", {}, { type: "box-mode", isOn: true, isTemplate: true }],
+    ["w", {}, { type: "whole-mode", isOn: true }],
+    ["m", {}, { type: "mirror" }],
+    ["x", {}, { type: "swap" }],
+    ["r", {}, { type: "repeat" }],
+    ["c", { ctrlKey: true }, { type: "copy" }],
+    ["v", { ctrlKey: true }, { type: "paste", uid: "new1" }],
     ["[", {}, { type: "step-instance", by: -1 }],
     ["PageDown", {}, { type: "step-instance", by: 1 }],
     ["n", {}, { type: "goto", to: "next" }],

@@ -187,6 +187,24 @@ export class Python {
         this.step(client, edit, edit.instance, value, edit.next);
         return;
       }
+      case "pose": {
+        const old = edit.new ? null : this.find(edit);
+        const value: SceneInstance = {
+          uid: edit.instance,
+          category: old ? old.category : edit.next[0],
+          ordinal: 0,
+          points: edit.points,
+          finished: old?.finished ?? true,
+          bbox: edit.bbox ?? old?.bbox ?? null,
+          hidden: false,
+          locked: false,
+        };
+        this.step(client, edit, edit.instance, value, edit.next);
+        this.hidden.delete(edit.instance);
+        return;
+      }
+      case "repeat":
+        return; // what the other image has is not told here
       case "remove":
         this.find(edit);
         this.step(client, edit, edit.instance, null, edit.next);

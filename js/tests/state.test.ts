@@ -777,6 +777,133 @@ describe("what Python says", () => {
   });
 });
 
+describe("the whole instance", () => {
+  // "f" has top (20, 15), left (15, 20), right (25, 20, occluded), bottom (20, 25).
+  const points = (state: State, uid = "f") => [0, 1, 2, 3].map((k) => pointOf(state, uid, k));
+  const undone = (state: State) => points(act(state, { type: "undo" }));
+  const before = points(opened());
+
+  it("X exchanges left and right with their visibility", () => {
+    const state = act(opened(), { type: "swap" });
+    expect(points(state)).toEqual([
+      [20, 15, 2],
+      [25, 20, 1],
+      [15, 20, 2],
+      [20, 25, 2],
+    ]);
+    expect(lastBody(state)).toMatchObject({ op: "pose", how: "swap", instance: "f", image: 0 });
+    expect(undone(state)).toEqual(before);
+    expect(points(act(state, { type: "swap" }))).toEqual(before);
+  });
+
+  it("X needs a schema with sides", () => {
+    const stick = instance("s", { 0: [5, 5, 2], 1: [9, 9, 2] }, { category: 1 });
+    const state = start({
+      instances: [stick],
+      cursor: { category: 1, instance: "s", keypoint: null },
+    });
+    expect(act(state, { type: "swap" }).hint).toMatch(/no left and right/);
+  });
+
+  it("M turns it about its middle and keeps left on the left side of the body", () => {
+    const state = opened("f", {
+      instances: [wholeFace("f", 20, 20, { bbox: [14, 10, 20, 20] })],
+    });
+    const moved = act(state, { type: "choose", keypoint: 0 }, { type: "mirror" });
+    // The middle is x = 20; a face that is even stays as it is, but for the flags.
+    expect(points(moved)).toEqual([
+      [20, 15, 2],
+      [15, 20, 1],
+      [25, 20, 2],
+      [20, 25, 2],
+    ]);
+    expect(moved.doc.byUid.get("f")?.bbox).toEqual([6, 10, 20, 20]);
+  });
+
+  it("copies into another image what fits there", () => {
+    const copied = act(opened(), { type: "copy" });
+    expect(copied.pending).toHaveLength(0);
+    const sized = (width: number, height: number) => {
+      const other = sceneOfImage(1);
+      return { ...other, image: other.image && { ...other.image, width, height } };
+    };
+    const other = act(copied, { type: "scene", scene: sized(22, 80) });
+    const pasted = act(other, { type: "paste", uid: "p" });
+    expect(points(pasted, "p")).toEqual([
+      [20, 15, 2],
+      [15, 20, 2],
+      [0, 0, 0],
+      [20, 25, 2],
+    ]);
+    expect(lastBody(pasted)).toMatchObject({ op: "pose", how: "paste", new: true, image: 1 });
+    expect(pasted.doc.cursor).toEqual({ category: 0, instance: "p", keypoint: null });
+    const none = act(copied, { type: "scene", scene: sized(5, 5) }, { type: "paste", uid: "p" });
+    expect(none.hint).toMatch(/outside this image/);
+    expect(none.pending).toHaveLength(0);
+    expect(act(opened(), { type: "paste", uid: "p" }).hint).toMatch(/Nothing was copied/);
+  });
+
+  it("W moves and scales by dragging, as one step", () => {
+    const on = act(opened(), { type: "whole-mode", isOn: true });
+    const dragging = act(on, { type: "whole", whole: { dx: 10, dy: 5, scale: 1 } });
+    expect(draggedInstance(dragging)?.points.slice(0, 3)).toEqual([30, 20, 2]);
+    expect(inkPlan(dragging, false).hideActive).toBe(true);
+    const moved = act(dragging, { type: "drop-whole" });
+    expect(points(moved)).toEqual([
+      [30, 20, 2],
+      [25, 25, 2],
+      [35, 25, 1],
+      [30, 30, 2],
+    ]);
+    expect(moved.isWholeMode).toBe(true);
+    expect(undone(moved)).toEqual(before);
+    const scaled = act(
+      on,
+      { type: "whole", whole: { dx: 0, dy: 0, scale: 2 } },
+      { type: "drop-whole" },
+    );
+    expect(points(scaled)[0]).toEqual([20, 10, 2]);
+    const out = act(
+      on,
+      { type: "whole", whole: { dx: -16, dy: 0, scale: 1 } },
+      { type: "drop-whole" },
+    );
+    expect(out.hint).toMatch(/outside the image: nothing was moved/);
+    expect(out.pending).toHaveLength(0);
+  });
+
+  it("T drops the figure of the schema into the box", () => {
+    const on = act(start(), { type: "box-mode", isOn: true, isTemplate: true });
+    expect(on.hint).toMatch(/figure of the schema/);
+    const dropped = act(on, { type: "box", bbox: [10, 20, 40, 30], uid: "t" });
+    // The layout has top (0.5, 0), left (0, 0.5), right (1, 0.5), bottom (0.5, 1).
+    expect(points(dropped, "t")).toEqual([
+      [30, 20, 2],
+      [10, 35, 2],
+      [50, 35, 2],
+      [30, 50, 2],
+    ]);
+    expect(dropped.doc.byUid.get("t")).toMatchObject({ finished: true, bbox: null });
+    expect(dropped.isBoxMode).toBe(false);
+    expect(act(dropped, { type: "undo" }).doc.instances).toEqual([]);
+    const plain = act(start(), { type: "box-mode", isOn: true });
+    expect(lastBody(act(plain, { type: "box", bbox: [1, 1, 5, 5], uid: "b" })).op).toBe("box");
+  });
+
+  it("asks Python to repeat what the image before has", () => {
+    expect(lastBody(act(start(), { type: "repeat" }))).toEqual({ op: "repeat", image: 0 });
+  });
+
+  it("says why not", () => {
+    for (const type of ["swap", "mirror"] as const) {
+      expect(act(locked(), { type }).hint).toMatch(LOCKED);
+      expect(act(start(), { type }).hint).toMatch(/Choose an instance first/);
+    }
+    expect(act(locked(), { type: "whole-mode", isOn: true }).hint).toMatch(LOCKED);
+    expect(act(start(), { type: "copy" }).hint).toMatch(/Choose the instance/);
+  });
+});
+
 describe("ink", () => {
   const painted = (state: State) => reduce(state, { type: "painted", scene: state.scene });
 

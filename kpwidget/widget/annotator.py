@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Any, Literal
 
+import numpy as np
+
 from ..dataset import Change, Dataset, ImageInfo, Instance, UndoError
 from ..store import ConflictError, attach_journal
 from .board import Board
@@ -24,6 +26,14 @@ from .wire import (
 
 #: Labels files up to this size, in bytes, are saved without being asked.
 AUTOSAVED_BYTES = 20_000_000
+#: What can be done to all points of an instance at once, and what undo calls it.
+_POSES = {
+    "swap": "swap left and right",
+    "mirror": "mirror instance",
+    "move": "move instance",
+    "paste": "paste instance",
+    "template": "drop template",
+}
 #: How many conflicts are shown at once.
 _SHOWN_CONFLICTS = 3
 
@@ -171,12 +181,7 @@ class Annotator(Board):
 
     def _apply_box(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         after = self._next(edit)
-        bbox = edit.get("bbox")
-        if bbox is not None:
-            if not isinstance(bbox, list) or len(bbox) != 4:
-                raise Refused(f"bbox: expected [x, y, width, height], got {shown(bbox)}")
-            sides = ("x", "y", "width", "height")
-            bbox = tuple(number_of(dict(zip(sides, bbox, strict=True)), side) for side in sides)
+        bbox = _bbox_of(edit)
         image = self._image_of(edit)
         if bbox is not None:
             x, y, width, height = bbox
@@ -194,6 +199,61 @@ class Annotator(Board):
                     is_finished=False,
                 )
             instance.set_bbox(bbox)
+        self._settle(after, image.index)
+
+    def _apply_pose(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        """Give an instance all of its points at once: mirrored, moved, pasted, from a template."""
+        after = self._next(edit)
+        how = edit.get("how")
+        if not isinstance(how, str) or how not in _POSES:
+            raise Refused(f"how: expected one of {', '.join(_POSES)}, got {shown(how)}")
+        image = self._image_of(edit)
+        is_new = edit.get("new") is True
+        instance = None if is_new else self._instance_of(edit)
+        category = instance.category if instance else self._dataset.categories[after.category]
+        points = _points_of(edit, category.schema.n_keypoints)
+        for x, y, visibility in points:
+            if visibility:
+                self._check_inside(image, x, y, slack=1e-6)
+        bbox = _bbox_of(edit)
+        with self._step(_POSES[how], edit, token, after):
+            if instance is None:
+                instance = self._dataset.add_instance(
+                    image, category, uid=text_of(edit, "instance"), is_finished=True
+                )
+            now = instance.keypoints
+            for k, (x, y, visibility) in enumerate(points):
+                if visibility:
+                    if (x, y, visibility) != tuple(now[k]):
+                        instance.set_keypoint(k, x, y, visibility=visibility)
+                elif now[k, 2]:
+                    instance.clear_keypoint(k)
+            if bbox is not None and bbox != instance.bbox:
+                instance.set_bbox(bbox)
+        self._hidden.discard(instance.uid)
+        self._settle(after, image.index)
+
+    def _apply_repeat(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        """Put copies of the instances of the image before into this one."""
+        image = self._image_of(edit)
+        if image.index == 0:
+            raise Refused("This is the first image: there is none before it.")
+        before = self._dataset.images[image.index - 1]
+        if not before.instances:
+            raise Refused("The image before this one has no instance.")
+        width, height = image.size
+        after = Cursor(self._cursor.category)
+        with self._step("repeat instances", edit, token, after):
+            for instance in before.instances:
+                points = instance.keypoints
+                is_out = (points[:, :2] < 0).any(axis=1) | (points[:, :2] > (width, height)).any(
+                    axis=1
+                )
+                points = np.where((is_out | (points[:, 2] == 0))[:, None], 0.0, points)
+                bbox = instance.bbox if instance.bbox_source == "given" else None
+                self._dataset.add_instance(
+                    image, instance.category, points, bbox, track_id=instance.track_id
+                )
         self._settle(after, image.index)
 
     def _apply_remove(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
@@ -350,6 +410,32 @@ class Annotator(Board):
         if not self._dataset.is_saved:
             return {"state": "changed", "text": "not saved"}
         return {"state": "saved", "text": "saved"}
+
+
+def _bbox_of(edit: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    """The bbox of an edit; Refused if it is something else than four numbers or null."""
+    bbox = edit.get("bbox")
+    if bbox is None:
+        return None
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise Refused(f"bbox: expected [x, y, width, height], got {shown(bbox)}")
+    sides = ("x", "y", "width", "height")
+    x, y, width, height = (number_of(dict(zip(sides, bbox, strict=True)), side) for side in sides)
+    return x, y, width, height
+
+
+def _points_of(edit: dict[str, Any], n_keypoints: int) -> list[tuple[float, float, int]]:
+    """The points of an edit, as many as the schema has; Refused if they are something else."""
+    flat = edit.get("points")
+    if not isinstance(flat, list) or len(flat) != 3 * n_keypoints:
+        raise Refused(f"points: expected {3 * n_keypoints} numbers, got {shown(flat)}")
+    points = []
+    for x, y, visibility in zip(flat[0::3], flat[1::3], flat[2::3], strict=True):
+        if visibility not in (0, 1, 2) or isinstance(visibility, bool):
+            raise Refused(f"points: expected a visibility of 0, 1 or 2, got {shown(visibility)}")
+        place = {"x": x, "y": y}
+        points.append((number_of(place, "x"), number_of(place, "y"), int(visibility)))
+    return points
 
 
 def _origin_of(dataset: Dataset) -> tuple[str, str]:

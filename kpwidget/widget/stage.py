@@ -39,6 +39,8 @@ MESSAGES_FROM_PYTHON: Final = (
 OPS: Final = (
     "point",
     "box",
+    "pose",
+    "repeat",
     "remove",
     "finish",
     "skip",

@@ -140,6 +140,7 @@ def category_to_wire(category: Category) -> dict[str, Any]:
         "edges": schema.edges.tolist(),
         "colors": list(schema.colors),
         "sides": list(schema.sides),
+        "flip": schema.flip_indices.tolist(),
         "layout": _layout(schema),
     }
 

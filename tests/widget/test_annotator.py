@@ -386,6 +386,84 @@ def test_an_edit_of_an_image_that_is_not_shown_leaves_the_cursor(browser, datase
     assert dataset.instances[0].image.index == 0
 
 
+# --- the whole instance ---------------------------------------------------------------------------
+
+
+def pose(browser, points, **more):
+    body = {"op": "pose", "how": "move", "image": 0, "instance": "a", "points": points,
+            "bbox": None, "next": [0, "a", None]}  # fmt: skip
+    return browser.do(**{**body, **more})
+
+
+def test_all_points_of_an_instance_change_in_one_step(browser, dataset):
+    browser.point("a", 0, 10, 20, new=True)
+    browser.point("a", 1, 11, 21, visibility=1)
+    before = dataset.instance("a").raw.tolist()
+    seq = pose(browser, [5, 6, 2, 0, 0, 0, 7, 8, 1, 0, 0, 0], bbox=[1, 2, 30, 20])
+    assert dataset.instance("a").raw.tolist() == [[5, 6, 2], [0, 0, 0], [7, 8, 1], [0, 0, 0]]
+    assert dataset.instance("a").bbox == (1, 2, 30, 20)
+    assert dataset.undo_top().label == "move instance"
+    assert dataset.undo_top().token == (browser.client, seq)
+    browser.do(op="undo")
+    assert dataset.instance("a").raw.tolist() == before
+    assert dataset.instance("a").bbox_source == "derived"
+    browser.do(op="redo")
+    assert dataset.instance("a").raw[0].tolist() == [5, 6, 2]
+
+
+def test_a_pasted_instance_is_new_and_finished(browser, dataset):
+    pose(browser, [5, 6, 2, 0, 0, 0, 7, 8, 1, 0, 0, 0], how="paste", new=True, instance="p")
+    assert dataset.instance("p").is_finished
+    assert dataset.instance("p").n_labeled == 2
+    browser.do(op="undo")
+    assert "p" not in dataset
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"how": "melt"}, "how: expected one of swap, mirror, move, paste, template"),
+        ({"how": ["swap"]}, "how: expected one of"),
+        ({"points": [1, 2, 2]}, "points: expected 12 numbers"),
+        ({"points": None}, "points: expected 12 numbers"),
+        ({"points": [1, 2, 3] * 4}, "points: expected a visibility of 0, 1 or 2, got 3"),
+        ({"points": [1, 2, True] * 4}, "points: expected a visibility"),
+        ({"points": [1, None, 2] * 4}, "y: expected a finite number"),
+        ({"points": [65, 2, 2] + [0, 0, 0] * 3}, "is outside the image of 64x48 pixels"),
+        ({"bbox": [1, 2]}, "bbox: expected"),
+        ({"instance": "gone"}, "removed meanwhile"),
+    ],
+)
+def test_a_pose_that_is_none_changes_nothing(browser, dataset, change, why):
+    browser.hello()
+    browser.point("a", 0, 10, 20, new=True)
+    before = dataset.instance("a").raw.tolist()
+    pose(browser, **{"points": [1, 2, 2] + [0, 0, 0] * 3, **change})
+    wait_for(browser.rejections)
+    assert why in browser.rejections()[0][1]
+    assert dataset.instance("a").raw.tolist() == before
+
+
+def test_the_instances_of_the_image_before_are_repeated(make, dataset):
+    dataset.add_instance(0, "face", {"top": (10, 20), "left": (3, 4, 1)}, track_id=7)
+    dataset.add_instance(0, "stick", bbox=(1, 2, 30, 20))
+    browser = make(dataset, image=1)
+    browser.hello()
+    browser.do(op="repeat", image=1)
+    first, second = dataset.images[1].instances
+    assert first.raw.tolist() == [[10, 20, 2], [3, 4, 1], [0, 0, 0], [0, 0, 0]]
+    assert (first.track_id, second.category.name, second.bbox) == (7, "stick", (1, 2, 30, 20))
+    assert first.uid not in [one.uid for one in dataset.images[0].instances]
+    browser.do(op="undo")
+    assert dataset.images[1].instances == []
+    browser.do(op="repeat", image=0)
+    wait_for(browser.rejections)
+    assert "there is none before it" in browser.rejections()[0][1]
+    browser.do(op="repeat", image=2)
+    wait_for(lambda: len(browser.rejections()) == 2)
+    assert "The image before this one has no instance." in browser.rejections()[1][1]
+
+
 # --- undo -----------------------------------------------------------------------------------------
 
 
