@@ -798,6 +798,21 @@ class Board(Stage):
             )
             job.add_done_callback(self._keep_picture)
 
+    def _near(self) -> list[int]:
+        """The images that one is likely to go to next."""
+        n = len(self._dataset.images)
+        return [i for i in (self._index + 1, self._index - 1) if 0 <= i < n]
+
+    # -- what only an annotator does ------------------------------------------------------------
+
+    def _autosave(self) -> None:
+        """Save the labels file without being asked."""
+
+    def _look_for_others(self) -> None:
+        """See whether others have edited what is shown."""
+
+    # -- the poster -----------------------------------------------------------------------------
+
     def _poster_parts(self) -> list[tuple[Any, bool]]:
         active = self._cursor.instance
         shown = [row for row in self._instances() if row[1].uid not in self._hidden]

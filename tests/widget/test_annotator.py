@@ -1277,3 +1277,11 @@ def test_nothing_is_painted_for_views_that_are_closed(browser, dataset):
     wait_for(lambda: len(browser.annotator.scene["instances"]) == 1)
     # The change was told once, to the view that came: not to nobody before.
     assert browser.annotator.scene["version"] == version + 1
+
+
+def test_the_pictures_of_the_neighbours_are_made_before_they_are_asked_for(make, dataset):
+    browser = make(dataset, image=1)
+    browser.hello()
+    browser.viewport(image=1)
+    wait_for(lambda: set(browser.annotator._previews) == {0, 1, 2})
+    assert browser.of("notice") == []
