@@ -126,6 +126,7 @@ class Board(Stage):
         self._publisher = Publisher(self)
         self._pictures = PictureQueue()
         with dataset.lock:  # what another thread edits is told from here on
+            self._told_categories = dataset.categories
             self._dirty.discard("scene")
             self._version += 1
             # All in the message that makes the widget: each further one holds up the picture.
@@ -380,10 +381,10 @@ class Board(Stage):
         assert isinstance(index, int)
         return self._dataset.images[index]
 
-    def _instance_of(self, edit: dict[str, Any]) -> Instance:
+    def _instance_of(self, edit: dict[str, Any]) -> Any:
         uid = text_of(edit, "instance")
         try:
-            instance = self._dataset.instance(uid)
+            instance = self._instance(uid)
         except KeyError:
             raise Refused("This instance has been removed meanwhile.") from None
         if instance.image.index != self._image_of(edit).index:
@@ -392,13 +393,17 @@ class Board(Stage):
             raise Refused("This instance is locked.")
         return instance
 
+    def _instance(self, uid: str) -> Any:
+        """The instance of this uid, of those that can be shown; KeyError if there is none."""
+        return self._dataset.instance(uid)
+
     def _settle(self, cursor: Cursor, image: int) -> None:
         """Take the cursor of an edit of an image, unless another is shown or its instance gone."""
         if image != self._index:
             return
         if cursor.instance is not None:
             try:
-                instance = self._dataset.instance(cursor.instance)
+                instance = self._instance(cursor.instance)
             except KeyError:
                 cursor = Cursor(cursor.category, None, cursor.keypoint or 0)
             else:
@@ -483,9 +488,7 @@ class Board(Stage):
                     self._locked.discard(uid)
             if self._index in change.images:
                 active = self._cursor.instance
-                if active is not None and active not in self._dataset:
-                    self._cursor = Cursor(self._cursor.category)
-                    self._dirty |= {"skeletons", "active"}
+                self._forget_removed()
                 if any(part.what == "instance" for part in change.step.changes):
                     # Every instance behind it has another number, and so another colour.
                     self._dirty |= {"skeletons", "active"}
@@ -494,6 +497,17 @@ class Board(Stage):
                 if active in change.instances:
                     self._dirty.add("active")
         self._publisher.wake()
+
+    def _forget_removed(self) -> None:
+        """Have no active instance any more if it is gone."""
+        active = self._cursor.instance
+        if active is None:
+            return
+        try:
+            self._instance(active)
+        except KeyError:
+            self._cursor = Cursor(self._cursor.category)
+            self._dirty |= {"skeletons", "active"}
 
     def _on_callback_error(self, error: BaseException) -> None:
         self._notify(
@@ -535,6 +549,10 @@ class Board(Stage):
     def _publish_scene(self) -> None:
         self._dirty.discard("scene")
         self._version += 1
+        if self._dataset.categories != self._told_categories:
+            # A merge brings new ones, another name may have been given.
+            self._told_categories = self._dataset.categories
+            self.categories = [category_to_wire(c) for c in self._told_categories]
         self.scene = self._scene()
 
     def _scene(self) -> dict[str, Any]:

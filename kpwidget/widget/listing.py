@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dataset.views import bboxes_of
-from .wire import Refused, number_of, shown
+from .wire import Refused, flag_of, number_of, sendable, shown
 
 if TYPE_CHECKING:
     from ..dataset import Dataset
@@ -81,6 +81,8 @@ class Query:
             value = wire.get(name, "")
             if not isinstance(value, str) or len(value) > 10_000:
                 raise Refused(f"{name}: expected a text, got {shown(value)}")
+            if value != sendable(value):  # half a surrogate pair: it could not be told back
+                raise Refused(f"{name}: expected text, got {shown(value)}, which is none")
             texts[name] = value
         visibility, sort = wire.get("visibility", "labeled"), wire.get("sort", "position")
         if not isinstance(visibility, str) or visibility not in FLAGS:
@@ -97,8 +99,8 @@ class Query:
             labeled=_range(wire, "labeled"),
             size=_range(wire, "size"),
             score=-math.inf if wire.get("score") is None else number_of(wire, "score"),
-            picked=wire.get("picked") is True,
-            descending=wire.get("descending") is True,
+            picked=flag_of(wire, "picked", False),
+            descending=flag_of(wire, "descending", False),
         )
 
     def to_wire(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ..dataset.views import Selection
 from ..images import ImageError
 from .board import Board
 from .listing import FLAGS, SORTS, Listing, Query
-from .wire import Cursor, Refused, is_index, sendable, shown, text_of, whole_of, words
+from .wire import Cursor, Refused, flag_of, is_index, sendable, shown, text_of, whole_of, words
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +125,7 @@ class Viewer(Board):
         selection it holds the instances that are in both.
         """
         with self._dataset.lock:
+            self._look_up()
             return self._part(sorted(self._picked))
 
     @property
@@ -152,6 +153,8 @@ class Viewer(Board):
         ------
         KeyError
             If it is none of those that are looked at.
+        IndexError
+            If there is no such position.
         """
         with self._dataset.lock:
             self._show(self._known(image))
@@ -178,7 +181,8 @@ class Viewer(Board):
         self._publisher.wake()
 
     def _known(self, image: int | str | ImageInfo) -> int:
-        """Position of an image that is looked at."""
+        """Position of an image that is looked at. The lock is held."""
+        self._look_up()
         index = self._dataset.image(image).index
         if index not in self._known_images:
             name = self._dataset.images[index].file_name
@@ -193,8 +197,10 @@ class Viewer(Board):
 
     def close(self) -> None:
         """End the widget on both sides."""
-        self._thumb_pool.shutdown(wait=False, cancel_futures=True)
+        is_open = not self._is_closed
         super().close()
+        if is_open:  # one whose making was refused has no pool
+            self._thumb_pool.shutdown(wait=False, cancel_futures=True)
 
     # -- what is listed -------------------------------------------------------------------------
 
@@ -331,6 +337,8 @@ class Viewer(Board):
         with self._dataset.lock:
             if rev < self._asked.get(client, 0):
                 return  # a newer one has overtaken it
+            if query.sort == "distance" and not self._has_distances:
+                raise Refused("sort: distance is for a comparison of two label sets")
             self._asked[client] = rev
             if query.score != self._query.score:
                 self._dirty |= {"skeletons", "active"}
@@ -342,7 +350,7 @@ class Viewer(Board):
 
     def _receive_pick(self, content: dict[str, Any]) -> None:
         images = content.get("images")
-        is_picked = content.get("picked") is True
+        is_picked = flag_of(content, "picked")
         with self._dataset.lock:
             self._look_up()
             if images is None:  # all that are listed, or none at all
@@ -352,7 +360,9 @@ class Viewer(Board):
             ):
                 known = self._known_images.intersection(images)
                 self._picked = self._picked | known if is_picked else self._picked - known
-                if not self._query.picked:  # the browser has marked them already
+                # The view that it comes from has marked them already, others have not.
+                is_only_view = len(self._clients.keys() - self._gone) < 2
+                if is_only_view and not self._query.picked:
                     self._dirty.add("scene")
                     return
             else:
@@ -382,9 +392,13 @@ class Viewer(Board):
     ) -> None:
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
-            made = [(place, index, self._thumb(index)) for place, index in some]
+            made = []
+            for place, index in some:
+                if not self._is_wanted(client, rev, version):
+                    return
+                made.append((place, index, self._thumb(index)))
             with self._dataset.lock:
-                if self._is_closed or self._wanted.get(client) != rev:
+                if not self._is_wanted(client, rev, version):
                     return
                 tiles = []
                 for place, index, thumb in made:
@@ -409,6 +423,11 @@ class Viewer(Board):
                     }
                 )
             self._publisher.wake()
+
+    def _is_wanted(self, client: str, rev: int, version: int) -> bool:
+        """Whether a request for thumbnails still stands."""
+        is_latest = self._wanted.get(client) == rev and version == self._listed_version
+        return is_latest and not self._is_closed and client not in self._gone
 
     def _listing_count(self, index: int) -> int:
         rows = self._dataset._table.rows_of_image[index]

@@ -113,6 +113,14 @@ def number_of(content: dict[str, Any], name: str) -> float:
     raise Refused(f"{name}: expected a finite number, got {shown(value)}")
 
 
+def flag_of(content: dict[str, Any], name: str, default: bool | None = None) -> bool:
+    """True or false; Refused if it is anything else. Missing is the default, if there is one."""
+    value = content.get(name, default)
+    if not isinstance(value, bool):
+        raise Refused(f"{name}: expected true or false, got {shown(value)}")
+    return value
+
+
 def is_index(value: Any, n: int) -> bool:
     """Whether a value of a message is an index into `n` things."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < n
