@@ -3,44 +3,58 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dataset import Dataset, Instance
+from ..dataset import Dataset, ImageInfo, Instance
 from ..dataset.views import Selection
 from ..schema import Category
 from .viewer import Viewer
 from .wire import sendable
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
 #: Instances further apart than this share of their size are taken for different ones.
 _MAX_DISTANCE = 0.5
+#: How long the lock of the second set is waited for, and when it is tried again, in seconds.
+_PATIENCE, _AGAIN = 0.1, 0.2
+#: What the uids of the second set begin with here.
+_SECOND = "second:"
+
+T = TypeVar("T")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Counterpart:
-    """An instance of the second label set, as the schema of the first one has it.
+    """An instance of the second label set as it was when it was read, in the schema of the first.
 
     Attributes
     ----------
+    uid : str
+        Its uid after ``"second:"``: both sets may have the same.
+    image : ImageInfo
+        Of the first set.
     keypoints : ndarray of shape (n_keypoints, 3)
         In the order of `category`; a keypoint that is not in both is (NaN, NaN, 0).
     """
 
-    of: Instance
+    uid: str
+    image: ImageInfo
     category: Category
     keypoints: NDArray[np.float64]
-    uid: str
+    id: int | None
+    score: float | None
+    track_id: Any
+    iscrowd: int
+    annotator: str | None
     is_finished: bool = True
     bbox_source: str = "derived"
     bbox: None = None
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is as in the instance itself."""
-        return getattr(self.of, name)
 
 
 @dataclass
@@ -73,7 +87,12 @@ class _Pairing:
 
 
 class Comparison(Viewer):
-    """A viewer of two label sets; made by `compare`."""
+    """A viewer of two label sets; made by `compare`.
+
+    Its lock is that of the first set. The second one's is never waited for without end while that
+    is held, as other threads may take the two in the other order: what cannot be read now stays as
+    it was and is read again soon.
+    """
 
     _has_distances = True
 
@@ -88,22 +107,23 @@ class Comparison(Viewer):
         mine, other = _dataset_of(first), _dataset_of(second)
         self._second = other
         self._names = names
-        self._second_rows = None
-        if isinstance(second, Selection):
-            with other.lock:
-                self._second_rows = set(map(int, second._rows(other._table)))
+        self._second_data = second
+        self._second_rows: tuple[int, set[int]] = (-1, set())
+        #: The second set has changed, or could not be read.
+        self._is_behind = False
+        self._second_scores: tuple[int, list[float]] = (-1, [])
         self._categories = _matching_categories(mine, other)
         self._pairing: tuple[Any, _Pairing] = (None, _Pairing())
         self._means: tuple[Any, NDArray[np.float64]] = (None, np.empty(0))
-        ours = [image.file_name for image in first.images]
-        theirs = {image.file_name: image.index for image in second.images}
+        ours, theirs = _places(first, "first"), _places(second, "second")
         common = [name for name in ours if name in theirs]
         if not common:
             raise ValueError(
                 "the two have no image in common: images are matched by file name, and there is "
-                f"{ours[0]!r} in the first and {next(iter(theirs), None)!r} in the second"
+                f"{next(iter(ours), None)!r} in the first and {next(iter(theirs), None)!r} in the "
+                "second"
             )
-        self._index_in_second = {mine.image(name).index: theirs[name] for name in common}
+        self._index_in_second = {ours[name]: theirs[name] for name in common}
         self.n_unmatched = (len(ours) - len(common), len(theirs) - len(common))
         kept = Selection(
             mine,
@@ -122,33 +142,92 @@ class Comparison(Viewer):
 
     def _on_second_change(self, change: Any) -> None:
         # Without our lock: the thread that holds it may be waiting for that of the second set.
-        self._dirty.update(("scene", "skeletons", "active"))
+        self._is_behind = True
         self._publisher.nudge()
+
+    def _on_dataset_change(self, change: Any) -> None:
+        with self._dataset.lock:
+            if self._index in change.images:
+                # Arrows are on the layer of the others, also those of the active instance.
+                self._dirty |= {"skeletons", "active"}
+        super()._on_dataset_change(change)
+
+    def _publish(self) -> None:
+        with self._dataset.lock:
+            if self._is_behind:
+                self._read_again()
+            super()._publish()
+            if self._is_behind:
+                self._publisher.plan_again(_AGAIN)
+
+    def _read_again(self) -> None:
+        """Have the second set read anew. Our lock is held."""
+        self._is_behind = False
+        self._pairing = (None, self._pairing[1])
+        self._dirty |= {"scene", "skeletons", "active"}
+        if self._query.sort == "distance":
+            self._find()
+        self._forget_removed()
+
+    def _of_second(self, read: Callable[[], T], otherwise: T) -> T:
+        """What is read of the second set, or something else if others keep its lock."""
+        if not self._second.lock.acquire(timeout=_PATIENCE):
+            self._is_behind = True
+            return otherwise
+        try:
+            return read()
+        finally:
+            self._second.lock.release()
+
+    def snapshot(self, max_side: int = 960) -> PILImage:
+        """The current image with both label sets, as a still picture; see `Viewer`."""
+        with self._dataset.lock:
+            if self._is_behind:
+                self._read_again()
+        return super().snapshot(max_side)
+
+    def _instance(self, uid: str) -> Any:
+        if uid.startswith(_SECOND) and uid not in self._dataset:
+            for one in self._current().second:
+                if one.uid == uid:
+                    return one
+            raise KeyError(uid)
+        return super()._instance(uid)
 
     # -- what belongs together --------------------------------------------------------------------
 
-    def _pair(self, index: int) -> _Pairing:
-        """Pair the instances of an image, those whose score is not too low."""
-        least, rows, table = self._query.score, self._rows, self._dataset._table
-        first = [
+    def _first_of(self, index: int) -> list[Instance]:
+        """The instances of an image in the first set, without those whose score is too low."""
+        rows, table = self._rows, self._dataset._table
+        return [
             instance
             for instance in self._dataset.images[index].instances
-            if (rows is None or table.row(instance.uid) in rows) and _is_kept(instance, least)
+            if (rows is None or table.row(instance.uid) in rows)
+            and _is_kept(instance, self._query.score)
         ]
-        second = [
-            made
-            for instance in self._second.images[self._index_in_second[index]].instances
-            if _is_kept(instance, least)
-            and (made := self._counterpart(instance)) is not None
-            and (
-                self._second_rows is None
-                or self._second._table.row(instance.uid) in self._second_rows
-            )
-        ]
-        return _Pairing(first, second, _matched(first, second))
 
-    def _counterpart(self, instance: Instance) -> Counterpart | None:
+    def _second_of(self, index: int) -> list[Counterpart]:
+        """The same of the second set. Its lock is held."""
+        table = self._second._table
+        rows = table.rows_of_image[self._index_in_second[index]]
+        made = [
+            self._counterpart(uid, self._dataset.images[index])
+            for uid in table.uids([row for row in rows if self._is_in_second(row)])
+        ]
+        return [one for one in made if one is not None and _is_kept(one, self._query.score)]
+
+    def _is_in_second(self, row: int) -> bool:
+        """Whether a row of the second set is among those to compare."""
+        data, revision = self._second_data, self._second._revision
+        if isinstance(data, Dataset):
+            return True
+        if self._second_rows[0] != revision:
+            self._second_rows = (revision, set(map(int, data._rows(self._second._table))))
+        return row in self._second_rows[1]
+
+    def _counterpart(self, uid: str, image: ImageInfo) -> Counterpart | None:
         """An instance of the second set in the schema of the first; None if it has none."""
+        instance = self._second.instance(uid)
         found = self._categories.get(instance.category.id)
         if found is None:
             return None
@@ -157,13 +236,33 @@ class Comparison(Viewer):
         keypoints[:, 2] = 0
         is_there = places >= 0
         keypoints[is_there] = instance.keypoints[places[is_there]]
-        return Counterpart(instance, category, keypoints, f"second:{instance.uid}")
+        return Counterpart(
+            _SECOND + uid,
+            image,
+            category,
+            keypoints,
+            instance.id,
+            instance.score,
+            instance.track_id,
+            instance.iscrowd,
+            instance.annotator,
+        )
 
     def _current(self) -> _Pairing:
-        key = (self._index, self._dataset._revision, self._second._revision, self._query.score)
-        if self._pairing[0] != key:
-            self._pairing = (key, self._pair(self._index))
-        return self._pairing[1]
+        """The pairs of the image that is shown; of the second set as it was last read."""
+        key = (self._index, self._dataset._revision, self._query.score)
+        known, pairing = self._pairing
+        if known != key:
+            first, least = self._first_of(self._index), self._query.score
+            as_it_was = [
+                one
+                for one in pairing.second
+                if one.image.index == self._index and _is_kept(one, least)
+            ]
+            second = self._of_second(lambda: self._second_of(self._index), as_it_was)
+            pairing = _Pairing(first, second, _matched(first, second))
+            self._pairing = (key, pairing)
+        return pairing
 
     # -- what is shown ----------------------------------------------------------------------------
 
@@ -195,26 +294,40 @@ class Comparison(Viewer):
         return scene
 
     def _scores(self) -> tuple[float, float] | None:
+        if self._second_scores[0] != self._second._revision:
+            self._second_scores = self._of_second(self._read_scores, self._second_scores)
+        known = [*(super()._scores() or ()), *self._second_scores[1]]
+        return (min(known), max(known)) if known else None
+
+    def _read_scores(self) -> tuple[int, list[float]]:
+        """Lowest and highest score of the second set, and when they were that."""
         table = self._second._table
         scores = table.column("score", table.live_rows()).astype(float)
-        known = [*(super()._scores() or ()), *scores[~np.isnan(scores)].tolist()]
-        return (min(known), max(known)) if known else None
+        known = scores[~np.isnan(scores)]
+        ends = [float(known.min()), float(known.max())] if len(known) else []
+        return self._second._revision, ends
 
     def _distances(self) -> NDArray[np.float64]:
         """Mean distance of the keypoints of the pairs of each image; NaN without a pair."""
         key = (self._dataset._revision, self._second._revision, self._query.score)
         if self._means[0] != key:
-            means = np.full(len(self._listing.images), math.nan)
-            for at, index in enumerate(self._listing.images.tolist()):
-                pairing = self._pair(index)
-                distances = [
-                    _distances(pairing.first[i].keypoints, pairing.second[j].keypoints)
-                    for i, j in pairing.pairs
-                ]
-                if any(map(len, distances)):
-                    means[at] = float(np.concatenate(distances).mean())
-            self._means = (key, means)
+            n = len(self._listing.images)
+            known = self._means[1] if len(self._means[1]) == n else np.full(n, math.nan)
+            read = self._of_second(self._read_distances, known)
+            self._means = (None if read is known else key, read)
         return self._means[1]
+
+    def _read_distances(self) -> NDArray[np.float64]:
+        means = np.full(len(self._listing.images), math.nan)
+        for at, index in enumerate(self._listing.images.tolist()):
+            first, second = self._first_of(index), self._second_of(index)
+            distances = [
+                _distances(first[i].keypoints, second[j].keypoints)
+                for i, j in _matched(first, second)
+            ]
+            if any(map(len, distances)):
+                means[at] = float(np.concatenate(distances).mean())
+        return means
 
 
 def compare(
@@ -273,7 +386,20 @@ def _dataset_of(data: Dataset | Selection) -> Dataset:
     return data if isinstance(data, Dataset) else data.dataset
 
 
-def _is_kept(instance: Instance, least: float) -> bool:
+def _places(data: Dataset | Selection, which: str) -> dict[str, int]:
+    """Position of each image by its file name; ValueError if two have the same."""
+    found: dict[str, int] = {}
+    for image in data.images:
+        if image.file_name in found:
+            raise ValueError(
+                f"images are matched by file name, and two of the {which} have the name "
+                f"{image.file_name!r}"
+            )
+        found[image.file_name] = image.index
+    return found
+
+
+def _is_kept(instance: Instance | Counterpart, least: float) -> bool:
     return instance.score is None or not instance.score < least
 
 

@@ -37,6 +37,7 @@ class Publisher:
         self._prefetch_at: float | None = None
         self._look_at: float | None = None
         self._save_at: float | None = None
+        self._again_at: float | None = None
 
     def start(self) -> None:
         """Start the thread, once the first view has said hello."""
@@ -65,6 +66,10 @@ class Publisher:
         """Have it told soon if there is a view, from a thread that may hold any lock."""
         self._wake.set()
 
+    def plan_again(self, seconds: float) -> None:
+        """Publish once more after a while: something could not be read."""
+        self._again_at = time.monotonic() + seconds
+
     def plan_poster(self) -> None:
         """Have the poster made when nothing has changed for a while."""
         self._poster_at = time.monotonic() + _POSTER_AFTER
@@ -78,7 +83,13 @@ class Publisher:
         self._save_at = time.monotonic() + _SAVE_AFTER
 
     def _due(self) -> float | None:
-        planned = (self._poster_at, self._prefetch_at, self._look_at, self._save_at)
+        planned = (
+            self._poster_at,
+            self._prefetch_at,
+            self._look_at,
+            self._save_at,
+            self._again_at,
+        )
         times = [at for at in planned if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
@@ -91,6 +102,8 @@ class Publisher:
             if board is None or self._is_stopped:
                 return
             try:
+                if self._again_at is not None and time.monotonic() >= self._again_at:
+                    self._again_at = None
                 board._publish()
                 now = time.monotonic()
                 if self._prefetch_at is not None and now >= self._prefetch_at:
