@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,26 @@ from kpwidget.journal import Conflict
 from kpwidget.widget import stage
 from kpwidget.widget.annotator import Annotator
 from kpwidget.widget.board import FIT_MARGIN
+from kpwidget.widget.comparison import compare
+from kpwidget.widget.listing import Query
 from kpwidget.widget.painter import LAYERS, LOOK
 from kpwidget.widget.stage import MESSAGES_FROM_PYTHON, MESSAGES_TO_PYTHON, OPS, Stage
+from kpwidget.widget.viewer import Viewer
 
 from .fake_browser import Browser, wait_for
+from .test_viewer import Looker
 from .typescript import Field, Types
+from .zoo import query, zoo
 
 _SOURCE = Path(__file__).parents[2] / "js" / "src"
+
+
+@pytest.fixture
+def looker(tmp_path: Path) -> Iterator[Looker]:
+    """A browser that has sent nothing yet, at a viewer."""
+    viewer = Viewer(zoo(tmp_path))
+    yield Looker(viewer)
+    viewer.close()
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +170,7 @@ def test_the_scene_of_a_conflict(model, browser, dataset):
     ]
 
 
-def test_every_message_that_comes(model, browser):
+def test_every_message_that_comes(model, browser, looker):
     browser.hello()
     browser.viewport()
     wait_for(lambda: browser.of("painting") and browser.batches)
@@ -164,12 +178,54 @@ def test_every_message_that_comes(model, browser):
     browser.point("nobody", 0, 10, 20)
     browser.receive({"kind": "nonsense"})
     wait_for(lambda: browser.of("ack") and browser.of("notice") and browser.of("rejected"))
-    seen = {message["kind"] for message in browser.messages}
-    assert seen == set(MESSAGES_FROM_PYTHON)
+    looker.hello()
+    looker.want([0, 1, 2, 3])
+    wait_for(lambda: len(looker.tiles()) == 4)
+    messages = browser.messages + looker.messages
+    assert {message["kind"] for message in messages} == set(MESSAGES_FROM_PYTHON)
     kinds = model.by("FromPython", "kind")
-    for message in browser.messages:
+    for message in messages:
         fields = kinds[message["kind"]]
         assert model.problems(message, ("object", fields), message["kind"]) == []
+
+
+def test_what_a_viewer_lists(model, looker):
+    check(model, looker.browse, "Browse")
+    check(model, looker.scene, "Scene")
+    assert {one["note"] for one in looker.scene["instances"]} == {
+        "score 0.9, by ada",
+        "score 0.2, track 7, by bob",
+    }
+    looker.ask(text="nowhere", sort="size", descending=True, score=0.5, size=[2, 3])
+    wait_for(lambda: looker.browse["count"] == 0)
+    check(model, looker.browse, "Browse")
+    assert (looker.browse["position"], looker.browse["scores"]) == (-1, [0.2, 0.9])
+
+
+def test_what_a_viewer_of_nearly_nothing_lists(model, dataset):
+    viewer = Viewer(dataset)
+    assert viewer.browse["scores"] is None
+    check(model, viewer.browse, "Browse")
+    viewer.close()
+
+
+def test_an_annotator_lists_nothing(model, browser):
+    assert browser.annotator.browse is None
+
+
+def test_the_scene_of_a_comparison(model, looker):
+    comparison = compare(looker.viewer.dataset, looker.viewer.dataset, names=("a", "b"))
+    check(model, comparison.scene, "Scene")
+    check(model, comparison.browse, "Browse")
+    assert {one["set"] for one in comparison.scene["instances"]} == {"a", "b"}
+    assert len(comparison.scene["arrows"]) == 4 * (4 + 2)
+    comparison.close()
+
+
+def test_a_query_has_the_same_names_on_both_sides(model):
+    assert set(query()) == set(model.types["Query"][1])
+    check(model, Query().to_wire(), "Query")
+    check(model, query(score=0.5, size=[1, 2]), "Query")
 
 
 # --- values that the browser sends ----------------------------------------------------------------
@@ -233,7 +289,7 @@ def test_an_edit_of_a_new_instance_as_typescript_types_it(model, browser, op):
 
 
 @pytest.mark.parametrize("kind", MESSAGES_TO_PYTHON)
-def test_every_message_as_typescript_types_it_is_understood(model, browser, kind):
+def test_every_message_as_typescript_types_it_is_understood(model, browser, looker, kind):
     examples = {
         "kind": kind,
         "client": "c1",
@@ -246,14 +302,22 @@ def test_every_message_as_typescript_types_it_is_understood(model, browser, kind
         "dpr": 1.25,
         "w": 300,
         "h": 200,
+        "query": query(text="axe", size=[1.5, None], score=0.25),
+        "images": [0, 2],
+        "picked": True,
+        "version": looker.browse["version"],
+        "places": [0, 1],
     }
     viewport = model.by("ToPython", "kind")["viewport"]
     examples["first"] = {**{name: examples[name] for name in viewport}, "kind": "viewport"}
     fields = model.by("ToPython", "kind")[kind]
-    browser.edits({"seq": 1, "op": "skip", "image": 0, "next": [0, None, 1]})
     message = {name: examples[name] for name in fields}
     assert model.problems(message, ("object", fields), kind) == []
-    browser.receive(message)
-    browser.edits({"seq": 2, "op": "skip", "image": 0, "next": [0, None, 2]})
-    wait_for(lambda: browser.acknowledged() == 2)
-    assert browser.of("notice") == []
+    ends: list[Browser] = [looker] if kind in ("query", "pick", "want") else [browser, looker]
+    for end in ends:
+        cursor = {"op": "cursor", "image": 0, "next": [0, None, 1]}
+        end.edits({"seq": 1, **cursor})
+        end.receive(message)
+        end.edits({"seq": 2, **cursor})
+        wait_for(lambda end=end: end.acknowledged() == 2)
+        assert end.of("notice") == []
