@@ -11,6 +11,8 @@ const AHEAD = { strip: 6, rows: 2 } as const;
 const REST = 200;
 /** What is wanted is asked for once scrolling has rested so long. */
 const SCROLL_REST = 40;
+/** What has not come after so many milliseconds is asked for again, then after twice as many. */
+const ASK_AGAIN = 3000;
 /** Names that a list of keypoints is offered with at most. */
 const MOST_NAMES = 1000;
 
@@ -73,15 +75,31 @@ export function makeBrowser(
   // -- filters ---------------------------------------------------------------------------------
   let queryRev = 0;
   let queryTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Queries that were sent and not seen in an answer yet, oldest first, as JSON. */
+  let unanswered: string[] = [];
+  let answered = JSON.stringify(first.query);
   const ask = (change: Partial<Query>, delay = 0) => {
     query = { ...query, ...change };
     clearTimeout(queryTimer);
     queryTimer = setTimeout(() => {
       queryTimer = undefined;
       queryRev += 1;
+      unanswered.push(JSON.stringify(query));
       events.send({ kind: "query", client, rev: queryRev, query });
     }, delay);
   };
+  /** Takes over what Python says is asked for, unless something newer is on its way there. */
+  function takeQuery(next: Query): void {
+    const came = JSON.stringify(next);
+    if (came === answered) return;
+    answered = came;
+    // Python may have answered several at once: all up to this one are.
+    unanswered = unanswered.slice(unanswered.lastIndexOf(came) + 1);
+    if (queryTimer !== undefined || unanswered.length > 0) return;
+    query = next;
+    syncFields();
+  }
+
   const on = <K extends keyof HTMLElementEventMap>(
     element: HTMLElement,
     kind: K,
@@ -163,7 +181,9 @@ export function makeBrowser(
   on(score, "input", () => {
     const [low, high] = browse.scores ?? [0, 1];
     const share = Number(score.value) / 100;
-    ask({ score: share === 0 ? null : low + share * (high - low) }, 30);
+    // Rounding must not put the end of the slider above the highest score.
+    const least = Math.min(high, low + share * (high - low));
+    ask({ score: share === 0 ? null : least }, 30);
     showScore();
   });
   const showScore = () => setText(scoreText, query.score === null ? "all" : query.score.toFixed(3));
@@ -265,7 +285,9 @@ export function makeBrowser(
       set(limits[name][0], low ? String(low) : "");
       set(limits[name][1], high === null ? "" : String(high));
     }
-    if (query.score === null) set(score, "0");
+    const [lowest, highest] = browse.scores ?? [0, 1];
+    const share = query.score === null ? 0 : (query.score - lowest) / (highest - lowest || 1);
+    set(score, String(Math.round(100 * Math.min(1, Math.max(0, share)))));
     showScore();
     onlyPicked.checked = query.picked;
     const isFiltered =
@@ -281,6 +303,7 @@ export function makeBrowser(
 
   let listedCategories: readonly Category[] | null = null;
   let listedAnnotators = "";
+  let listedSorts = "";
   function fillChoosers(categories: readonly Category[]): void {
     if (categories !== listedCategories) {
       listedCategories = categories;
@@ -293,17 +316,22 @@ export function makeBrowser(
         visibility,
         browse.flags.map((name) => [name, name] as const),
       );
+      syncFields();
+    }
+    const sorts = browse.sorts.filter((name) => name !== "score" || browse.scores !== null);
+    if (sorts.join() !== listedSorts) {
+      listedSorts = sorts.join();
       options(
         sort,
-        browse.sorts
-          .filter((name) => name !== "score" || browse.scores !== null)
-          .map((name) => [name, SORT_NAMES[name] ?? name] as const),
+        sorts.map((name) => [name, SORT_NAMES[name] ?? name] as const),
       );
+      syncFields();
     }
     const annotators = JSON.stringify(browse.annotators);
     if (annotators !== listedAnnotators) {
       listedAnnotators = annotators;
       options(annotator, [["", "anybody"], ...browse.annotators.map((a) => [a, a] as const)]);
+      syncFields();
     }
     annotatorRow.hidden = browse.annotators.length === 0;
     scoreRow.hidden = browse.scores === null;
@@ -411,10 +439,23 @@ export function makeBrowser(
     wantTimer = setTimeout(want, SCROLL_REST);
   }
 
+  /** The last request: a later one takes its place. */
+  let asking = new Set<number>();
+  let patience = ASK_AGAIN;
+  let askedVersion = -1;
+  let askedAt = 0;
   /** Asks for what is in sight and not there yet: what is seen first, then what may come next. */
   function want(): void {
     const missing = [...shown].filter(([, one]) => one.asked !== browse.version);
     if (missing.length === 0 || signal.aborted) return;
+    // Rendering anew is no reason to ask again, but an answer may be lost with a connection.
+    const isAsked = missing.every(([place]) => asking.has(place));
+    const waited = performance.now() - askedAt;
+    if (askedVersion === browse.version && isAsked && waited < patience) {
+      wantTimer = setTimeout(want, patience - waited);
+      return;
+    }
+    patience = askedVersion === browse.version && isAsked ? 2 * patience : ASK_AGAIN;
     const box = scroller();
     const middle = isGrid
       ? (box.scrollTop + box.clientHeight / 2) / TILE.h
@@ -423,12 +464,18 @@ export function makeBrowser(
     const far = (place: number) => Math.abs(Math.floor(place / columns) + 0.5 - middle);
     const places = missing.map(([place]) => place).sort((a, b) => far(a) - far(b));
     rev += 1;
+    asking = new Set(places);
+    askedVersion = browse.version;
+    askedAt = performance.now();
+    clearTimeout(wantTimer);
+    wantTimer = setTimeout(want, patience);
     events.send({ kind: "want", client, rev, version: browse.version, places });
   }
 
   function takeTiles(version: number, tiles: readonly Tile[], buffers: readonly DataView[]): void {
     if (version !== browse.version) return;
     for (const [i, tile] of tiles.entries()) {
+      asking.delete(tile.place);
       const one = shown.get(tile.place);
       if (!one) continue;
       one.asked = version;
@@ -510,9 +557,12 @@ export function makeBrowser(
     "wheel",
     (event) => {
       if (event.ctrlKey || event.deltaX !== 0 || strip.scrollWidth <= strip.clientWidth) return;
+      const before = strip.scrollLeft;
+      strip.scrollLeft += event.deltaY * (event.deltaMode === 1 ? 33 : 1);
+      // At its end the notebook scrolls on.
+      if (strip.scrollLeft === before) return;
       event.preventDefault();
       event.stopPropagation();
-      strip.scrollLeft += event.deltaY * (event.deltaMode === 1 ? 33 : 1);
     },
     { signal, passive: false },
   );
@@ -539,13 +589,11 @@ export function makeBrowser(
       const isOther = next.version !== browse.version;
       browse = next;
       fillChoosers(categories);
-      if (queryTimer === undefined || JSON.stringify(next.query) === JSON.stringify(query)) {
-        query = next.query;
-        syncFields();
-      }
+      takeQuery(next.query);
       const n = next.count.toLocaleString();
       const all = next.total.toLocaleString();
-      setText(counted, next.count === next.total ? `${all} images` : `${n} of ${all} images`);
+      const images = next.total === 1 ? "image" : "images";
+      setText(counted, next.count === next.total ? `${all} ${images}` : `${n} of ${all} ${images}`);
       setText(pickedText, `${next.picked.toLocaleString()} picked`);
       pickAll.disabled = next.count === 0;
       pickNone.disabled = next.picked === 0;
