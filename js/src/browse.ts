@@ -405,8 +405,9 @@ export function makeBrowser(
   }
 
   let wantTimer: ReturnType<typeof setTimeout> | undefined;
-  function renderTiles(): void {
-    const { from, to, columns } = inSight();
+  /** Gives the list its size: nothing can be scrolled to where there is no room. */
+  function makeRoom(): void {
+    const columns = isGrid ? Math.max(1, Math.floor(grid.clientWidth / TILE.w)) : 0;
     const size = columns
       ? { w: columns * TILE.w, h: Math.ceil(browse.count / columns) * TILE.h }
       : { w: browse.count * TILE.w, h: TILE.h };
@@ -414,6 +415,11 @@ export function makeBrowser(
     room.style.marginLeft = `${left}px`;
     room.style.width = `${size.w}px`;
     room.style.height = `${size.h}px`;
+  }
+
+  function renderTiles(): void {
+    makeRoom();
+    const { from, to, columns } = inSight();
     for (const [place, one] of shown) {
       if (place >= from && place < to) continue;
       drop(one);
@@ -527,6 +533,7 @@ export function makeBrowser(
   function keepInSight(): void {
     const place = browse.position;
     if (place < 0) return;
+    makeRoom();
     const box = scroller();
     if (isGrid) {
       const columns = Math.max(1, Math.floor(box.clientWidth / TILE.w));

@@ -371,6 +371,25 @@ describe("thumbnails", () => {
     expect(shelf.places()).toEqual(range(0, 10));
   });
 
+  it("are scrolled to only when there is room for them", () => {
+    const shelf = new Shelf(browse({ count: 3 }));
+    const { strip, grid } = shelf.browser;
+    // A browser does not scroll further than there is something.
+    let at = 0;
+    vi.spyOn(strip, "scrollLeft", "get").mockImplementation(() => at);
+    vi.spyOn(strip, "scrollLeft", "set").mockImplementation((value) => {
+      const room = strip.querySelector<HTMLElement>(".kpwidget-tiles")?.style.width ?? "0";
+      at = Math.max(0, Math.min(value, Number.parseFloat(room) - 512));
+    });
+    shelf.show({ version: 2, count: 300, position: 200 });
+    expect(shelf.places()).toContain(200);
+    shelf.browser.toggleGrid();
+    shelf.show({ position: 299 });
+    shelf.browser.toggleGrid();
+    expect(grid.hidden).toBe(true);
+    expect(shelf.places()).toContain(299);
+  });
+
   it("say when there is none", () => {
     const shelf = new Shelf(browse({ count: 0, total: 9, position: -1 }));
     expect(shelf.tiles()).toEqual([]);
