@@ -47,7 +47,8 @@ export interface Browser {
   takeTiles(version: number, tiles: readonly Tile[], buffers: readonly DataView[]): void;
   /** Picks the image that is shown, or no longer. */
   togglePick(index: number): void;
-  toggleGrid(isOpen?: boolean): void;
+  /** Returns whether that changed anything. */
+  toggleGrid(isOpen?: boolean): boolean;
 }
 
 interface Shown {
@@ -519,8 +520,8 @@ export function makeBrowser(
     events.send({ kind: "pick", images: [index], picked: !isPicked });
   }
 
-  function toggleGrid(isOpen = !isGrid): void {
-    if (isOpen === isGrid) return;
+  function toggleGrid(isOpen = !isGrid): boolean {
+    if (isOpen === isGrid) return false;
     isGrid = isOpen;
     grid.hidden = !isGrid;
     strip.hidden = isGrid;
@@ -528,6 +529,7 @@ export function makeBrowser(
     scroller().append(room, nothing);
     keepInSight();
     renderTiles();
+    return true;
   }
 
   function keepInSight(): void {

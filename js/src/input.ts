@@ -33,7 +33,7 @@ export interface Hands {
   newUid(): string;
   leave(): void;
   /** What a viewer has: it changes nothing. */
-  readonly viewer: { pick(): void; toggleGrid(isOpen?: boolean): void } | null;
+  readonly viewer: { pick(): void; toggleGrid(isOpen?: boolean): boolean } | null;
 }
 
 export interface KeyRow {
@@ -247,11 +247,10 @@ export const VIEW_TABLE: readonly KeyRow[] = [
   ),
   {
     keys: "Esc",
-    does: "choose no instance; again: give up the focus",
+    does: "close the thumbnails; choose no instance; again: give up the focus",
     bind: ["Escape"],
     run: (hands) => {
-      hands.viewer?.toggleGrid(false);
-      stepOut(hands);
+      if (!hands.viewer?.toggleGrid(false)) stepOut(hands);
     },
   },
 ];

@@ -788,6 +788,9 @@ describe("a viewer as a whole", () => {
     expect(grid?.hidden).toBe(false);
     key(root, "Escape");
     expect(grid?.hidden).toBe(true);
+    expect(document.activeElement).toBe(root);
+    for (let i = 0; i < 2; i++) key(root, "Escape"); // the help that "?" opened, the focus
+    expect(document.activeElement).not.toBe(root);
   });
 
   it("chooses the instance that is clicked, and says at the pointer what is there", async () => {
