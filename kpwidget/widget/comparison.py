@@ -277,18 +277,16 @@ class Comparison(Viewer):
         scene = super()._scene()
         pairing = self._current()
         n = len(pairing.first)
-        partner = {i: n + j for i, j in pairing.pairs} | {n + j: i for i, j in pairing.pairs}
         means = {}
         for i, j in pairing.pairs:
             distances = _distances(pairing.first[i].keypoints, pairing.second[j].keypoints)
-            if len(distances):
-                means[i] = means[n + j] = float(distances.mean())
+            means[i] = means[n + j] = float(distances.mean())
         for at, shown_one in enumerate(scene["instances"]):
             parts = [shown_one["note"]]
-            if at not in partner:
-                parts.append(f"not in {self._names[at < n]}")
-            elif at in means:
+            if at in means:
                 parts.append(f"{means[at]:.1f} px apart on average")
+            else:
+                parts.append(f"not in {self._names[at < n]}")
             shown_one["set"] = sendable(self._names[at >= n])
             shown_one["note"] = sendable(", ".join(part for part in parts if part))
         return scene

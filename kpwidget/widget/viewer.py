@@ -261,6 +261,13 @@ class Viewer(Board):
         """Lowest and highest score of the instances; None if none has one."""
         return self._listing.scores
 
+    def _publish(self) -> None:
+        with self._dataset.lock:
+            if self._rev != self._dataset._revision:
+                # Images that came without an instance are no edit, and nobody was told of them.
+                self._dirty.add("scene")
+            super()._publish()
+
     def _publish_scene(self) -> None:
         self._look_up()
         browse = self._browse(self._index)

@@ -8,6 +8,7 @@ import math
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -432,6 +433,22 @@ def test_images_and_categories_that_a_merge_brings_are_listed(look, dataset, tmp
     assert browser.listed() == []
     browser.ask()
     assert browser.listed() == [*FILES, "new.png"]
+
+
+def test_images_that_come_without_an_instance_are_listed_with_the_next_message(look, dataset):
+    browser = look(dataset)
+    dataset.merge(Dataset.from_images({"new.png": picture(20, 20)}, kp.Schema("wing", ["root"])))
+    browser.viewport()
+    wait_for(lambda: browser.browse["total"] == 6)
+    assert browser.listed() == [*FILES, "new.png"]
+
+
+def test_what_a_viewer_leaves_unsent_is_not_for_an_annotator(look, dataset):
+    """The browser keeps unsent edits by the name of the dataset, for the next view of it."""
+    browser = look(dataset)
+    assert browser.scene["dataset"] == f"{dataset.uid}/view"
+    with closing(kp.Annotator(dataset)) as annotator:
+        assert annotator.scene["dataset"] == dataset.uid
 
 
 def test_another_name_of_a_category_is_told(look, dataset):
