@@ -140,6 +140,10 @@ def test_a_person_looks_through_300_images_and_picks_some(notebook: OpenNotebook
     assert rows == {"nose": "2", "ear": "1", "<img src=x onerror=window.hacked=1>": "2"}
     stage.click_image(100, 10)
     stage.wait_data("active-instance", "")
+    # A long name leaves room for what stands beside it.
+    side = out.locator(".kpwidget-side")
+    assert side.evaluate("(side) => side.scrollWidth <= side.clientWidth")
+    expect(stage.stack_row("u15").get_by_title("Hide this instance")).to_be_in_viewport(ratio=1)
 
     # The grid, over the picture; a click there goes to the image.
     out.get_by_role("button", name="Clear all").click()
@@ -149,6 +153,7 @@ def test_a_person_looks_through_300_images_and_picks_some(notebook: OpenNotebook
     grid = out.locator(".kpwidget-grid")
     expect(grid).to_be_visible()
     assert tiles.count() < 120
+    tile(stage, "img_015.png")
     grid.hover()
     stage.page.mouse.wheel(0, 100_000)
     tile(stage, "img_000.png").click()  # score, descending: the last one
