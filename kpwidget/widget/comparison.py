@@ -124,6 +124,10 @@ class Comparison(Viewer):
                 "second"
             )
         self._index_in_second = {ours[name]: theirs[name] for name in common}
+        self._index_in_first = {b: a for a, b in self._index_in_second.items()}
+        #: Mean distance in each image, for a score; those of an image go with an edit of it.
+        self._mean_of: dict[int, float] = {}
+        self._mean_score = -math.inf
         self.n_unmatched = (len(ours) - len(common), len(theirs) - len(common))
         kept = Selection(
             mine,
@@ -142,11 +146,15 @@ class Comparison(Viewer):
 
     def _on_second_change(self, change: Any) -> None:
         # Without our lock: the thread that holds it may be waiting for that of the second set.
+        for index in change.images:
+            self._mean_of.pop(self._index_in_first.get(index, -1), None)
         self._is_behind = True
         self._publisher.nudge()
 
     def _on_dataset_change(self, change: Any) -> None:
         with self._dataset.lock:
+            for index in change.images:
+                self._mean_of.pop(index, None)
             if self._index in change.images:
                 # Arrows are on the layer of the others, also those of the active instance.
                 self._dirty |= {"skeletons", "active"}
@@ -316,16 +324,22 @@ class Comparison(Viewer):
         return self._means[1]
 
     def _read_distances(self) -> NDArray[np.float64]:
-        means = np.full(len(self._listing.images), math.nan)
-        for at, index in enumerate(self._listing.images.tolist()):
+        """The same, both locks held; only what an edit may have changed is found anew."""
+        if self._mean_score != self._query.score:
+            self._mean_score = self._query.score
+            self._mean_of.clear()
+        indices = self._listing.images.tolist()
+        for index in indices:
+            if index in self._mean_of:
+                continue
             first, second = self._first_of(index), self._second_of(index)
             distances = [
                 _distances(first[i].keypoints, second[j].keypoints)
                 for i, j in _matched(first, second)
             ]
-            if any(map(len, distances)):
-                means[at] = float(np.concatenate(distances).mean())
-        return means
+            mean = float(np.concatenate(distances).mean()) if distances else math.nan
+            self._mean_of[index] = mean
+        return np.array([self._mean_of[index] for index in indices], np.float64)
 
 
 def compare(
@@ -338,9 +352,9 @@ def compare(
 ) -> Comparison:
     """Look at two label sets of the same images, as a widget.
 
-    Both are drawn, each in one colour, with an arrow from each keypoint of `first` to the same
-    keypoint of `second`: ground truth and a model's predictions, or two annotators. The images can
-    be sorted by how far apart the two are.
+    Both are drawn, the skeletons of each in one colour, with an arrow from each keypoint of `first`
+    to the same keypoint of `second`: ground truth and a model's predictions, or two annotators. The
+    images can be sorted by how far apart the two are.
 
     Parameters
     ----------

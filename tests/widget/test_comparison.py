@@ -12,6 +12,7 @@ import pytest
 
 import kpwidget as kp
 from kpwidget.dataset import Dataset
+from kpwidget.widget import comparison as module
 from kpwidget.widget.comparison import Comparison
 
 from .fake_browser import wait_for
@@ -421,6 +422,34 @@ def test_distances_of_images_without_pairs_are_no_numbers(look):
     a.add_instance(0, keypoints=square(0, 0))
     comparison = look(a, b).viewer
     assert [math.isnan(d) for d in comparison._distances()] == [True] * 3
+
+
+def test_after_an_edit_only_its_image_is_measured_anew(look, monkeypatch):
+    a, b = labels(files="abcd"), labels(files="dcba")
+    for file in "abcd":
+        a.add_instance(f"{file}.png", keypoints=square(0, 0), uid=file)
+        b.add_instance(f"{file}.png", keypoints=square(1, 0), uid=file)
+    comparison = look(a, b, hello=False).viewer
+    assert comparison._distances().tolist() == [1, 1, 1, 1]
+    measured = []
+    match = module._matched
+    monkeypatch.setattr(
+        module, "_matched", lambda f, s: measured.append(f[0].uid if f else "") or match(f, s)
+    )
+    a.instance("a").set_keypoints(square(0, 2))
+    measured.clear()  # the one for the scene
+    assert comparison._distances().round(12).tolist() == [round(math.sqrt(5), 12), 1, 1, 1]
+    assert measured == ["a"]
+    measured.clear()
+    b.instance("c").set_keypoints(square(3, 0))
+    assert comparison._distances().round(12).tolist() == [round(math.sqrt(5), 12), 1, 3, 1]
+    assert measured == ["c"]
+    b.undo()
+    a.instance("b").remove()
+    measured.clear()
+    found = comparison._distances()
+    assert found[2] == found[3] == 1
+    assert math.isnan(found[1])
 
 
 def test_a_snapshot_has_both_sets_as_they_are_now(look):
