@@ -216,12 +216,9 @@ class Comparison(Viewer):
 
     def _second_of(self, index: int) -> list[Counterpart]:
         """The same of the second set. Its lock is held."""
-        table = self._second._table
-        rows = table.rows_of_image[self._index_in_second[index]]
-        made = [
-            self._counterpart(uid, self._dataset.images[index])
-            for uid in table.uids([row for row in rows if self._is_in_second(row)])
-        ]
+        image = self._dataset.images[index]
+        rows = self._second._table.rows_of_image[self._index_in_second[index]]
+        made = [self._counterpart(row, image) for row in rows if self._is_in_second(row)]
         return [one for one in made if one is not None and _is_kept(one, self._query.score)]
 
     def _is_in_second(self, row: int) -> bool:
@@ -233,27 +230,27 @@ class Comparison(Viewer):
             self._second_rows = (revision, set(map(int, data._rows(self._second._table))))
         return row in self._second_rows[1]
 
-    def _counterpart(self, uid: str, image: ImageInfo) -> Counterpart | None:
+    def _counterpart(self, row: int, image: ImageInfo) -> Counterpart | None:
         """An instance of the second set in the schema of the first; None if it has none."""
-        instance = self._second.instance(uid)
-        found = self._categories.get(instance.category.id)
+        table = self._second._table
+        found = self._categories.get(self._second._categories[table.category(row)].id)
         if found is None:
             return None
         category, places = found
         keypoints = np.full((category.n_keypoints, 3), np.nan)
         keypoints[:, 2] = 0
         is_there = places >= 0
-        keypoints[is_there] = instance.keypoints[places[is_there]]
+        keypoints[is_there] = table.keypoints(row)[places[is_there]]
         return Counterpart(
-            _SECOND + uid,
+            _SECOND + table.uids([row])[0],
             image,
             category,
             keypoints,
-            instance.id,
-            instance.score,
-            instance.track_id,
-            instance.iscrowd,
-            instance.annotator,
+            table.value(row, "id"),
+            table.value(row, "score"),
+            table.value(row, "track_id"),
+            int(table.value(row, "iscrowd")),
+            table.value(row, "annotator"),
         )
 
     def _current(self) -> _Pairing:
@@ -458,20 +455,23 @@ def _matched(first: Sequence[Instance], second: Sequence[Counterpart]) -> list[t
     from scipy.optimize import linear_sum_assignment
 
     cost = np.full((len(first), len(second)), math.inf)
-    for i, a in enumerate(first):
-        points = a.keypoints
-        labeled = points[points[:, 2] > 0, :2]
-        if not len(labeled):
-            continue
-        width, height = labeled.max(axis=0) - labeled.min(axis=0)
-        size = max(math.sqrt(float(width * height)), 0.1 * float(max(width, height)), 1.0)
-        for j, b in enumerate(second):
-            if b.category.id != a.category.id:
-                continue
-            distances = _distances(points, b.keypoints)
-            if len(distances):
-                cost[i, j] = float(distances.mean()) / size
+    kinds = [a.category.id for a in first], [b.category.id for b in second]
+    for kind in set(kinds[0]) & set(kinds[1]):
+        rows, columns = ([i for i, k in enumerate(part) if k == kind] for part in kinds)
+        a = np.stack([first[i].keypoints for i in rows])
+        b = np.stack([second[j].keypoints for j in columns])
+        is_in_a, is_in_b = a[..., 2] > 0, b[..., 2] > 0
+        low = np.where(is_in_a[..., None], a[..., :2], math.inf).min(axis=1)
+        high = np.where(is_in_a[..., None], a[..., :2], -math.inf).max(axis=1)
+        sides = np.maximum(high - low, 0)  # where nothing is labeled, nothing is compared
+        size = np.maximum(np.sqrt(sides.prod(axis=1)), np.maximum(0.1 * sides.max(axis=1), 1.0))
+        both = is_in_a[:, None] & is_in_b[None]
+        apart = np.where(both[..., None], a[:, None, :, :2] - b[None, :, :, :2], 0.0)
+        n_both = both.sum(axis=2)
+        total = np.hypot(apart[..., 0], apart[..., 1]).sum(axis=2)
+        mean = np.where(n_both > 0, total / np.maximum(n_both, 1), math.inf)
+        cost[np.ix_(rows, columns)] = mean / size[:, None]
     possible = cost <= _MAX_DISTANCE
     # What is not possible costs more than all that is: it is taken where nothing else is left.
-    rows, columns = linear_sum_assignment(np.where(possible, cost, 1e3))
-    return [(i, j) for i, j in zip(rows.tolist(), columns.tolist(), strict=True) if possible[i, j]]
+    found = zip(*linear_sum_assignment(np.where(possible, cost, 1e3)), strict=True)
+    return [(int(i), int(j)) for i, j in found if possible[i, j]]

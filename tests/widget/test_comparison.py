@@ -433,17 +433,21 @@ def test_after_an_edit_only_its_image_is_measured_anew(look, monkeypatch):
     assert comparison._distances().tolist() == [1, 1, 1, 1]
     measured = []
     match = module._matched
-    monkeypatch.setattr(
-        module, "_matched", lambda f, s: measured.append(f[0].uid if f else "") or match(f, s)
-    )
+
+    def matched(first: list[Any], second: list[Any]) -> Any:
+        if second and second[0].image.dataset is a:
+            measured.append(second[0].image.file_name)
+        return match(first, second)
+
+    monkeypatch.setattr(module, "_matched", matched)
     a.instance("a").set_keypoints(square(0, 2))
     measured.clear()  # the one for the scene
     assert comparison._distances().round(12).tolist() == [round(math.sqrt(5), 12), 1, 1, 1]
-    assert measured == ["a"]
+    assert measured == ["a.png"]
     measured.clear()
     b.instance("c").set_keypoints(square(3, 0))
     assert comparison._distances().round(12).tolist() == [round(math.sqrt(5), 12), 1, 3, 1]
-    assert measured == ["c"]
+    assert measured == ["c.png"]
     b.undo()
     a.instance("b").remove()
     measured.clear()
