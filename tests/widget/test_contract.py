@@ -248,6 +248,8 @@ _EXAMPLES: dict[str, Any] = {
     "finish": True,
     "take": True,
     "conflict": CONFLICT.key,
+    "how": "move",
+    "points": [10, 20, 2, 11.5, 21, 1, 0, 0, 0, 12, 22, 2],
 }
 
 
@@ -275,12 +277,14 @@ def test_every_edit_as_typescript_types_it_is_understood(
         browser.do(op="redo")
     body = _body(op, model.by("EditBody", "op")[op], with_optional=with_optional)
     check(model, body, "EditBody")
+    if op == "repeat":  # what the image before has
+        body["image"] = 1
     seq = browser.do(**body)
     assert browser.rejections() == []
     assert browser.acknowledged() == seq
 
 
-@pytest.mark.parametrize("op", ["point", "box"])
+@pytest.mark.parametrize("op", ["point", "box", "pose"])
 def test_an_edit_of_a_new_instance_as_typescript_types_it(model, browser, op):
     body = _body(op, model.by("EditBody", "op")[op], with_optional=True)
     browser.do(**body, new=True)

@@ -741,6 +741,8 @@ def test_everything_that_is_told_can_be_sent(look, tmp_path):
 EDITS: dict[str, dict[str, Any]] = {
     "point": {"instance": "whole", "keypoint": 0, "x": 1, "y": 2, "visibility": 2},
     "box": {"instance": "whole", "bbox": [1, 2, 3, 4]},
+    "pose": {"instance": "whole", "how": "move", "points": [1, 2, 2] * 4, "bbox": None},
+    "repeat": {},
     "remove": {"instance": "whole"},
     "finish": {"instance": "bare"},
     "skip": {},
