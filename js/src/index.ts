@@ -319,7 +319,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
 
   /** Category and number of an instance, as the list of instances has it. */
   function nameOf(instance: SceneInstance): string {
-    const number = state.doc.instances.indexOf(instance) + 1;
+    const ofSet = state.doc.instances.filter((one) => one.set === instance.set);
+    const number = ofSet.indexOf(instance) + 1;
     const set = instance.set ? `, ${instance.set}` : "";
     return `${state.categories[instance.category]?.name} ${number}${set}`;
   }

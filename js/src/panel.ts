@@ -348,7 +348,11 @@ export function makePanel(
     }
     stackEmpty.hidden = instances.length > 0;
     let at: ChildNode | null = stack.firstChild;
-    for (const [i, instance] of instances.entries()) {
+    // Each set of a comparison is numbered apart.
+    const counted = new Map<string | undefined, number>();
+    for (const instance of instances) {
+      const number = (counted.get(instance.set) ?? 0) + 1;
+      counted.set(instance.set, number);
       const kind = state.categories[instance.category];
       if (!kind) continue;
       let row = stackRows.get(instance.uid);
@@ -358,7 +362,7 @@ export function makePanel(
       }
       const isActive = instance.uid === state.doc.cursor.instance;
       const wasActive = row.element.classList.contains("is-active");
-      row.update(instance, i + 1, kind, isActive);
+      row.update(instance, number, kind, isActive);
       if (row.element !== at) stack.insertBefore(row.element, at);
       else at = at.nextSibling;
       if (isActive && !wasActive) scrollIntoBox(stack, row.element);
@@ -427,7 +431,7 @@ export function makePanel(
       const root = svg("svg", {
         viewBox: "-8 -8 116 116",
         role: "img",
-        "aria-label": "Schema: the next keypoint is lit",
+        "aria-label": isViewer ? "Schema" : "Schema: the next keypoint is lit",
       });
       const place = (k: number) => {
         const [x, y] = kind?.layout[k] ?? [0.5, 0.5];

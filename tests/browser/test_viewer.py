@@ -185,10 +185,13 @@ def test_two_label_sets_over_one_another(notebook: OpenNotebook) -> None:
         assert stage.pixel(*at) == rgba(LOOK["arrow"])[:3]
     assert stage.pixel(70, 100) == (120, 120, 120)
     assert [row.instance for row in stage.stack()] == ["one", "second:one"]
+    titles = ("dots 1, truth", "dots 1, <b>model</b>")
+    for row, title in zip(stage.stack(), titles, strict=True):
+        assert row.text.startswith(title)
     stage.hover(90, 50)
     label = stage.output.locator(".kpwidget-cursor")
     expect(label).to_contain_text("a: 90.0, 50.0, visible")
-    expect(label).to_contain_text("dots 2, <b>model</b>")
+    expect(label).to_contain_text("dots 1, <b>model</b>")
     expect(label).to_contain_text("40.0 px apart on average")
     # An instance of the second set is chosen like any other, and stays so.
     stage.click_image(90, 50)
