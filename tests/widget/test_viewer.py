@@ -273,6 +273,14 @@ def test_code_goes_to_an_image_that_the_filters_leave_out(look, dataset):
         browser.viewer.goto(5)
 
 
+def test_the_images_before_and_after_in_the_list_are_encoded_ahead(look, dataset):
+    browser = look(dataset, image=3)
+    browser.ask(sort="instances")  # 2 1 3 4 0
+    browser.viewport(image=3)
+    wait_for(lambda: set(browser.viewer._previews) == {1, 3, 4})
+    assert browser.notices() == []
+
+
 # --- of a selection -------------------------------------------------------------------------------
 
 
