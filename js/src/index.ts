@@ -171,6 +171,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   let dpr = window.devicePixelRatio || 1;
   let isFitted = true;
   let pointer: Xy | null = null;
+  let isPointerByKeys = false;
   let hovered: PointRef | null = null;
   /** The point under a pointer that has not moved off it since placing it: it gets no ring. */
   let fresh: PointRef | null = null;
@@ -470,6 +471,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       hovered: isSamePoint(hovered, fresh) ? null : hovered,
       isBlank: (isBlank && !isPosterOnly) || isUncovered(),
       isPlacing: isReady() && !isViewer,
+      hasCross: isPointerByKeys,
     };
   }
 
@@ -723,14 +725,18 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       fit: fitNow,
       stageCenter: center,
       getPointer: () => pointer,
-      setPointer: (at) => {
+      setPointer: (at, isByKeys = false) => {
         // A press comes where the last move was: there is nothing to do again.
-        if (at && pointer && at.x === pointer.x && at.y === pointer.y) return;
+        const isSame = at && pointer && at.x === pointer.x && at.y === pointer.y;
+        if (isSame && isByKeys === isPointerByKeys) return;
         pointer = at;
+        isPointerByKeys = isByKeys && at !== null;
         updateHover();
         moveCursorLabel();
         drawSoon();
       },
+      isPointerByKeys: () => isPointerByKeys,
+      stageSize: () => size,
       getHovered: () => hovered,
       isReady,
       newUid: () => randomHex(6),

@@ -26,7 +26,12 @@ export interface Hands {
   stageCenter(): Xy;
   /** Where the pointer is over the stage, or null. */
   getPointer(): Xy | null;
-  setPointer(at: Xy | null): void;
+  /** `isByKeys`: nobody's hand is on it, so a cross shows where it is. */
+  setPointer(at: Xy | null, isByKeys?: boolean): void;
+  /** Whether keys have put the pointer where it is. */
+  isPointerByKeys(): boolean;
+  /** Size of the stage in CSS px. */
+  stageSize(): { w: number; h: number };
   getHovered(): PointRef | null;
   /** Another image's picture is not on the screen yet. */
   isReady(): boolean;
@@ -55,8 +60,23 @@ const send =
 function nudge(dx: number, dy: number): Run {
   return (hands, bound) => {
     const step = bound.startsWith("Ctrl+Shift+") ? 0.1 : bound.startsWith("Shift+") ? 10 : 1;
-    hands.dispatch({ type: "nudge", dx: dx * step, dy: dy * step });
+    if (hands.getState().selected) {
+      hands.dispatch({ type: "nudge", dx: dx * step, dy: dy * step });
+      return;
+    }
+    // No point is selected: the cross moves, by pixels of the image.
+    const { scale } = hands.getViewport();
+    const from = hands.getPointer() ?? hands.stageCenter();
+    const { w, h } = hands.stageSize();
+    const within = (value: number, most: number) => Math.min(most, Math.max(0, value));
+    const to = { x: from.x + dx * step * scale, y: from.y + dy * step * scale };
+    hands.setPointer({ x: within(to.x, w), y: within(to.y, h) }, true);
   };
+}
+
+function zoomBy(hands: Hands, factor: number): void {
+  const at = hands.getPointer() ?? hands.stageCenter();
+  hands.setViewport(zoomAbout(hands.getViewport(), factor, at));
 }
 
 const arrow = (name: string) => [`Arrow${name}`, `Shift+Arrow${name}`, `Ctrl+Shift+Arrow${name}`];
@@ -125,7 +145,7 @@ export const KEY_TABLE: readonly KeyRow[] = [
   },
   {
     keys: "arrows",
-    does: "move the selected point by 1 px (Shift 10, Ctrl+Shift 0.1)",
+    does: "move the selected point by 1 px (Shift 10, Ctrl+Shift 0.1); no point: the cross",
     bind: arrow("Left"),
     run: nudge(-1, 0),
   },
@@ -194,7 +214,15 @@ export const KEY_TABLE: readonly KeyRow[] = [
     bind: ["u"],
     run: send({ type: "goto", to: "unlabeled" }),
   },
+  { keys: "Space", does: "place the next keypoint at the cross (Shift: occluded)", bind: [] },
   { keys: "wheel, Ctrl+wheel, pinch", does: "zoom at the cursor", bind: [] },
+  {
+    keys: "+, -",
+    does: "zoom in, out",
+    bind: ["+", "="],
+    run: (hands) => zoomBy(hands, 1.25),
+  },
+  { keys: "", does: "", bind: ["-"], run: (hands) => zoomBy(hands, 1 / 1.25) },
   { keys: "Space+drag, middle drag", does: "pan", bind: [" "], run: () => undefined },
   { keys: "F", does: "fit the image", bind: ["f"], run: (hands) => hands.fit() },
   {
@@ -243,7 +271,10 @@ export const VIEW_TABLE: readonly KeyRow[] = [
   },
   { keys: "drag, Space+drag", does: "pan", bind: [" "], run: () => undefined },
   ...KEY_TABLE.filter(
-    ({ keys }) => keys.startsWith("wheel") || ["F", "0", "H", "G", "?"].includes(keys),
+    ({ keys, bind }) =>
+      keys.startsWith("wheel") ||
+      ["F", "0", "H", "G", "?", "+, -"].includes(keys) ||
+      bind.includes("-"),
   ),
   {
     keys: "Esc",
@@ -330,6 +361,8 @@ export function listen(
 ): void {
   let gesture: Gesture | null = null;
   let isSpaceDown = false;
+  /** What a release of Space places; 0 after something was dragged meanwhile. */
+  let placedBySpace = 0;
   let digits = "";
   let digitTimer: ReturnType<typeof setTimeout> | undefined;
   const touches = new Map<number, Xy>();
@@ -364,7 +397,8 @@ export function listen(
       const bound = bindingOf(event);
       const { viewer } = hands;
       const isDigit = !viewer && (/^[1-9]$/.test(bound) || (bound === "0" && digits !== ""));
-      const run = isDigit ? null : (viewer ? VIEW_BINDINGS : BINDINGS).get(bound);
+      const table = viewer ? VIEW_BINDINGS : BINDINGS;
+      const run = isDigit ? null : table.get(bound === "Shift+ " ? " " : bound);
       // What an annotator's key is does nothing in a viewer, nor in the notebook around it.
       if (!isDigit && !run && !(viewer && !event.ctrlKey && isBound(event))) return;
       // Both are needed, here and the attribute on the root: see the keyboard tests.
@@ -378,7 +412,9 @@ export function listen(
         return;
       }
       if (digits !== "") choose();
-      if (bound === " ") {
+      if (bound === " " || bound === "Shift+ ") {
+        if (event.repeat) return;
+        placedBySpace = hands.isPointerByKeys() && !viewer ? (event.shiftKey ? 1 : 2) : 0;
         isSpaceDown = true;
         root.classList.add("is-panning");
         return;
@@ -398,6 +434,12 @@ export function listen(
     "keyup",
     (event) => {
       if (event.key !== " ") return;
+      const at = hands.getPointer();
+      if (isSpaceDown && placedBySpace && at && hands.isPointerByKeys() && hands.isReady()) {
+        const { x, y } = toImage(hands.getViewport(), at);
+        hands.dispatch({ type: "place", x, y, visibility: placedBySpace, uid: hands.newUid() });
+      }
+      placedBySpace = 0;
       isSpaceDown = false;
       root.classList.remove("is-panning");
       if (event.target === root) event.preventDefault();
@@ -450,6 +492,7 @@ export function listen(
       const v = hands.getViewport();
       const none = { start: where, last: where, target: null, visibility: 2, hasMoved: false };
       if (event.button === 1 || (event.button === 0 && isSpaceDown)) {
+        placedBySpace = 0;
         gesture = { ...none, kind: "pan" };
         return;
       }

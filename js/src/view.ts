@@ -200,6 +200,28 @@ function ring(ctx: Ctx, at: Xy, radius: number): void {
   }
 }
 
+function drawCross(ctx: Ctx, { x, y }: Xy): void {
+  for (const [style, width] of [
+    ["rgba(0, 0, 0, 0.8)", 4],
+    ["rgba(255, 255, 255, 1)", 1.5],
+  ] as const) {
+    ctx.strokeStyle = style;
+    ctx.lineWidth = width;
+    // Open in the middle, so that what is aimed at is seen.
+    for (const [dx, dy] of [
+      [1, 0],
+      [-1, 0],
+      [0, 1],
+      [0, -1],
+    ] as const) {
+      ctx.beginPath();
+      ctx.moveTo(x + 4 * dx, y + 4 * dy);
+      ctx.lineTo(x + 16 * dx, y + 16 * dy);
+      ctx.stroke();
+    }
+  }
+}
+
 function drawName(ctx: Ctx, name: string, at: Xy): void {
   ctx.lineWidth = 3;
   ctx.strokeStyle = "rgba(0, 0, 0, 0.85)";
@@ -218,6 +240,8 @@ export interface InkInput {
   readonly hovered: { instance: string; keypoint: number } | null;
   readonly isBlank: boolean;
   readonly isPlacing: boolean;
+  /** The pointer was put there by keys: nothing else shows where it is. */
+  readonly hasCross: boolean;
 }
 
 /** The keypoint under a pointer that has just been pressed. */
@@ -312,6 +336,7 @@ export function drawInk(
       drawName(ctx, name, { x: at.x + look.activeRadius + 5, y: at.y });
     }
   }
+  if (input.hasCross && pointer) drawCross(ctx, pointer);
   const box = state.boxDraft;
   if (box) {
     const p = toScreen(v, { x: Math.min(box.x0, box.x1), y: Math.min(box.y0, box.y1) });

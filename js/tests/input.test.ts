@@ -61,6 +61,10 @@ describe("the key table", () => {
   });
 });
 
+function keyup(target: Element, name: string): void {
+  target.dispatchEvent(new KeyboardEvent("keyup", { key: name, bubbles: true }));
+}
+
 /** A stage with hands that write down what is done. */
 class Stage {
   readonly root = document.createElement("div");
@@ -70,6 +74,7 @@ class Stage {
   viewport: Viewport = { scale: 2, tx: 10, ty: 20 };
   pointer: Xy | null = null;
   isReady = true;
+  isByKeys = false;
   left = 0;
   fitted = 0;
   private uid = 0;
@@ -96,9 +101,12 @@ class Stage {
       },
       stageCenter: () => ({ x: 100, y: 100 }),
       getPointer: () => this.pointer,
-      setPointer: (at) => {
+      setPointer: (at, isByKeys = false) => {
         this.pointer = at;
+        this.isByKeys = isByKeys;
       },
+      isPointerByKeys: () => this.isByKeys,
+      stageSize: () => ({ w: 200, h: 150 }),
       getHovered: (): PointRef | null =>
         this.pointer && hit(this.state, this.viewport, this.pointer),
       isReady: () => this.isReady,
@@ -264,7 +272,7 @@ describe("pointer", () => {
 
   it("places again after Space is released, and after the focus has gone meanwhile", () => {
     key(stage.root, " ");
-    stage.root.dispatchEvent(new KeyboardEvent("keyup", { key: " ", bubbles: true }));
+    keyup(stage.root, " ");
     stage.clickAt(50, 60);
     expect(stage.done("place")).toHaveLength(1);
     key(stage.root, " ");
@@ -452,19 +460,67 @@ describe("keys", () => {
     ["Z", { ctrlKey: true, shiftKey: true }, { type: "redo" }],
     ["y", { ctrlKey: true }, { type: "redo" }],
     ["s", { metaKey: true }, { type: "save" }],
-    ["ArrowLeft", {}, { type: "nudge", dx: -1, dy: 0 }],
-    ["ArrowDown", { shiftKey: true }, { type: "nudge", dx: 0, dy: 10 }],
-    ["ArrowUp", { ctrlKey: true, shiftKey: true }, { type: "nudge", dx: 0, dy: -0.1 }],
   ])("%s %o", (name, more, action) => {
     key(stage.root, name, more);
-    const [first, ...others] = stage.actions;
-    expect(others).toEqual([]);
-    const { dx, dy } = { dx: 0, dy: 0, ...action } as { dx: number; dy: number };
-    if (action.type === "nudge") {
-      expect(first).toMatchObject({ type: "nudge" });
-      const nudge = first as { dx: number; dy: number };
-      expect([nudge.dx, nudge.dy]).toEqual([expect.closeTo(dx, 12), expect.closeTo(dy, 12)]);
-    } else expect(first).toEqual(action);
+    expect(stage.actions).toEqual([action]);
+  });
+
+  it.each([
+    ["ArrowLeft", {}, [-1, 0]],
+    ["ArrowDown", { shiftKey: true }, [0, 10]],
+    ["ArrowUp", { ctrlKey: true, shiftKey: true }, [0, -0.1]],
+  ])("%s %o moves the selected point, or else the cross", (name, more, [dx, dy]) => {
+    key(stage.root, name, more);
+    // From the middle of the stage (100, 100), by pixels of the image, which are 2 CSS px here.
+    expect(stage.actions).toEqual([]);
+    expect(stage.isByKeys).toBe(true);
+    expect(stage.pointer?.x).toBeCloseTo(100 + 2 * (dx as number), 12);
+    expect(stage.pointer?.y).toBeCloseTo(100 + 2 * (dy as number), 12);
+    restart(twoFaces());
+    stage.state = reduce(stage.state, { type: "select", target: { instance: "f", keypoint: 0 } });
+    key(stage.root, name, more);
+    const [nudge] = stage.done("nudge") as { dx: number; dy: number }[];
+    expect([nudge?.dx, nudge?.dy]).toEqual([
+      expect.closeTo(dx as number, 12),
+      expect.closeTo(dy as number, 12),
+    ]);
+  });
+
+  it("the cross stays on the stage, and Space places there when nothing was dragged", () => {
+    for (let i = 0; i < 30; i++) key(stage.root, "ArrowRight", { shiftKey: true });
+    expect(stage.pointer).toEqual({ x: 200, y: 100 });
+    key(stage.root, "ArrowLeft", { shiftKey: true });
+    key(stage.root, " ");
+    expect(stage.done("place")).toEqual([]);
+    keyup(stage.root, " ");
+    // (180 - 10) / 2, (100 - 20) / 2
+    expect(stage.done("place")).toEqual([
+      { type: "place", x: 85, y: 40, visibility: 2, uid: "new1" },
+    ]);
+    key(stage.root, " ", { shiftKey: true });
+    keyup(stage.root, " ");
+    expect(stage.done("place").at(-1)).toMatchObject({ visibility: 1 });
+  });
+
+  it("Space places nothing where the mouse is, nor after a drag", () => {
+    pointer(stage.ink, "pointermove", 110, 120);
+    key(stage.root, " ");
+    keyup(stage.root, " ");
+    expect(stage.done("place")).toEqual([]);
+    key(stage.root, "ArrowRight");
+    key(stage.root, " ");
+    pointer(stage.ink, "pointerdown", 50, 50);
+    pointer(stage.ink, "pointermove", 80, 50);
+    pointer(stage.ink, "pointerup", 80, 50);
+    keyup(stage.root, " ");
+    expect(stage.done("place")).toEqual([]);
+  });
+
+  it("+ and - zoom about the cross", () => {
+    key(stage.root, "+");
+    expect(stage.viewport.scale).toBeCloseTo(2.5, 12);
+    key(stage.root, "-");
+    expect(stage.viewport).toMatchObject({ scale: 2, tx: 10, ty: 20 });
   });
 
   it("V and Delete act on the point under the pointer", () => {
@@ -488,8 +544,9 @@ describe("keys", () => {
     expect(key(stage.root, "s", { repeat: true }).defaultPrevented).toBe(true);
     expect(stage.done("skip")).toEqual([]);
     key(stage.root, "ArrowLeft", { repeat: true });
+    expect(stage.isByKeys).toBe(true);
     key(stage.root, "z", { ctrlKey: true, repeat: true });
-    expect(stage.done("nudge", "undo")).toHaveLength(2);
+    expect(stage.done("undo")).toHaveLength(1);
   });
 
   describe("digits", () => {

@@ -192,6 +192,7 @@ describe("ink", () => {
       hovered: null,
       isBlank: false,
       isPlacing: true,
+      hasCross: false,
       ...more,
     });
     const { log } = contextOf(canvas);

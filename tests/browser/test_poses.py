@@ -57,3 +57,44 @@ def test_template_move_swap_copy_repeat_and_undo(notebook: OpenNotebook) -> None
         nb.wait_python(f"len(ds.instances) == {n}")
     leave(stage)
     assert nb.kernel_eval("ds.undo_top() is None")
+
+
+PERSON = """
+import pathlib, tempfile
+import numpy as np, kpwidget as kp
+labels = pathlib.Path(tempfile.mkdtemp()) / "labels.json"
+picture = {"grey.png": np.full((480, 640, 3), 120, np.uint8)}
+ds = kp.Dataset.from_images(picture, kp.schemas.get("coco17"))
+ds.save(labels)
+a = kp.Annotator(ds, height=500)
+a
+"""
+
+
+@pytest.mark.timeout(200)
+def test_seventeen_points_a_flag_and_the_file_by_keys_alone(notebook: OpenNotebook) -> None:
+    nb = notebook([PERSON])
+    nb.run(0)
+    stage = nb.widget()
+    wait_ready(stage)
+    leave(stage)
+    stage.root.evaluate("(root) => root.focus()")
+    for k in range(17):
+        # From the middle of the image, (320, 240), 10 px to the right each time, and up or down.
+        stage.press("Shift+ArrowRight")
+        stage.press("ArrowUp" if k % 2 else "ArrowDown")
+        stage.press("Shift+Space" if k == 3 else "Space")
+    nb.wait_python("ds.instances[0].n_labeled == 17")
+    placed = nb.kernel_eval("ds.instances[0].raw.tolist()")
+    middle = (placed[0][0] - 10, placed[0][1] - 1)
+    assert middle == pytest.approx((320, 240), abs=1)
+    expected = [
+        [middle[0] + 10 * (k + 1), middle[1] + (0 if k % 2 else 1), 1 if k == 3 else 2]
+        for k in range(17)
+    ]
+    assert placed == [pytest.approx(point, abs=1e-6) for point in expected]
+    stage.press("v")  # the point under the cross, the last one
+    nb.wait_python("ds.instances[0].raw[16, 2] == 1")
+    stage.press("Control+s")
+    nb.wait_python("kp.read(labels, images=picture).instances[0].raw.tolist()[16][2] == 1")
+    assert nb.kernel_eval("kp.read(labels, images=picture).equals(ds)")
