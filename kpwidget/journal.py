@@ -571,7 +571,7 @@ class Recorder:
         self.journal = journal
         self._has_head = False
         self._others: dict[str, int] = {}
-        self._known_ids: set[str] = set()
+        self._known_ids: dict[str, int] = {}
         self._failed: dict[str, int] = {}
         #: Of each file: how it begins and up to where `news` has read; the edits found there.
         self._looked_at: dict[Path, tuple[bytes, int]] = {}
@@ -634,6 +634,8 @@ class Recorder:
         fresh = [e for e in entries if e.writer != own and e.n > self._others.get(e.writer, 0)]
         for entry in fresh:
             self._saw(entry)
+            if entry.kind == "saved":
+                self._known_ids.update(dict(entry.content.get("ids", {})))
         self.journal.follow(max((entry.order[0] for entry in fresh), default=0))
         return fresh, problems
 
@@ -725,7 +727,7 @@ class Recorder:
         with self._dataset.lock:
             self.begin()
             given = self._dataset._table.given_ids()
-            ids = {uid: number for uid, number in given.items() if uid not in self._known_ids}
+            ids = {uid: n for uid, n in given.items() if self._known_ids.get(uid) != n}
             self._known_ids.update(ids)
             content: dict[str, Any] = {
                 "digest": None if digest is None else digest.hex(),

@@ -623,6 +623,65 @@ def test_what_others_have_appended_is_counted_without_reading_it_again(tmp_path:
     assert two.recorder.news() == (1, ["anna"])
 
 
+def test_an_id_that_was_given_to_another_meanwhile_is_not_there_twice(tmp_path: Path) -> None:
+    one = opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    one.save()
+    with one.transaction("remove", origin="anna"):
+        one.instance("bird").remove()
+    one.save()
+    two = opened(tmp_path)
+    two.add_instance("b.png", keypoints=POINTS, uid="another")
+    two.save()
+    assert two.instance("another").id == 1
+    two.undo(origin="anna")
+    two.save()
+    again = opened(tmp_path)
+    assert {i.uid: i.id for i in again.instances} == {"bird": 2, "another": 1}
+
+
+def test_an_id_that_changes_is_in_the_mark(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    one.save()
+    with one.transaction("remove", origin="anna"):
+        one.instance("bird").remove()
+    one.save()
+    two.add_instance("b.png", keypoints=POINTS, uid="another")
+    two.save()
+    two_has = two.instance("another").id
+    one.refresh()
+    one.undo(origin="anna")
+    one.save()  # which takes the id of the other one for what it is
+    one.instance("bird").set_keypoint("tail", 9, 9)
+    again = opened(tmp_path)
+    assert again.journal_problems == ()
+    assert {i.uid: i.id for i in again.instances} == {i.uid: i.id for i in one.instances}
+    assert again.instance("another").id == two_has
+    assert again.instance("bird").raw.tolist() == one.instance("bird").raw.tolist()
+
+
+def test_a_save_goes_on_where_another_has_the_id_of_what_was_undone(tmp_path: Path) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="seed")
+    one.save()
+    two.refresh()
+    with one.transaction("add", origin="one"):
+        one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    kp.write(one, tmp_path / "elsewhere.json")  # gives it an id
+    one.undo(origin="one")
+    two.add_instance("b.png", keypoints=POINTS, uid="another")
+    two.save()
+    one.save()
+    one.redo(origin="one")
+    one.save()
+    again = opened(tmp_path)
+    assert sorted((i.uid, i.id) for i in again.instances) == sorted(
+        (i.uid, i.id) for i in one.instances
+    )
+    assert len({i.id for i in again.instances}) == 3
+
+
 def test_two_notebooks_save_in_turn(tmp_path: Path) -> None:
     one, two = opened(tmp_path), opened(tmp_path)
     one.add_instance("a.png", keypoints=POINTS, uid="of one")

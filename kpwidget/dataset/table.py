@@ -551,8 +551,12 @@ class InstanceTable:
                 columns[name][row] = columns.fill(name)
         for k, point in enumerate(record.keypoints):
             self._put_point(row, k, point)
-        if record.id is not None and record.uid != f"coco:{record.id}":
-            self._row_of_new_id[record.id] = row
+        number = int(columns["id"][row])
+        if number != NO_ID:
+            if self.row_of_id(number) not in (None, row):  # given to another one meanwhile
+                columns["id"][row] = NO_ID
+            elif record.uid != f"coco:{number}":
+                self._row_of_new_id[number] = row
         self._show(row)
 
     def rename(self, row: int, uid: str) -> None:
@@ -661,7 +665,8 @@ class InstanceTable:
             and self.has(uid)
             and ((row := self.row(uid)) in given or int(column[row]) == NO_ID)
         }
-        kept = {int(n) for row, n in enumerate(column[: self._columns.n]) if row not in given}
+        # One that is gone gives way: it is given another when it comes back.
+        kept = {int(column[row]) for row in self.live_rows() if row not in given}
         if len(set(rows.values())) < len(rows) or kept.intersection(rows.values()):
             return False
         for row in given:
