@@ -404,7 +404,7 @@ def _restored(
     Returned as well: what the file has of the journal, and whether the journal knows the file.
     """
     covered, is_known = _covered(entries, dataset, where)
-    for uid, number in _given_ids(entries).items():
+    for uid, number in _given_ids(entries, covered if is_known else {}).items():
         row = dataset._table.row_of_id(number)
         if row is not None and not dataset._table.has(uid):
             dataset._table.rename(row, uid)
@@ -561,12 +561,19 @@ def _as_tuples(value: Any) -> Any:
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
-def _given_ids(entries: Iterable[Entry]) -> dict[str, int]:
-    """Annotation ids that instances were given when they were saved, by uid."""
+def _given_ids(entries: Iterable[Entry], covered: Mapping[str, int]) -> dict[str, int]:
+    """Annotation ids that instances were given when they were saved, by uid.
+
+    Two that have saved in the same moment may have given the same one: what the mark of the file
+    says, which has what is `covered`, comes last, and what was said before it behind all others.
+    """
+    marks = [entry.content for entry in entries if entry.kind == "saved"]
+    at = max((i for i, mark in enumerate(marks) if mark["covers"] == covered), default=len(marks))
     found: dict[str, int] = {}
-    for entry in entries:
-        if entry.kind == "saved":
-            found.update({str(k): int(v) for k, v in dict(entry.content.get("ids", {})).items()})
+    for mark in (*marks[at + 1 :], *marks[: at + 1]):
+        for uid, number in dict(mark.get("ids", {})).items():
+            found.pop(uid, None)
+            found[str(uid)] = int(number)
     return found
 
 

@@ -682,6 +682,31 @@ def test_a_save_goes_on_where_another_has_the_id_of_what_was_undone(tmp_path: Pa
     assert len({i.id for i in again.instances}) == 3
 
 
+def test_an_id_that_two_have_given_is_of_the_one_whose_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.add_instance("a.png", keypoints=POINTS, uid="of one")
+    two.add_instance("b.png", keypoints=POINTS, uid="of two")
+    mark = store._mark
+
+    def saved_meanwhile(*args: Any, **options: Any) -> None:  # after the last look at the file
+        mark(*args, **options)
+        monkeypatch.setattr(store, "_mark", mark)
+        one.save()
+
+    monkeypatch.setattr(store, "_mark", saved_meanwhile)
+    two.save()
+    again = opened(tmp_path)
+    assert again.journal_problems == ()
+    assert {i.uid: (i.id, i.image.index) for i in again.instances} == {
+        "of one": (None, 0),
+        "of two": (1, 1),
+    }
+    one.save()
+    assert {i.uid: i.id for i in opened(tmp_path).instances} == {"of one": 2, "of two": 1}
+
+
 def test_two_notebooks_save_in_turn(tmp_path: Path) -> None:
     one, two = opened(tmp_path), opened(tmp_path)
     one.add_instance("a.png", keypoints=POINTS, uid="of one")
