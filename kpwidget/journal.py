@@ -573,6 +573,7 @@ class Recorder:
         self._others: dict[str, int] = {}
         self._known_ids: dict[str, int] = {}
         self._failed: dict[str, int] = {}
+        self._last_mark = 0
         #: Of each file: how it begins and up to where `news` has read; the edits found there.
         self._looked_at: dict[Path, tuple[bytes, int]] = {}
         self._news: dict[str, dict[int, str]] = {}
@@ -739,7 +740,12 @@ class Recorder:
                 content["conflicts"] = json.loads(json.dumps(conflicts, default=float))
             if ids:
                 content["ids"] = ids
-            self.journal.append("saved", content)
+            self._last_mark = self.journal.append("saved", content)
+
+    def take_back_mark(self) -> None:
+        """Say that the file of the last mark was not put in its place."""
+        self.journal.append("unsaved", {"of": self._last_mark})
+        self.journal.flush()
 
     def take_over(self) -> None:
         """Record the steps that another journal has: what is undone here is to be found here."""

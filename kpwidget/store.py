@@ -201,6 +201,8 @@ def _saved(dataset: Dataset, target: Path) -> WriteReport:
     except BaseException:
         if is_moved and recorder is not None:  # the edits go on where they went
             recorder.journal.discard()
+        elif written and recorder is not None:
+            recorder.take_back_mark()
         raise
     if is_moved and recorder is not None:
         _begin_recording(dataset, recorder)
@@ -529,7 +531,10 @@ def _covered(
     if not marks:
         return {}, not entries
     saved: dict[str, int] = {}
+    taken_back = {(e.writer, e.content.get("of")) for e in entries if e.kind == "unsaved"}
     for mark in marks:
+        if (mark.writer, mark.n) in taken_back:
+            continue
         for writer, n in dict(mark.content["covers"]).items():
             saved[writer] = max(saved.get(writer, 0), int(n))
     left = [

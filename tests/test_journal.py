@@ -707,6 +707,28 @@ def test_an_id_that_two_have_given_is_of_the_one_whose_file_is_there(
     assert {i.uid: i.id for i in opened(tmp_path).instances} == {"of one": 2, "of two": 1}
 
 
+def test_edits_of_a_save_that_failed_at_the_end_are_not_taken_for_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = opened(tmp_path)
+    bird = one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    one.save()
+    bird.set_keypoint("tail", 9, 9)
+
+    def refused(source: Any, target: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_keep_previous", lambda *_: None)
+        patch.setattr(os, "replace", refused)
+        with pytest.raises(PermissionError):
+            one.save()
+    labels = tmp_path / "labels.json"
+    labels.write_bytes(labels.read_bytes().replace(b"1.5", b"7.5"))  # an editor
+    with pytest.raises(kp.ConflictError, match="never saved with"):
+        opened(tmp_path)
+
+
 def test_two_notebooks_save_in_turn(tmp_path: Path) -> None:
     one, two = opened(tmp_path), opened(tmp_path)
     one.add_instance("a.png", keypoints=POINTS, uid="of one")
