@@ -727,7 +727,12 @@ class Recorder:
         """Say that the labels file of this content has all that `covers` says."""
         with self._dataset.lock:
             self.begin()
-            given = self._dataset._table.given_ids()
+            table = self._dataset._table
+            given = table.given_ids()
+            for n in set(self._known_ids.values()):  # of one that was read, given to another, back
+                row = table.row_of_id(n)
+                if row is not None:
+                    given[table.uids([row])[0]] = n
             ids = {uid: n for uid, n in given.items() if self._known_ids.get(uid) != n}
             self._known_ids.update(ids)
             content: dict[str, Any] = {

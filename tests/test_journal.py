@@ -729,6 +729,26 @@ def test_edits_of_a_save_that_failed_at_the_end_are_not_taken_for_saved(
         opened(tmp_path)
 
 
+def test_what_comes_back_with_an_id_that_another_had_meanwhile_is_itself(tmp_path: Path) -> None:
+    kp.write(opened(tmp_path, journal=False), tmp_path / "labels.json")
+    first = opened(tmp_path, journal=False)
+    first.add_instance("a.png", keypoints=POINTS)
+    first.save()
+    one = opened(tmp_path)
+    one.instance("coco:1").remove()
+    one.save()
+    two = opened(tmp_path)
+    two.add_instance("b.png", keypoints=POINTS, uid="another")
+    two.save()
+    two.undo()
+    two.undo()
+    two.save()
+    two.instance("coco:1").set_keypoint("tail", 9, 9)
+    again = opened(tmp_path)
+    assert again.journal_problems == ()
+    assert again.instance("coco:1").raw.tolist() == two.instance("coco:1").raw.tolist()
+
+
 def test_two_notebooks_save_in_turn(tmp_path: Path) -> None:
     one, two = opened(tmp_path), opened(tmp_path)
     one.add_instance("a.png", keypoints=POINTS, uid="of one")
