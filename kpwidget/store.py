@@ -148,6 +148,8 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
     ------
     ValueError
         If there is no path.
+    UndoError
+        Inside of a transaction.
     ConflictError
         If the file at ``dataset.path`` is no longer the one that was read or saved last, and has
         something that neither this dataset has nor the journal tells: somebody else has changed
@@ -162,6 +164,8 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
         )
     # Two saves at a time could leave the older content; an edit waits for some tenths of a second.
     with dataset._history.callbacks_after(), dataset.lock:
+        # What a transaction has done so far is not in the journal, and may be rolled back.
+        dataset._history._refuse_when_open("save")
         return _saved(dataset, target)
 
 

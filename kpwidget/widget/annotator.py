@@ -313,7 +313,7 @@ class Annotator(Board):
             return
         try:
             self._dataset.save()
-        except ConflictError as error:
+        except (ConflictError, UndoError) as error:
             raise Refused(words(error)) from error
         self._outgoing.append(
             {"kind": "notice", "level": "info", "text": sendable(f"Saved to {self._dataset.path}.")}
@@ -346,7 +346,7 @@ class Annotator(Board):
                 return
             dataset.save()
             self._told_of_saving = ""
-        except (ConflictError, OSError, ValueError) as error:
+        except (ConflictError, UndoError, OSError, ValueError) as error:
             text = f"The labels file was not saved: {words(error)} The journal has every edit."
             if text != self._told_of_saving:  # said once
                 self._told_of_saving = text
