@@ -130,6 +130,8 @@ class _Parts(NamedTuple):
     sigma_source: str | None
     colors: tuple[str, ...] | None
     layout: tuple[tuple[float, float], ...] | None
+    aliases: tuple[tuple[str, tuple[str, ...]], ...] | None
+    part_ranges: tuple[tuple[str, tuple[int, int]], ...] | None
 
 
 class Schema:
@@ -158,6 +160,11 @@ class Schema:
     layout : sequence of pairs of float, optional
         A reference figure: per keypoint (x, y) in [0, 1], x right, y down. For pictures of the
         schema only; not part of its metadata nor of equality.
+    aliases : mapping from str to sequence of str, optional
+        Other names that keypoints go by, for `match`. Not part of equality.
+    parts : mapping from str to pair of int, optional
+        What runs of keypoints are, by the **1-based** numbers of the first and the last, as in
+        ``{"jaw": (1, 17)}``. For pictures; not part of equality.
 
     Raises
     ------
@@ -211,6 +218,8 @@ class Schema:
         sigma_source: str | None = None,
         colors: Sequence[str] | None = None,
         layout: Sequence[Sequence[float]] | NDArray[Any] | None = None,
+        aliases: Mapping[str, Sequence[str]] | None = None,
+        parts: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         fields: dict[str, Any] = {
             "name": name,
@@ -221,15 +230,17 @@ class Schema:
             "sigma_source": sigma_source,
             "colors": colors,
             "layout": layout,
+            "aliases": aliases,
+            "parts": parts,
         }
         where = f"schema {_show(name)}"
         problems: list[str] = []
-        parts, repeated = _check(fields, problems)
-        if parts is None:
+        content, repeated = _check(fields, problems)
+        if content is None:
             raise FormatError.from_problems(where, problems)
         if repeated:
             warnings.warn(f"{where}: {repeated}", stacklevel=2)
-        self._fill(parts, None)
+        self._fill(content, None)
 
     def _fill(self, parts: _Parts, metadata: dict[str, Any] | None) -> None:
         n_keypoints = len(parts.keypoints)
@@ -275,7 +286,8 @@ class Schema:
         metadata : mapping, str or os.PathLike
             A mapping, JSON text (a `str` is always text), or the path of a JSON file. It has
             ``keypoints`` and may have ``skeleton`` (1-based), ``flip_pairs``, ``sigmas``,
-            ``sigma_source``, ``colors`` and ``name``. Other keys are kept for `to_metadata`.
+            ``sigma_source``, ``colors``, ``aliases``, ``parts`` and ``name``. Other keys are kept
+            for `to_metadata`.
         name : str, optional
             Name of the schema. By default the metadata's ``name``, else the file's name without
             its ending, else ``"schema"``.
@@ -378,6 +390,10 @@ class Schema:
             metadata["sigma_source"] = parts.sigma_source
         if parts.colors is not None:
             metadata["colors"] = list(parts.colors)
+        if parts.aliases is not None:
+            metadata["aliases"] = {name: list(others) for name, others in parts.aliases}
+        if parts.part_ranges is not None:
+            metadata["parts"] = {part: list(ends) for part, ends in parts.part_ranges}
         return metadata
 
     @property
@@ -455,6 +471,30 @@ class Schema:
 
         return schemas.find_layout(self.keypoints)
 
+    @property
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Other names of keypoints, by keypoint (a new dict); those without any are left out.
+
+        A schema without any of its own has those of a built-in schema with the same keypoints.
+        """
+        if self._parts.aliases is not None:
+            return dict(self._parts.aliases)
+        from kpwidget import schemas
+
+        return schemas.find_aliases(self.keypoints)
+
+    @property
+    def parts(self) -> dict[str, tuple[int, int]]:
+        """Runs of keypoints by name: **1-based** numbers of the first and the last (a new dict).
+
+        A schema without any of its own has those of a built-in schema with the same keypoints.
+        """
+        if self._parts.part_ranges is not None:
+            return dict(self._parts.part_ranges)
+        from kpwidget import schemas
+
+        return schemas.find_parts(self.keypoints)
+
     def index(self, keypoint: str | int) -> int:
         """0-based index of a keypoint.
 
@@ -491,6 +531,61 @@ class Schema:
             )
         return number
 
+    def match(self, names: Iterable[str]) -> list[int | None]:
+        """Which keypoints names from elsewhere stand for, told by the names alone.
+
+        A name stands for the keypoint of that name; else for one whose name or alias (`aliases`)
+        is the same but for capitals, separators, and where and how the side is said: ``LEye``,
+        ``l_eye``, ``leftEye`` and ``eye.L`` are ``left_eye``. Nothing is told by position.
+
+        Parameters
+        ----------
+        names : iterable of str
+            For instance the keypoints of a file, in its order.
+
+        Returns
+        -------
+        list of int or None
+            0-based index of each; None where no keypoint, or more than one, fits.
+
+        Raises
+        ------
+        ValueError
+            If several of the names stand for one keypoint, naming them.
+
+        Examples
+        --------
+        >>> Schema("x", ["nose", "left_eye", "right_eye"]).match(["REye", "LEye", "chin"])
+        [2, 1, None]
+        """
+        fitting: dict[str, set[int]] = {}
+        for keypoint, k in self._index.items():
+            fitting.setdefault(_name_key(keypoint), set()).add(k)
+        for keypoint, others in self.aliases.items():
+            for other in others:
+                fitting.setdefault(_name_key(other), set()).add(self._index[keypoint])
+        found: list[int | None] = []
+        meant: dict[int, list[str]] = {}
+        for name in names:
+            index = self._index.get(name)
+            fits = fitting.get(_name_key(name), set())
+            if index is None and len(fits) == 1:
+                (index,) = fits
+            found.append(index)
+            if index is not None:
+                meant.setdefault(index, []).append(name)
+        twice = [
+            f"{', '.join(map(_show, several))} all stand for {_show(self.keypoints[k])}"
+            for k, several in meant.items()
+            if len(several) > 1
+        ]
+        if twice:
+            raise ValueError(
+                f"schema {_show(self.name)}: {'; '.join(twice)}; expected one name for a keypoint: "
+                "leave out the others"
+            )
+        return found
+
     def _suggest(self, name: str) -> str:
         # Fuzzy matching compares every name with every other: only where that stays instant.
         if self.n_keypoints <= 1000 and len(name) <= 200:
@@ -520,12 +615,13 @@ class Schema:
         return plot_schema(self, ax=ax)
 
     def __eq__(self, other: object) -> bool:
-        """Whether the content is the same; unknown metadata keys and the layout do not count."""
+        """Whether the content is the same; unknown keys, layout, aliases and parts do not count."""
         if not isinstance(other, Schema):
             return NotImplemented
+        same: dict[str, Any] = {"layout": None, "aliases": None, "part_ranges": None}
         return self is other or self._parts._replace(
-            layout=None, colors=self._colors
-        ) == other._parts._replace(layout=None, colors=other._colors)
+            **same, colors=self._colors
+        ) == other._parts._replace(**same, colors=other._colors)
 
     def __hash__(self) -> int:
         """Hash of name, keypoints and skeleton."""
@@ -634,9 +730,13 @@ def _check(fields: Mapping[str, Any], problems: list[str]) -> tuple[_Parts | Non
         problems.append(f"sigma_source = {_show(source)}: expected a string")
     colors = _check_colors(fields.get("colors"), n_keypoints, problems)
     layout = _check_layout(fields.get("layout"), n_keypoints, problems)
+    aliases = _check_aliases(fields.get("aliases"), index, problems)
+    part_ranges = _check_part_ranges(fields.get("parts"), n_keypoints, problems)
     if problems:
         return None, ""
-    return _Parts(name, keypoints, skeleton, flip_pairs, sigmas, source, colors, layout), repeated
+    return _Parts(
+        name, keypoints, skeleton, flip_pairs, sigmas, source, colors, layout, aliases, part_ranges
+    ), repeated
 
 
 def _check_name(name: Any, problems: list[str]) -> str:
@@ -872,6 +972,59 @@ def _check_layout(
     return tuple(points)
 
 
+def _check_aliases(
+    aliases: Any, index: Mapping[str, int], problems: list[str]
+) -> tuple[tuple[str, tuple[str, ...]], ...] | None:
+    if aliases is None:
+        return None
+    if not isinstance(aliases, Mapping):
+        problems.append(
+            f"aliases = {_show(aliases)}: expected an object from keypoint to a list of names"
+        )
+        return None
+    checked: list[tuple[str, tuple[str, ...]]] = []
+    for keypoint, others in aliases.items():
+        place = f"aliases[{_show(keypoint)}]"
+        listed = _as_list(others)
+        if index and keypoint not in index:
+            problems.append(f"{place}: no keypoint is named {_show(keypoint)}")
+        if listed is None or not all(isinstance(other, str) for other in listed):
+            problems.append(f"{place} = {_show(others)}: expected a list of names")
+            continue
+        troubles = {other: _trouble_with_text(other) for other in listed}
+        problems += [f"{place}: {_show(other)}: {why}" for other, why in troubles.items() if why]
+        checked.append((keypoint, tuple(listed)))
+    return tuple(checked)
+
+
+def _check_part_ranges(
+    parts: Any, n_keypoints: int | None, problems: list[str]
+) -> tuple[tuple[str, tuple[int, int]], ...] | None:
+    if parts is None:
+        return None
+    if not isinstance(parts, Mapping):
+        problems.append(
+            f"parts = {_show(parts)}: expected an object from name to [first, last], keypoint "
+            "numbers counted from 1"
+        )
+        return None
+    checked: list[tuple[str, tuple[int, int]]] = []
+    for part, ends in parts.items():
+        numbers = [_as_int(end) for end in _as_list(ends) or ()]
+        first, last = numbers if len(numbers) == 2 else (None, None)
+        highest = math.inf if n_keypoints is None else n_keypoints
+        if not isinstance(part, str) or _trouble_with_text(part):
+            problems.append(f"parts: the key {_show(part)}: expected a name")
+        elif first is None or last is None or not 1 <= first <= last <= highest:
+            problems.append(
+                f"parts[{_show(part)}] = {_show(ends)}: expected [first, last], keypoint numbers "
+                f"in 1..{n_keypoints or 'n_keypoints'}"
+            )
+        else:
+            checked.append((part, (first, last)))
+    return tuple(checked)
+
+
 def _as_list(value: Any) -> list[Any] | None:
     """`value` as a list if it is an ordered collection that is not text, else None."""
     if isinstance(value, np.ndarray):
@@ -933,6 +1086,23 @@ def _leftness(name: str) -> int:
         elif word == "r" or word.startswith("right"):
             count -= 1
     return count
+
+
+def _name_key(name: str) -> str:
+    """What is left of a name without capitals and separators, its one word for a side in front.
+
+    A name with several words for sides keeps their order: it says more than which side it is on.
+    """
+    words: list[str] = []
+    for word in re.findall(rf"{_WORD.pattern}|\d+", name):
+        word = {"l": "left", "r": "right"}.get(word.lower(), word.lower())
+        side = next((side for side in ("left", "right") if word.startswith(side)), "")
+        words += [part for part in (side, word[len(side) :]) if part]
+    sides = [word for word in words if word in ("left", "right")]
+    if len(sides) == 1:
+        words.remove(sides[0])
+        words.insert(0, f"{sides[0]}:")
+    return "".join(words) or name
 
 
 def _sides_of_pair(first: str, second: str) -> tuple[str, str]:

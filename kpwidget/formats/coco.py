@@ -64,6 +64,8 @@ _TOP_KEYS: Final = ("info", "licenses", "images", "annotations", "categories")
 # Fields of a category that describe its schema, and those that a category has besides.
 _NEEDED_BY_SCHEMA: Final[tuple[str, ...]] = ("keypoints", "skeleton")
 _OPTIONAL_FOR_SCHEMA: Final[tuple[str, ...]] = ("flip_pairs", "sigmas", "sigma_source", "colors")
+# As others may well call something of their own: used only where they have kpwidget's form.
+_PERHAPS_FOR_SCHEMA: Final[tuple[str, ...]] = ("aliases", "parts")
 _OF_CATEGORY: Final[tuple[str, ...]] = ("id", "name", "supercategory")
 
 _MIN_INT64: Final = -(2**63) + 1  # -2**63 stands for "no id" in a dataset
@@ -550,6 +552,12 @@ class _Reader:
         needed = {key: record[key] for key in _NEEDED_BY_SCHEMA if key in record}
         needed["skeleton"] = self._drawable(name, needed.get("keypoints"), needed.get("skeleton"))
         optional = {key: record[key] for key in _OPTIONAL_FOR_SCHEMA if key in record}
+        for key in _PERHAPS_FOR_SCHEMA:
+            with contextlib.suppress(FormatError):  # else it stays what it is, a field of others
+                if key in record:
+                    fields = {"keypoints": record.get("keypoints"), key: record[key]}
+                    Schema.from_metadata(fields, name=name)
+                    optional[key] = record[key]
         try:
             schema = Schema.from_metadata({**needed, **optional}, name=name)
         except FormatError as error:
@@ -974,6 +982,8 @@ def _with_values(own: Schema, given: Schema) -> Schema:
         sigma_source=given.sigma_source if has_sigmas else own.sigma_source,
         colors=given._parts.colors or own._parts.colors,
         layout=given.layout,
+        aliases=dict(given._parts.aliases or own._parts.aliases or ()) or None,
+        parts=dict(given._parts.part_ranges or own._parts.part_ranges or ()) or None,
     )
 
 

@@ -511,6 +511,8 @@ def _lose_of_categories(dataset: Dataset, lose: _Lose) -> None:
     fields: Counter[str] = Counter()
     for category in categories:
         keys = dict.fromkeys((*category.schema.to_metadata(), *category.extra))
+        if category.schema.sigmas is None:
+            keys.pop("sigma_source", None)  # it says no more than that there are none
         if category.supercategory is not None:
             keys["supercategory"] = None
         fields.update(key for key in keys if key not in _CATEGORY_FIELDS)

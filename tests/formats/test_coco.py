@@ -803,3 +803,26 @@ def test_images_of_one_name_are_told_apart_by_id(tmp_path: Path) -> None:
     assert dataset.instances[0].image.index == 1
     with pytest.raises(KeyError, match="2 images have the file name 'a.png'"):
         dataset.images["a.png"]
+
+
+# --- aliases and parts ----------------------------------------------------------------------------
+
+
+def test_aliases_and_parts_of_a_schema_come_back_from_a_file(tmp_path):
+    schema = Schema("arm", ["a", "b"], aliases={"a": ["shoulder"]}, parts={"all": (1, 2)})
+    dataset = Dataset.from_images({"x.png": np.zeros((4, 4, 3), np.uint8)}, schema)
+    formats.write(dataset, tmp_path / "arm.json", format="coco")
+    again = formats.read(tmp_path / "arm.json").categories[0]
+    assert (again.schema.aliases, again.schema.parts) == (schema.aliases, schema.parts)
+    assert not again.extra
+
+
+def test_fields_of_others_with_the_same_names_stay_what_they_are(tmp_path):
+    theirs = {"aliases": "person, human", "parts": [{"name": "arm"}], "sigmas": [0.1]}
+    category = {"id": 1, "name": "x", "keypoints": ["a"], "skeleton": [], **theirs}
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"images": [], "annotations": [], "categories": [category]}))
+    found = formats.read(path).categories[0]
+    assert found.extra == {key: theirs[key] for key in ("aliases", "parts")}
+    assert found.schema.sigmas.tolist() == [0.1]
+    assert (found.schema.aliases, found.schema.parts) == ({}, {})
