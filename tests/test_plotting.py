@@ -15,10 +15,12 @@ from matplotlib.colors import to_hex
 from matplotlib.markers import MarkerStyle
 from matplotlib.path import Path as MplPath
 from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from kpwidget import schemas
 from kpwidget.dataset import Dataset
 from kpwidget.plotting import plot_image, plot_instance, plot_schema, schema_layout
+from kpwidget.plotting.text import Labels
 from kpwidget.schema import INSTANCE_COLORS, Schema
 
 TINY = Schema(
@@ -269,33 +271,98 @@ def labels(ax) -> dict[str, Annotation]:
     return {text.get_text().partition(" ")[2]: text for text in ax.texts}
 
 
+def numbers(ax) -> Labels:
+    (found,) = [artist for artist in ax.artists if artist.get_gid() == "numbers"]
+    return found
+
+
 @pytest.mark.parametrize("name", schemas.names())
 def test_schema_shows_every_edge_keypoint_and_name(name):
     schema = schemas.get(name)
     ax = schema.plot()
     layout = schema.layout
-    np.testing.assert_array_equal(edges(ax).get_segments(), layout[schema.edges])
+    if len(schema.edges):
+        np.testing.assert_array_equal(edges(ax).get_segments(), layout[schema.edges])
     offsets = np.concatenate([c.get_offsets() for c in points(ax).values()])
     assert sorted(map(tuple, offsets)) == sorted(map(tuple, layout))
+    bottom, top = ax.get_ylim()
+    assert bottom > top, "y down"
+    if schema.n_keypoints > 60:
+        placed = zip(numbers(ax).get_texts(), numbers(ax).get_offsets(), strict=True)
+        assert {text: tuple(xy) for text, xy in placed} == {
+            str(k): tuple(xy) for k, xy in enumerate(layout, 1)
+        }
+        return
     found = labels(ax)
     assert sorted(found) == sorted(schema.keypoints)
     for keypoint, label in found.items():
         assert label.xy == tuple(layout[schema.index(keypoint)]), "the line leads to its point"
-    bottom, top = ax.get_ylim()
-    assert bottom > top, "y down"
 
 
-@pytest.mark.parametrize("size", [(4, 3), (9, 9), (2.5, 5)])
-def test_names_cover_neither_one_another_nor_the_figure(size):
-    schema = schemas.get("coco17")
+PAPER = (3.5, 3.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("coco17", size) for size in [(4, 3), (9, 9), (2.5, 5)]]
+    + [(name, PAPER) for name in schemas.names()]
+    + [(name, (6, 6)) for name in ("coco_wholebody133", "face98_wflw", "vehicle24_apollocar3d")],
+)
+def test_names_cover_neither_one_another_nor_the_figure(name, size):
+    schema = schemas.get(name)
     fig, ax = plt.subplots(figsize=size)
     plot_schema(schema, ax=ax)
     fig.canvas.draw()
-    texts = [super(Annotation, text).get_window_extent() for text in ax.texts]
+    texts = [
+        super(Annotation, text).get_window_extent()
+        if isinstance(text, Annotation)
+        else text.get_window_extent()
+        for text in ax.texts
+    ]
+    assert texts
     for i, one in enumerate(texts):
         assert not any(one.overlaps(other) for other in texts[:i])
+        assert one.x0 >= fig.bbox.x0
+        assert one.x1 <= fig.bbox.x1
     spots = ax.transData.transform(schema.layout)
     assert not any(one.contains(x, y) for one in texts for x, y in spots)
+    assert all(ax.bbox.contains(x, y) for x, y in spots), "axes clip marks"
+
+
+@pytest.mark.parametrize("size", [PAPER, (6, 6)])
+@pytest.mark.parametrize("name", ["coco_wholebody133", "face68_300w", "face98_wflw"])
+def test_numbers_do_not_cover_one_another(name, size):
+    schema = schemas.get(name)
+    fig, ax = plt.subplots(figsize=size)
+    plot_schema(schema, ax=ax)
+    fig.canvas.draw()
+    boxes, is_shown = numbers(ax).places(fig.dpi / 72)
+    n_hidden = int((~is_shown).sum())
+    assert (f"({n_hidden} of" in ax.get_title()) == (n_hidden > 0)
+    shown = [Bbox.from_extents(*box) for box in boxes[is_shown]]
+    assert len(shown) > (0.5 if name == "coco_wholebody133" else 0.95) * schema.n_keypoints
+    for i, one in enumerate(shown):
+        assert not any(one.overlaps(other) for other in shown[:i])
+
+
+def test_numbers_are_explained_by_the_parts():
+    ax = plot_schema(schemas.get("face98_wflw"))
+    lines = [text.get_text() for text in ax.texts]
+    assert lines[0] == "1–33 jaw"
+    assert lines[-2:] == ["97 right pupil", "98 left pupil"]
+    own = Schema("own", [f"k{i}" for i in range(70)], parts={"second": (41, 70), "a_b": (1, 40)})
+    assert [text.get_text() for text in plot_schema(own).texts] == ["1–40 a b", "41–70 second"]
+    names = [text.get_text() for text in plot_schema(own, numbers=False).texts]
+    assert sorted(names) == sorted(own.keypoints)
+
+
+def test_contours_of_a_face_are_drawn_where_its_skeleton_lacks_them():
+    face = schemas.get("face68_300w")
+    contours = np.array(schemas.contours(face.name)) - 1
+    drawn = np.array([line.get_xydata() for line in plot_schema(face).lines])
+    np.testing.assert_array_equal(drawn, face.layout[contours])
+    with_edges = Schema("face", face.keypoints, schemas.contours(face.name))
+    assert not plot_schema(with_edges).lines
 
 
 def test_a_schema_without_layout_gets_one_from_its_edges():

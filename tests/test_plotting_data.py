@@ -317,10 +317,14 @@ def test_schema_says_which_marker_is_which_side_and_numbers_its_keypoints():
 
 
 def test_names_without_room_are_left_out_and_that_is_said():
-    _, ax = plt.subplots(figsize=(3, 2))
-    kp.plot_schema(kp.schemas.get("coco_wholebody133"), ax=ax)
-    assert not ax.texts
-    assert "133 keypoints, names left out" in ax.get_title()
+    for schema in (
+        kp.schemas.get("coco_wholebody133"),
+        kp.Schema("x", [f"k{i}" for i in range(99)]),
+    ):
+        _, ax = plt.subplots(figsize=(3, 0.7))
+        kp.plot_schema(schema, ax=ax)
+        assert not ax.texts
+        assert f"{schema.n_keypoints} keypoints, names left out" in ax.get_title()
 
 
 # --- trajectories ---------------------------------------------------------------------------------

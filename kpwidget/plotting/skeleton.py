@@ -1,4 +1,4 @@
-"""`plot_schema`: the figure of a skeleton with the names of its keypoints."""
+"""`plot_schema`: the figure of a skeleton with the names or numbers of its keypoints."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kpwidget import schemas
 from kpwidget.dataset import Dataset, ImageInfo, Instance, Selection
 from kpwidget.geometry import align_poses, fit_unit, layout_skeleton, mean_pose
 from kpwidget.plotting.marks import MARKERS, NEUTRAL, RIM, draw_edges, draw_keypoints
 from kpwidget.plotting.rows import Data, rows_of
-from kpwidget.plotting.text import PLAIN, one_line, set_title
+from kpwidget.plotting.text import PLAIN, Labels, one_line, set_title, width_of
 from kpwidget.schema import Category, Schema, Visibility
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ __all__ = ["plot_schema", "schema_layout"]
 # More names than this cannot be read however they are placed.
 _MAX_NAMES = 200
 _LEAST_ROW = 4.5  # points a name needs in height
+# More than this, and numbers at the keypoints with a list of the parts say more than names.
+_MANY = 60
 
 Layout: TypeAlias = Literal["auto"] | ArrayLike | Data
 
@@ -37,20 +40,22 @@ def plot_schema(
     keypoint_kw: Mapping[str, Any] | None = None,
     edge_kw: Mapping[str, Any] | None = None,
 ) -> Axes:
-    """Draw the skeleton of a schema with the names of its keypoints.
+    """Draw the skeleton of a schema with the names of its keypoints, or their numbers.
 
     Parameters
     ----------
     schema : Schema or Category
-        The figure faces the reader: its left side is on the right. With more than 200 keypoints,
-        or where axes are too low for them, the names are left out and the title says so.
+        The figure faces the reader: its left side is on the right. With more than 60 keypoints of
+        which the schema's `parts` say what they are, each has its number, but where there is no
+        room between its neighbours, and the parts stand beside the figure. With more than 200, or
+        where axes are too low for names, the names are left out and the title says so.
     layout : 'auto', array_like of shape (n_keypoints, 2), or data, default 'auto'
         Where the keypoints are. 'auto' is the schema's `layout`, or one found from its edges. An
         array is in any unit, y down. A dataset, a selection or a list of instances gives its mean
         pose: that of all instances with this schema's keypoints, aligned in place and size.
     numbers : bool, default True
         Whether the number of each keypoint, from 1 as in COCO's skeletons and in the annotator,
-        stands before its name.
+        stands before its name. Without numbers there are names, however many.
     ax : matplotlib.axes.Axes, optional
         By default a new figure's.
     keypoint_kw, edge_kw : mapping, optional
@@ -76,6 +81,9 @@ def plot_schema(
             "ds.categories[0]"
         )
     xy = schema_layout(schema, layout)
+    parts = _part_names(schema) if numbers and len(xy) > _MANY else []
+    if parts:
+        return _plot_numbered(schema, xy, parts, ax, keypoint_kw, edge_kw)
     names = [one_line(name) for name in schema.keypoints]
     if numbers:
         names = [one_line(f"{k} {name}") for k, name in enumerate(schema.keypoints, 1)]
@@ -93,26 +101,22 @@ def plot_schema(
 
         height = max(3.6, 0.19 * n_rows)
         _, ax = plt.subplots(figsize=(min(height, 7) + 0.16 * n_letters, height))
-    area = ax.get_window_extent().transformed(ax.figure.dpi_scale_trans.inverted())
-    font_size = min(9.0, max(4.0, 72 * area.height / n_rows / 1.4))
-    # 0.62 em is the width of an average letter of DejaVu Sans, with a little to spare.
-    name_width = 0.62 * n_letters * font_size / 72 + 0.25
-    low, high = xy.min(axis=0), xy.max(axis=0)
-    extent = np.maximum(high - low, 0.1)
-    room = max(area.width - 2 * name_width, 0.3 * area.width)
-    inches = min(0.86 * area.height / extent[1], 0.9 * room / extent[0])  # per unit of the layout
-    centre = (low + high) / 2
-    half = np.array([area.width, area.height]) / inches / 2
-    draw_edges(ax, xy[schema.edges], [NEUTRAL] * len(schema.edges), edge_kw)
-    flags = np.full(len(xy), int(Visibility.VISIBLE))
-    draw_keypoints(ax, xy, flags, list(schema.sides), list(schema.colors), keypoint_kw)
+    width, _, height = _room(ax)
+    ems = [max((width_of(names[k], 1.0) for k in column), default=0.0) for column in columns]
+    font_size = min(9.0, max(4.0, 72 * height / n_rows / 1.4))
+    # Not so large that the figure between the names is smaller than they are, but to be read.
+    wide = (0.55 * 72 * width - 36) / max(sum(ems), 1e-9)
+    font_size = max(min(font_size, 5.0), min(font_size, wide))
+    left, right = (em * font_size / 72 + 0.25 for em in ems)
+    room = max(width - left - right, 0.3 * width)
+    centre, extent, inches = _placed(ax, xy, room, height, (left - right) / 2)
+    _draw_figure(ax, schema, xy, inches, 20, keypoint_kw, edge_kw)
+    half = height / inches / 2
     row = 1.35 * font_size / 72 / inches
     for column, sign in zip(columns, (-1, 1), strict=True):
         x = float(centre[0] + sign * (extent[0] / 2 + 0.2 / inches))
         column = sorted(column, key=lambda k: (round(float(xy[k, 1]), 6), k))
-        heights = _spread(
-            xy[column, 1], row, float(centre[1] - half[1]), float(centre[1] + half[1])
-        )
+        heights = _spread(xy[column, 1], row, float(centre[1] - half), float(centre[1] + half))
         for k, y in zip(column, heights, strict=True):
             ax.annotate(
                 names[k],
@@ -124,6 +128,7 @@ def plot_schema(
                 annotation_clip=False,
                 arrowprops={
                     "arrowstyle": "-",
+                    "relpos": (1.0, 0.5) if sign < 0 else (0.0, 0.5),
                     "color": NEUTRAL,
                     "alpha": 0.6,
                     "linewidth": 0.6,
@@ -132,16 +137,152 @@ def plot_schema(
                 },
                 **PLAIN,
             )
-    ax.set_aspect("equal")
-    ax.set_xlim(float(centre[0] - half[0]), float(centre[0] + half[0]))
-    ax.set_ylim(float(centre[1] + half[1]), float(centre[1] - half[1]))
-    ax.set_axis_off()
     title = one_line(schema.name)
     if not has_names:
         title += f" ({len(names):,} keypoints, names left out)"
     set_title(ax, title, 12)
     _draw_legend(ax, schema)
     return ax
+
+
+def _plot_numbered(
+    schema: Schema,
+    xy: NDArray[np.float64],
+    parts: list[str],
+    ax: Axes | None,
+    keypoint_kw: Mapping[str, Any] | None,
+    edge_kw: Mapping[str, Any] | None,
+) -> Axes:
+    """Draw the skeleton with numbers at its keypoints, and to its right what the numbers mean."""
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        _, ax = plt.subplots(figsize=(7.5, 6.5))
+    _, width, height = _room(ax)
+    row = 72 * height / len(parts)
+    has_parts = row >= _LEAST_ROW
+    em = max(width_of(part, 1.0) for part in parts) if has_parts else 0.0
+    part_size = min(8.0, max(4.0, min(row / 1.4, 0.32 * 72 * width / max(em, 1e-9))))
+    column = em * part_size / 72 + 0.25 if has_parts else 0.0
+    room = max(width - column, 0.3 * width)
+    to_left = min(0.0, room - ax.get_window_extent().width / ax.figure.dpi) / 2
+    centre, extent, inches = _placed(ax, xy, room, height, to_left)
+    scale = _draw_figure(ax, schema, xy, inches, 42, keypoint_kw, edge_kw)
+    # First the ends of the parts, for a number without room is left out.
+    ends = [k - 1 for first_last in schema.parts.values() for k in first_last]
+    order = list(dict.fromkeys([*ends, *range(len(xy))]))
+    labels = Labels(
+        xy[order],
+        [str(k + 1) for k in order],
+        ax.transData,
+        size=min(6.5, max(4.0, 0.26 * _side(xy, inches))),
+        color="#202020",
+        halo="#ffffff",
+        gap=4 * scale + 0.6,
+        is_sparse=True,
+    )
+    labels.set(gid="numbers", clip_on=False)
+    ax.add_artist(labels)
+    if has_parts:
+        step = 1.4 * part_size / 72 / inches
+        for i, part in enumerate(parts):
+            ax.text(
+                float(centre[0] + extent[0] / 2 + 0.2 / inches),
+                float(centre[1] + (i - (len(parts) - 1) / 2) * step),
+                part,
+                fontsize=part_size,
+                va="center",
+                **PLAIN,
+            )
+    n_hidden = int(np.count_nonzero(~labels.places(ax.figure.dpi / 72)[1]))
+    title = one_line(schema.name)
+    if not has_parts:
+        title += f" ({len(xy):,} keypoints, names left out)"
+    elif n_hidden:
+        title += f" ({n_hidden} of {len(xy):,} numbers left out)"
+    set_title(ax, title, 12)
+    _draw_legend(ax, schema)
+    return ax
+
+
+def _part_names(schema: Schema) -> list[str]:
+    """Lines that say what the numbers of keypoints mean, in their order."""
+    lines = []
+    for part, (first, last) in sorted(schema.parts.items(), key=lambda item: item[1]):
+        numbers = str(first) if first == last else f"{first}–{last}"
+        lines.append(one_line(f"{numbers} {part.replace('_', ' ')}", 40))
+    return lines
+
+
+def _room(ax: Axes) -> tuple[float, float, float]:
+    """Room for names around the figure, in inches: to both sides, to the right alone, height.
+
+    It is the axes', or wider if they stand alone.
+    """
+    figure = ax.figure
+    box = ax.get_window_extent()
+    both = right = box.width
+    if len(figure.axes) == 1:
+        middle = (box.x0 + box.x1) / 2
+        both = max(both, 1.94 * min(middle - figure.bbox.x0, figure.bbox.x1 - middle))
+        right = max(right, 0.98 * figure.bbox.x1 - box.x0)
+    return both / figure.dpi, right / figure.dpi, box.height / figure.dpi
+
+
+def _placed(
+    ax: Axes, xy: NDArray[np.float64], width: float, height: float, shift: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Set the view so that the figure fits into `width` x `height` inches, `shift` to the right.
+
+    It stays inside the axes, which clip it; names need not. Returns its centre and extent, and the
+    inches on paper for one unit of the layout.
+    """
+    box = ax.get_window_extent()
+    size = np.array([box.width, box.height]) / ax.figure.dpi
+    width = min(width, float(size[0]))
+    low, high = xy.min(axis=0), xy.max(axis=0)
+    extent = np.maximum(high - low, 0.1)
+    inches = min(0.86 * height / extent[1], 0.9 * width / extent[0])
+    centre = (low + high) / 2
+    half = size / inches / 2
+    spare = max(0.0, float(half[0] - extent[0] / 2 / 0.95))
+    middle = float(centre[0]) - min(spare, max(-spare, shift / inches))
+    ax.set_aspect("equal")
+    ax.set_xlim(middle - float(half[0]), middle + float(half[0]))
+    ax.set_ylim(float(centre[1] + half[1]), float(centre[1] - half[1]))
+    ax.set_axis_off()
+    return centre, extent, float(inches)
+
+
+def _side(xy: NDArray[np.float64], inches: float) -> float:
+    """Points to a side of the square that each keypoint would have, were they spread evenly."""
+    extent = np.maximum(np.ptp(xy, axis=0), 0.1)
+    return float(72 * inches * math.sqrt(extent[0] * extent[1] / len(xy)))
+
+
+def _draw_figure(
+    ax: Axes,
+    schema: Schema,
+    xy: NDArray[np.float64],
+    inches: float,
+    wanted: float,
+    keypoint_kw: Mapping[str, Any] | None,
+    edge_kw: Mapping[str, Any] | None,
+) -> float:
+    """Draw edges and keypoints, smaller where these have less than `wanted` points to a side.
+
+    Returns the scale of the marks.
+    """
+    scale = min(1.0, max(0.3, _side(xy, inches) / wanted))
+    contours = np.array(schemas.find_contours(schema.keypoints), np.int64).reshape(-1, 2) - 1
+    if len(contours) and not len(schema.edges[np.isin(schema.edges, contours).all(axis=1)]):
+        ax.plot(
+            *xy[contours].transpose(2, 1, 0), color=NEUTRAL, alpha=0.5, linewidth=0.8, zorder=1.5
+        )
+    draw_edges(ax, xy[schema.edges], [NEUTRAL] * len(schema.edges), edge_kw, scale=scale)
+    flags = np.full(len(xy), int(Visibility.VISIBLE))
+    draw_keypoints(ax, xy, flags, list(schema.sides), list(schema.colors), keypoint_kw, scale)
+    return scale
 
 
 def _draw_legend(ax: Axes, schema: Schema) -> None:

@@ -31,7 +31,19 @@ if TYPE_CHECKING:
 __all__ = ["contours", "describe", "get", "names"]
 
 # In the order they are offered. The file of each is <name>.json.
-_NAMES = ("coco17", "coco_wholebody133", "four_point")
+_NAMES = (
+    "coco17",
+    "coco_wholebody133",
+    "face68_300w",
+    "face98_wflw",
+    "hand21",
+    "animal17_ap10k",
+    "animal20_animalpose",
+    "vehicle24_apollocar3d",
+    "vehicle66_apollocar3d",
+    "four_point",
+    "bolt_pattern6",
+)
 
 
 def names() -> list[str]:
