@@ -573,7 +573,7 @@ class Recorder:
         self._others: dict[str, int] = {}
         self._known_ids: dict[str, int] = {}
         self._failed: dict[str, int] = {}
-        self._last_mark = 0
+        self._n_saves = 0
         #: Of each file: how it begins and up to where `news` has read; the edits found there.
         self._looked_at: dict[Path, tuple[bytes, int]] = {}
         self._news: dict[str, dict[int, str]] = {}
@@ -723,8 +723,23 @@ class Recorder:
             if entry.writer != self.journal.writer:
                 self._saw(entry)
 
-    def mark_saved(self, digest: bytes | None, stat: FileStat, covers: Mapping[str, int]) -> None:
-        """Say that the labels file of this content has all that `covers` says."""
+    def begin_save(self) -> int:
+        """Number of the save that begins: its marks have it, and `end_save`."""
+        self._n_saves += 1
+        return self._n_saves
+
+    def mark_saved(
+        self,
+        digest: bytes | None,
+        stat: FileStat,
+        covers: Mapping[str, int],
+        save: int | None = None,
+    ) -> None:
+        """Say that the labels file of this content has all that `covers` says.
+
+        The mark of a save comes before its file is put in place: what it says of the file holds
+        wherever such a file is found, but that there ever was one is told by `end_save` alone.
+        """
         with self._dataset.lock:
             self.begin()
             table = self._dataset._table
@@ -745,11 +760,13 @@ class Recorder:
                 content["conflicts"] = json.loads(json.dumps(conflicts, default=float))
             if ids:
                 content["ids"] = ids
-            self._last_mark = self.journal.append("saved", content)
+            if save is not None:
+                content["save"] = save
+            self.journal.append("saved", content)
 
-    def take_back_mark(self) -> None:
-        """Say that the file of the last mark was not put in its place."""
-        self.journal.append("unsaved", {"of": self._last_mark})
+    def end_save(self, save: int) -> None:
+        """Say that the file of a save was put in its place."""
+        self.journal.append("put", {"save": save})
         self.journal.flush()
 
     def take_over(self) -> None:

@@ -190,6 +190,7 @@ def _saved(dataset: Dataset, target: Path) -> WriteReport:
         recorder.skip_others()  # of the file that was there before
         recorder.take_over()
     covers = {} if recorder is None else recorder.position()
+    number = 0 if recorder is None else recorder.begin_save()
     written: list[FileStat] = []
 
     def before(path: Path, stat: os.stat_result) -> None:
@@ -198,16 +199,16 @@ def _saved(dataset: Dataset, target: Path) -> WriteReport:
         written.append(FileStat.of(stat))
         if recorder is not None:
             _keep_previous(path, recorder.journal.folder)
-            _mark(recorder, report.content, written[-1], covers, is_durable=True)
+            _mark(recorder, report.content, written[-1], covers, save=number)
 
     try:
         formats.write_file(target, report.content, before)
     except BaseException:
         if is_moved and recorder is not None:  # the edits go on where they went
             recorder.journal.discard()
-        elif written and recorder is not None:
-            recorder.take_back_mark()
         raise
+    if recorder is not None:
+        recorder.end_save(number)
     if is_moved and recorder is not None:
         _begin_recording(dataset, recorder)
         for step in dataset._history.all_steps():
@@ -264,7 +265,7 @@ def _mark(
     stat: FileStat,
     covers: Mapping[str, int],
     *,
-    is_durable: bool,
+    save: int | None,
 ) -> None:
     """Say in the journal that a file of this content has what `covers` says.
 
@@ -273,8 +274,8 @@ def _mark(
     """
 
     def mark(digest: bytes | None) -> None:
-        recorder.mark_saved(digest, stat, covers)
-        if is_durable:
+        recorder.mark_saved(digest, stat, covers, save)
+        if save is not None:  # to open a file leaves nothing behind
             recorder.journal.flush()
 
     if stat.size <= _SOON_HASHED:
@@ -382,7 +383,7 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         ]
         stat = dataset.layout.stat
         if text is not None and stat is not None and (not is_known or not entries):
-            _mark(recorder, [text.data], stat, covered, is_durable=False)
+            _mark(recorder, [text.data], stat, covered, save=None)
         problems += done.problems
     if has_more:
         recorder.journal.flush()
@@ -535,10 +536,11 @@ def _covered(
     if not marks:
         return {}, not entries
     saved: dict[str, int] = {}
-    taken_back = {(e.writer, e.content.get("of")) for e in entries if e.kind == "unsaved"}
+    put = {(entry.writer, entry.content.get("save")) for entry in entries if entry.kind == "put"}
     for mark in marks:
-        if (mark.writer, mark.n) in taken_back:
-            continue
+        number = mark.content.get("save")
+        if number is not None and (mark.writer, number) not in put:
+            continue  # its file may never have come to its place
         for writer, n in dict(mark.content["covers"]).items():
             saved[writer] = max(saved.get(writer, 0), int(n))
     left = [

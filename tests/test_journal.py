@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -747,6 +748,35 @@ def test_what_comes_back_with_an_id_that_another_had_meanwhile_is_itself(tmp_pat
     again = opened(tmp_path)
     assert again.journal_problems == ()
     assert again.instance("coco:1").raw.tolist() == two.instance("coco:1").raw.tolist()
+
+
+def test_edits_of_a_save_that_a_kill_has_cut_off_are_not_taken_for_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = opened(tmp_path)
+    bird = one.add_instance("a.png", keypoints=POINTS, uid="bird")
+    one.save()
+    bird.set_keypoint("tail", 9, 9)
+    folder, then = tmp_path / "labels.kpwidget", tmp_path / "then"
+    replace = os.replace
+
+    def looked_at(source: Any, target: Any) -> None:
+        if Path(target).name == "labels.json":  # what a kill in this moment would leave
+            shutil.copytree(folder, then)
+        replace(source, target)
+
+    before = (tmp_path / "labels.json").read_bytes()
+    monkeypatch.setattr(os, "replace", looked_at)
+    one.save()
+    monkeypatch.undo()
+    one.recorder.journal.close()
+    shutil.rmtree(folder)
+    then.rename(folder)
+    (tmp_path / "labels.json").write_bytes(before.replace(b"1.5", b"7.5"))  # an editor
+    with pytest.raises(kp.ConflictError, match="never saved with"):
+        opened(tmp_path)
+    (tmp_path / "labels.json").write_bytes(before)
+    assert opened(tmp_path).instance("bird").raw[2].tolist() == [9, 9, 2]
 
 
 def test_two_notebooks_save_in_turn(tmp_path: Path) -> None:
