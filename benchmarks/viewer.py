@@ -114,7 +114,7 @@ def measure_viewer(rig: Rig) -> list[Row]:
     n_images = N_IMAGES if not rig.is_quick else 1000
     labels, folder = _made(rig, n_images)
     few = _made(rig, 100)
-    n_first, n_next = rig.samples(30, 4), rig.samples(60, 6)
+    n_first, n_next = rig.samples(20, 4), rig.samples(40, 6)
     browser = rig.launch()
     try:
         with rig.notebook(_cells(*few)) as small:
