@@ -271,9 +271,10 @@ class Viewer(Board):
     def _publish_scene(self) -> None:
         self._look_up()
         browse = self._browse(self._index)
-        if browse != self.browse:
-            self.browse = browse
-        super()._publish_scene()
+        with self.hold_sync():  # one message
+            if browse != self.browse:
+                self.browse = browse
+            super()._publish_scene()
 
     def _scene(self) -> dict[str, Any]:
         scene = super()._scene()
