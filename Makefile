@@ -68,15 +68,19 @@ test: test-js test-py  ## set up, then run every test: TypeScript, Python, brows
 test-js: $(VENV)/.node
 	@$(WITH_NODE) cd js && npm run --silent typecheck && npm test --silent
 
-# Without arguments the browser tests run beside the others, and are printed behind them.
+# Without arguments most browser tests run beside the others, and are printed behind them; the rest
+# of them comes after the others, which takes both about as long.
+LATER := $(wildcard tests/browser/test_[p-z]*.py)
 test-py: $(VENV)/.dev $(BUNDLE)
 ifneq ($(strip $(PYTEST_ARGS)),)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
 	@log=$$(mktemp); status=0; \
-	$(BIN)/python -m pytest -p no:cacheprovider -m browser >"$$log" 2>&1 & browser=$$!; \
+	$(BIN)/python -m pytest -p no:cacheprovider -m browser \
+	  $(filter-out $(LATER),$(wildcard tests/browser/test_*.py)) >"$$log" 2>&1 & browser=$$!; \
 	trap 'kill $$browser 2>/dev/null || true; cat "$$log"; rm -f "$$log"' EXIT; \
 	$(BIN)/python -m pytest -m 'not browser' || status=1; \
+	$(BIN)/python -m pytest -m browser $(LATER) || status=1; \
 	wait $$browser || status=1; \
 	exit $$status
 endif
