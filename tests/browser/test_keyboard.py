@@ -46,10 +46,11 @@ _NOTEBOOK = """(p) => {
 
 #: What would delete, insert, cut, paste, undo, change, move or run a cell, or restart the kernel.
 NOTEBOOK_KEYS = [
+    "Space",  # before the arrows: at their cross it would place a point
     *("d", "d", "z", "a", "b", "Escape", "x", "c", "m", "y", "r", "o", "l", "Shift+m", "k", "j"),
     *("Enter", "Shift+Enter", "Control+Enter", "Alt+Enter", "i", "i", "1", "2", "3", "4", "0", "0"),
     *("ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Shift+ArrowUp", "Shift+ArrowDown"),
-    *("PageUp", "PageDown", "Space", "Control+a", "Control+z", "Control+Shift+z"),
+    *("PageUp", "PageDown", "Control+a", "Control+z", "Control+Shift+z"),
 ]
 
 
