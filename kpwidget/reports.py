@@ -69,7 +69,7 @@ def report(
     if not isinstance(data, Dataset | Selection):
         raise TypeError(
             "data: expected a kpwidget.Dataset or a selection of one (ds.select(...)), got "
-            f"{type(data).__name__}"
+            f"{type(data).__name__}; kpwidget.read(path) reads a labels file"
         )
     if n_examples < 0:
         raise ValueError(f"n_examples = {n_examples}: expected 0 or more")
@@ -114,6 +114,7 @@ def _overview(page: Page, found: Rows) -> None:
     rows: list[tuple[str, int]] = [
         ("images", len(found.images)),
         ("with an instance", len(np.unique(images))),
+        ("image files missing", _n_missing(found)),
         ("marked done", n_done),
         ("instances", len(found.rows)),
         ("with a labeled keypoint", int((n_labeled > 0).sum())),
@@ -129,6 +130,13 @@ def _overview(page: Page, found: Rows) -> None:
         )
     if annotators:
         page.table(annotators.most_common(20), ("annotator", "instances"))
+
+
+def _n_missing(found: Rows) -> int:
+    """How many images have no file where it is looked for; those in memory need none."""
+    images = [found.dataset.images[i] for i in found.images]
+    on_disk = [image for image in images if not isinstance(image._state.data, bytes | np.ndarray)]
+    return sum((path := image.path) is None or not path.is_file() for image in on_disk)
 
 
 def _about_category(

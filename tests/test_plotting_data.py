@@ -463,3 +463,12 @@ def test_a_selection_is_looked_at_once(plot):
     plot(ds.select(where=lambda instance: not seen.append(instance.uid)))
     # The images of a selection are those of its instances: one look for each of the two.
     assert len(seen) == 2 * len(ds.instances)
+
+
+def test_what_nobody_labeled_is_hollow_in_a_mean_pose_and_said():
+    ds = made([[(0, 0, 2), (4, 0, 2), (0, 0, 0)]], schema=TRIANGLE)
+    ax = kp.plot_schema(TRIANGLE, layout=ds)
+    assert "hollow: 1 never labeled" in ax.get_title()
+    assert [a.get_gid() for a in ax.collections if "occluded" in str(a.get_gid())] != []
+    whole = made([[(0, 0, 2), (4, 0, 2), (2, 3, 2)]], schema=TRIANGLE)
+    assert "hollow" not in kp.plot_schema(TRIANGLE, layout=whole).get_title()

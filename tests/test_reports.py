@@ -159,3 +159,11 @@ def test_bars_and_cells() -> None:
     assert "width:100.00%;background:#00ff00" in html
     with pytest.raises(ValueError, match="expected '#rrggbb'"):
         page.table([(Bar([1], ["red;} body{display:none"]),)])
+
+
+def test_missing_image_files_are_counted(tiny_dataset: Dataset, tmp_path: Path) -> None:
+    tiny_dataset.save(tmp_path / "labels.json")
+    page = read(kp.report(kp.read(tmp_path / "labels.json"), tmp_path / "r.html", n_examples=0))
+    assert ["image files missing", "3"] in page.rows
+    in_memory = read(kp.report(tiny_dataset, tmp_path / "s.html", n_examples=0))
+    assert not any("image files missing" in row for row in in_memory.rows)

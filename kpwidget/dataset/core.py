@@ -1086,7 +1086,7 @@ class Dataset:
         if key is None:
             if len(self._categories) == 1:
                 return 0
-            raise ValueError(f"say which category: {self._category_names()}")
+            raise ValueError(f"say which category: {self._category_names()}; category=...")
         if isinstance(key, Category):
             index = self._category_of_id.get(key.id)
             if index is not None and self._categories[index] == key:
@@ -1107,7 +1107,12 @@ class Dataset:
         return index
 
     def _category_names(self) -> str:
-        return ", ".join(f"{c.name!r} (id {c.id})" for c in self._categories) or "none"
+        # Those that there are instances of come first.
+        counts = self._table.n_of_categories()
+        order = sorted(range(len(counts)), key=lambda i: counts[i] == 0)
+        named = [f"{c.name!r} (id {c.id})" for c in (self._categories[i] for i in order[:10])]
+        more = [f"and {len(order) - 10} more"] if len(order) > 10 else []
+        return ", ".join([*named, *more]) or "none"
 
     def _set_points(self, uid: str, points: Mapping[int, Point]) -> None:
         """Record the keypoints that differ from what they are, inside an open transaction."""
@@ -1253,6 +1258,11 @@ def _visibility_table(
 def _checked_categories(
     categories: Sequence[Category | Schema] | Category | Schema,
 ) -> list[Category]:
+    if isinstance(categories, str):
+        raise TypeError(
+            f"categories are Schema or Category objects, not {categories!r}; a built-in schema is "
+            f"kpwidget.schemas.get({categories!r})"
+        )
     given = [categories] if isinstance(categories, Category | Schema) else list(categories)
     wrong = [repr(item) for item in given if not isinstance(item, Category | Schema)]
     if wrong:

@@ -478,6 +478,8 @@ def _check_options(row: Format, function: Callable[..., Any], options: Mapping[s
     unknown = [key for key in options if key not in known]
     if unknown:
         listed = f"it has {', '.join(known)}" if known else "it has none"
+        if getattr(function, "__name__", "").startswith("read"):
+            listed += "; every format has images, format, on_error and allow_outside"
         raise TypeError(
             f"format {row.name!r} has no option {', '.join(map(repr, unknown))}; {listed}"
         )

@@ -52,7 +52,8 @@ def plot_schema(
     layout : 'auto', array_like of shape (n_keypoints, 2), or data, default 'auto'
         Where the keypoints are. 'auto' is the schema's `layout`, or one found from its edges. An
         array is in any unit, y down. A dataset, a selection or a list of instances gives its mean
-        pose: that of all instances with this schema's keypoints, aligned in place and size.
+        pose: that of all instances with this schema's keypoints, aligned in place and size. What
+        nobody has labeled there is hollow, and the title says so.
     numbers : bool, default True
         Whether the number of each keypoint, from 1 as in COCO's skeletons and in the annotator,
         stands before its name. Without numbers there are names, however many.
@@ -81,9 +82,10 @@ def plot_schema(
             "ds.categories[0]"
         )
     xy = schema_layout(schema, layout)
+    is_guess = _never_labeled(schema, layout)
     parts = _part_names(schema) if numbers and len(xy) > _MANY else []
     if parts:
-        return _plot_numbered(schema, xy, parts, ax, keypoint_kw, edge_kw)
+        return _plot_numbered(schema, xy, parts, ax, is_guess, keypoint_kw, edge_kw)
     names = [one_line(name) for name in schema.keypoints]
     if numbers:
         names = [one_line(f"{k} {name}") for k, name in enumerate(schema.keypoints, 1)]
@@ -110,7 +112,7 @@ def plot_schema(
     left, right = (em * font_size / 72 + 0.25 for em in ems)
     room = max(width - left - right, 0.3 * width)
     centre, extent, inches = _placed(ax, xy, room, height, (left - right) / 2)
-    _draw_figure(ax, schema, xy, inches, 20, keypoint_kw, edge_kw)
+    _draw_figure(ax, schema, xy, inches, 20, is_guess, keypoint_kw, edge_kw)
     half = height / inches / 2
     row = 1.35 * font_size / 72 / inches
     for column, sign in zip(columns, (-1, 1), strict=True):
@@ -140,6 +142,7 @@ def plot_schema(
     title = one_line(schema.name)
     if not has_names:
         title += f" ({len(names):,} keypoints, names left out)"
+    title += _said_of_guesses(is_guess)
     set_title(ax, title, 12)
     _draw_legend(ax, schema)
     return ax
@@ -150,6 +153,7 @@ def _plot_numbered(
     xy: NDArray[np.float64],
     parts: list[str],
     ax: Axes | None,
+    is_guess: NDArray[np.bool_],
     keypoint_kw: Mapping[str, Any] | None,
     edge_kw: Mapping[str, Any] | None,
 ) -> Axes:
@@ -167,7 +171,7 @@ def _plot_numbered(
     room = max(width - column, 0.3 * width)
     to_left = min(0.0, room - ax.get_window_extent().width / ax.figure.dpi) / 2
     centre, extent, inches = _placed(ax, xy, room, height, to_left)
-    scale = _draw_figure(ax, schema, xy, inches, 42, keypoint_kw, edge_kw)
+    scale = _draw_figure(ax, schema, xy, inches, 42, is_guess, keypoint_kw, edge_kw)
     # First the ends of the parts, for a number without room is left out.
     ends = [k - 1 for first_last in schema.parts.values() for k in first_last]
     order = list(dict.fromkeys([*ends, *range(len(xy))]))
@@ -200,6 +204,7 @@ def _plot_numbered(
         title += f" ({len(xy):,} keypoints, names left out)"
     elif n_hidden:
         title += f" ({n_hidden} of {len(xy):,} numbers left out)"
+    title += _said_of_guesses(is_guess)
     set_title(ax, title, 12)
     _draw_legend(ax, schema)
     return ax
@@ -266,10 +271,13 @@ def _draw_figure(
     xy: NDArray[np.float64],
     inches: float,
     wanted: float,
+    is_guess: NDArray[np.bool_],
     keypoint_kw: Mapping[str, Any] | None,
     edge_kw: Mapping[str, Any] | None,
 ) -> float:
     """Draw edges and keypoints, smaller where these have less than `wanted` points to a side.
+
+    Those whose place `is_guess` are hollow.
 
     Returns the scale of the marks.
     """
@@ -281,8 +289,22 @@ def _draw_figure(
         )
     draw_edges(ax, xy[schema.edges], [NEUTRAL] * len(schema.edges), edge_kw, scale=scale)
     flags = np.full(len(xy), int(Visibility.VISIBLE))
+    flags[is_guess] = int(Visibility.OCCLUDED)
     draw_keypoints(ax, xy, flags, list(schema.sides), list(schema.colors), keypoint_kw, scale)
     return scale
+
+
+def _said_of_guesses(is_guess: NDArray[np.bool_]) -> str:
+    n = int(is_guess.sum())
+    return f"\n(hollow: {n} never labeled, placed as in the schema's own figure)" if n else ""
+
+
+def _never_labeled(schema: Schema, layout: Layout) -> NDArray[np.bool_]:
+    """Which keypoints nobody has labeled in the data that the figure is made of; none otherwise."""
+    is_data = isinstance(layout, Dataset | Selection | ImageInfo | Instance)
+    if not is_data and not _is_items(layout):
+        return np.zeros(schema.n_keypoints, bool)
+    return np.isnan(_mean_of(schema, layout)[:, 0])
 
 
 def _draw_legend(ax: Axes, schema: Schema) -> None:
@@ -361,7 +383,8 @@ def _is_items(value: object) -> bool:
     )
 
 
-def _mean_layout(schema: Schema, data: Any) -> NDArray[np.float64]:
+def _mean_of(schema: Schema, data: Any) -> NDArray[np.float64]:
+    """Mean pose of the instances with a schema's keypoints; NaN for what nobody has labeled."""
     found = rows_of(data)
     dataset = found.dataset
     with dataset.lock:
@@ -370,7 +393,11 @@ def _mean_layout(schema: Schema, data: Any) -> NDArray[np.float64]:
             for i, category in enumerate(dataset.categories)
             if category.keypoints == schema.keypoints
         ]
-    mean = mean_pose(np.concatenate(poses)) if poses else np.full((schema.n_keypoints, 2), np.nan)
+    return mean_pose(np.concatenate(poses)) if poses else np.full((schema.n_keypoints, 2), np.nan)
+
+
+def _mean_layout(schema: Schema, data: Any) -> NDArray[np.float64]:
+    mean = _mean_of(schema, data)
     is_known = np.isfinite(mean[:, 0])
     if is_known.sum() < 2:
         raise ValueError(

@@ -384,7 +384,7 @@ def compare(
         if not isinstance(value, Dataset | Selection):
             raise TypeError(
                 f"{name}: expected a kpwidget.Dataset or a selection of one (ds.select(...)), got "
-                f"{type(value).__name__}"
+                f"{type(value).__name__}; kpwidget.read(path) reads a labels file"
             )
     if isinstance(names, str) or len(names) != 2 or not all(isinstance(n, str) for n in names):
         raise ValueError(f"names: expected two texts, got {names!r}")
@@ -432,12 +432,14 @@ def _matching_categories(
             found[theirs.id] = (ours, places)
     if not found:
         a, b = (
-            "; ".join(f"{c.name!r} ({', '.join(c.keypoints[:4])}, ...)" for c in d.categories)
+            "; ".join(f"{c.name!r} ({', '.join(c.keypoints[:4])}, ...)" for c in d.categories[:5])
+            + (f"; and {len(d.categories) - 5} more" if len(d.categories) > 5 else "")
             for d in (first, second)
         )
         raise ValueError(
-            f"the two have no keypoint in common: the first has {a or 'no category'}, the second "
-            f"{b or 'no category'}"
+            "the two have no category with keypoints in common; categories are matched by name "
+            f"(ds.rename_category changes one), keypoints too. The first has {a or 'none'}, the "
+            f"second {b or 'none'}"
         )
     return found
 

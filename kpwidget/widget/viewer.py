@@ -87,7 +87,7 @@ class Viewer(Board):
         if not isinstance(data, Dataset | Selection):
             raise TypeError(
                 "data: expected a kpwidget.Dataset or a selection of one (ds.select(...)), got "
-                f"{type(data).__name__}"
+                f"{type(data).__name__}; kpwidget.read(path) reads a labels file"
             )
         dataset = data if isinstance(data, Dataset) else data.dataset
         self._data = data

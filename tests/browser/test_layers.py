@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,21 @@ def place_and_see(stage: Stage, xy: tuple[float, float], k: int) -> tuple[float,
     wait_painted(stage, [clicked])
     assert painted_colors(stage, [clicked]) == [COLORS[k]]
     return clicked
+
+
+def wait_colors(
+    stage: Stage, points: Sequence[Sequence[float]], colors: Sequence[tuple[int, ...]]
+) -> None:
+    """Wait until Python's painting has these colours at image points.
+
+    Between a resize and the painting that follows, what was there before may be seen for a while.
+    """
+    add_probe(stage)
+    stage.wait_until(
+        """(root, [points, colors]) =>
+          JSON.stringify(kpProbe.painted(root, points)) === JSON.stringify(colors)""",
+        [[list(point) for point in points], [list(color) for color in colors]],
+    )
 
 
 def test_traps_of_one_page(notebook: OpenNotebook) -> None:
@@ -143,12 +159,13 @@ def test_traps_of_one_page(notebook: OpenNotebook) -> None:
     assert nb.page.evaluate("document.activeElement.tagName") != "CANVAS"
 
     # A resize wipes a layer: it is painted again at once.
+    width = stage.ink_box.width
     nb.resize(1700, 900)
-    stage.wait_frames()
-    wait_painted(stage, [*shown, fifth])
-    assert painted_colors(stage, [*shown, fifth]) == COLORS[:5]
+    stage.wait_until("(root, width) => root.clientWidth > width + 100", width)
+    wait_colors(stage, [*shown, fifth], COLORS[:5])
     nb.resize(1280, 900)
-    wait_painted(stage, [*shown, fifth])
+    stage.wait_until("(root, width) => root.clientWidth < width + 10", width)
+    wait_colors(stage, [*shown, fifth], COLORS[:5])
 
     # A picture is painted as it is: put_image_data would have made a JPEG of it.
     nb.run(2)
