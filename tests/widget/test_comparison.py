@@ -250,12 +250,10 @@ def test_what_cannot_be_compared_is_refused_in_words():
         kp.compare(a.select(image=[]), a)
     with pytest.raises(ValueError, match=r"no image in common: .*'a.png' in the first and None"):
         kp.compare(a, a.select(where=lambda one: False))
-    with pytest.raises(
     common = "no category with keypoints in common"
     with pytest.raises(ValueError, match=rf"{common}.*'face' \(top.*'stick' \(head"):
-    ):
         kp.compare(a, labels(STICK))
-    with pytest.raises(ValueError, match="no category with keypoints in common"):
+    with pytest.raises(ValueError, match=common):
         kp.compare(labels(FACE, STICK), labels(kp.Schema("wing", FACE.keypoints)))
     for wrong in ("ab", ("a",), ("a", 1), ["a", "b", "c"]):
         with pytest.raises(ValueError, match="names: expected two texts"):
