@@ -507,17 +507,12 @@ def _info(args: argparse.Namespace, said: _Said) -> int:
 
 def _missing_images(dataset: Dataset) -> list[str]:
     """File names of the images that have no file."""
-    import numpy as np
     from tqdm.auto import tqdm
 
-    missing = []
+    from kpwidget.dataset.findings import is_missing
+
     progress = tqdm(dataset.images, "look for images", unit="image", delay=1.0, leave=False)
-    for image in progress:
-        is_in_memory = isinstance(image._state.data, bytes | np.ndarray)
-        path = image.path
-        if not (is_in_memory or (path is not None and path.is_file())):
-            missing.append(image.file_name)
-    return missing
+    return [image.file_name for image in progress if is_missing(image)]
 
 
 def _folder_with(missing: Sequence[str], path: Path) -> Path | None:

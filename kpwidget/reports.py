@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from kpwidget.dataset import Dataset, Selection
+from kpwidget.dataset.findings import is_missing
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.page import Bar, Cell, Page
 from kpwidget.plotting.rows import Rows, rows_of
@@ -114,7 +115,7 @@ def _overview(page: Page, found: Rows) -> None:
     rows: list[tuple[str, int]] = [
         ("images", len(found.images)),
         ("with an instance", len(np.unique(images))),
-        ("image files missing", _n_missing(found)),
+        ("image files missing", sum(is_missing(dataset.images[i]) for i in found.images)),
         ("marked done", n_done),
         ("instances", len(found.rows)),
         ("with a labeled keypoint", int((n_labeled > 0).sum())),
@@ -130,13 +131,6 @@ def _overview(page: Page, found: Rows) -> None:
         )
     if annotators:
         page.table(annotators.most_common(20), ("annotator", "instances"))
-
-
-def _n_missing(found: Rows) -> int:
-    """How many images have no file where it is looked for; those in memory need none."""
-    images = [found.dataset.images[i] for i in found.images]
-    on_disk = [image for image in images if not isinstance(image._state.data, bytes | np.ndarray)]
-    return sum((path := image.path) is None or not path.is_file() for image in on_disk)
 
 
 def _about_category(

@@ -234,7 +234,7 @@ def _take_in(dataset: Dataset, path: Path) -> str | None:
         is.
     """
     recorder: Recorder | None = dataset.recorder
-    if recorder is None or dataset._history._open is not None or not recorder.journal.flush():
+    if recorder is None or not recorder.journal.flush():
         return None
     where = recorder.journal.folder
     try:

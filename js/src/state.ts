@@ -815,7 +815,7 @@ function swapped(points: readonly number[], flip: readonly number[]): number[] {
   return flip.flatMap((other) => points.slice(3 * other, 3 * other + 3));
 }
 
-/** Middle and half size of the labeled points, with the box where there is one. */
+/** Middle of the labeled points; without one, of the box. */
 function middle(instance: SceneInstance): { x: number; y: number } | null {
   let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
   for (let k = 0; k < instance.points.length / 3; k++) {
@@ -916,8 +916,7 @@ function added(
     hidden: false,
     locked: false,
   });
-  if (!instance.points.some((value, i) => i % 3 === 2 && value))
-    return say(state, "All of it would lie outside this image.");
+  if (countLabeled(instance) === 0) return say(state, "All of it would lie outside this image.");
   return pose(state, how, instance, null, { category, instance: uid, keypoint: null });
 }
 
@@ -976,17 +975,10 @@ function dropWhole(state: State): State {
   const done = { ...state, whole: null };
   if (!moved || !active) return done;
   if (active.locked) return say(done, "This instance is locked: unlock it in the label stack.");
-  const image = state.scene.image;
-  const isOut = moved.points.some((value, i) => {
-    const limit = i % 3 === 0 ? image?.width : image?.height;
-    return (
-      i % 3 !== 2 &&
-      visibilityOf(moved, Math.floor(i / 3)) &&
-      !(value >= 0 && value <= (limit ?? 0))
-    );
-  });
-  if (isOut) return say(done, "A part would lie outside the image: nothing was moved.");
-  const placed = pose(done, "move", kept(state, moved), active, state.doc.cursor);
+  const inside = kept(state, moved);
+  if (countLabeled(inside) < countLabeled(moved))
+    return say(done, "A part would lie outside the image: nothing was moved.");
+  const placed = pose(done, "move", inside, active, state.doc.cursor);
   return { ...placed, spoken: "Instance moved." };
 }
 

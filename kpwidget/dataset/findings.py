@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kpwidget.dataset.views import ImageInfo, Instance
     from kpwidget.schema import Category
 
-__all__ = ["OUTSIDE_TOLERANCE", "Problem", "differences", "problems"]
+__all__ = ["OUTSIDE_TOLERANCE", "Problem", "differences", "is_missing", "problems"]
 
 OUTSIDE_TOLERANCE: Final = 0.01
 """How far, in image pixels, a keypoint or bbox may be outside the image without a finding.
@@ -55,6 +55,13 @@ class Problem:
     what: str
     level: Literal["problem", "note"] = "problem"
     kind: str = ""
+
+
+def is_missing(image: ImageInfo) -> bool:
+    """Whether an image has no file where it is looked for; one in memory needs none."""
+    if isinstance(image._state.data, bytes | np.ndarray):
+        return False
+    return image.path is None or not image.path.is_file()
 
 
 def problems(dataset: Dataset) -> list[Problem]:

@@ -246,10 +246,8 @@ class Annotator(Board):
         with self._step("repeat instances", edit, token, after):
             for instance in before.instances:
                 points = instance.keypoints
-                is_out = (points[:, :2] < 0).any(axis=1) | (points[:, :2] > (width, height)).any(
-                    axis=1
-                )
-                points = np.where((is_out | (points[:, 2] == 0))[:, None], 0.0, points)
+                is_in = ((points[:, :2] >= 0) & (points[:, :2] <= (width, height))).all(axis=1)
+                points = np.where((is_in & (points[:, 2] > 0))[:, None], points, 0.0)
                 bbox = instance.bbox if instance.bbox_source == "given" else None
                 self._dataset.add_instance(
                     image, instance.category, points, bbox, track_id=instance.track_id
