@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from kpwidget.dataset import Dataset
     from kpwidget.dataset.findings import Problem
     from kpwidget.formats import Loss
-    from kpwidget.schema import Schema
+    from kpwidget.schema import Category, Schema
 
 __all__ = ["add_commands"]
 
@@ -482,17 +482,7 @@ def _info(args: argparse.Namespace, said: _Said) -> int:
             ("format", format),
             ("images", found + (f": no file {_listed(missing)}{hint}" if missing else "")),
             ("instances", f"{len(rows):,} in {_count(n_with, 'image')}"),
-            *(
-                (
-                    "category",
-                    f"{category.name!r} (id {category.id}): {_count(n, 'instance')}, "
-                    f"{_count(category.n_keypoints, 'keypoint')}, "
-                    f"{_count(len(category.schema.edges), 'edge')}: "
-                    + ", ".join(category.keypoints[:20])
-                    + (", ..." if category.n_keypoints > 20 else ""),
-                )
-                for category, n in zip(dataset.categories, n_of_category, strict=True)
-            ),
+            *_category_lines(dataset.categories, n_of_category),
             ("keypoints", f"{visible:,} visible, {occluded:,} occluded, {unlabeled:,} unlabeled"),
             *(
                 ("unknown fields", f"{kind}: " + ", ".join(f"{k} ({n:,})" for k, n in of.items()))
@@ -503,6 +493,34 @@ def _info(args: argparse.Namespace, said: _Said) -> int:
         ]
     )
     return OK
+
+
+def _category_lines(
+    categories: Sequence[Category], counts: Sequence[int]
+) -> Iterator[tuple[str, str]]:
+    """Lines about categories: one for each, or for many with the same keypoints one for all."""
+    alike: dict[tuple[object, ...], list[tuple[Category, int]]] = {}
+    for category, n in zip(categories, counts, strict=True):
+        same = (category.keypoints, category.schema.edges.tobytes())
+        alike.setdefault(same, []).append((category, n))
+    for group in alike.values():
+        category, n = group[0]
+        points = (
+            f"{_count(category.n_keypoints, 'keypoint')}, "
+            f"{_count(len(category.schema.edges), 'edge')}: "
+            + ", ".join(category.keypoints[:20])
+            + (", ..." if category.n_keypoints > 20 else "")
+        )
+        if len(group) <= _N_NAMES:
+            for category, n in group:
+                instances = _count(n, "instance")
+                yield "category", f"{category.name!r} (id {category.id}): {instances}, {points}"
+            continue
+        used = sorted((of for of in group if of[1]), key=lambda of: -of[1])
+        named = ", ".join(f"{category.name!r} {n:,}" for category, n in used[:20])
+        more = f" and {len(used) - 20} more" if len(used) > 20 else ""
+        of = f"{len(used)} of them with instances" + (f": {named}{more}" if used else "")
+        yield "categories", f"{len(group)} with the same {points}; {of}"
 
 
 def _missing_images(dataset: Dataset) -> list[str]:

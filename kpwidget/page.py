@@ -203,9 +203,16 @@ class Page:
 
         Raises
         ------
+        ValueError
+            If the file's name does not end in .html or .htm.
         FileExistsError
             If something else is there: it is left as it is.
         """
+        if path.suffix.lower() not in (".html", ".htm"):
+            what = "that is a folder" if path.is_dir() else f"got {path.suffix!r}"
+            raise ValueError(
+                f"{path}: a report is a web page, expected a file name that ends in .html; {what}"
+            )
         if path.exists():
             with open(path, "rb") as file:
                 is_ours = file.read(len(_BEGINNING)) == _BEGINNING.encode()

@@ -49,7 +49,7 @@ def report(
     path : str or os.PathLike
         The file to write. A report that is there is replaced, any other file is not.
     title : str, optional
-        By default the name of the labels file.
+        By default the name of the labels file; of a dataset without one what it holds.
     n_examples : int, default 24
         Instances on the contact sheet, spread evenly over those with a labeled keypoint. 0 for
         no contact sheet: no image is opened then.
@@ -63,7 +63,7 @@ def report(
     TypeError
         If `data` is something else.
     ValueError
-        If `n_examples` is negative.
+        If `n_examples` is negative, or `path` does not end in .html.
     FileExistsError
         If there is a file that is not a report.
     """
@@ -75,9 +75,12 @@ def report(
     if n_examples < 0:
         raise ValueError(f"n_examples = {n_examples}: expected 0 or more")
     dataset = data if isinstance(data, Dataset) else data.dataset
-    name = "labels" if dataset.path is None else dataset.path.name
     with dataset.lock:
         found = rows_of(data)
+        scores = dataset._table.column("score", found.rows).astype(float)
+        is_predicted = len(scores) > 0 and not np.isnan(scores).any()
+        unnamed = "Predictions" if is_predicted else "Keypoint labels"
+        name = unnamed if dataset.path is None else dataset.path.name
         what = "" if data is dataset else "a part of "
         source = "a dataset in memory" if dataset.path is None else str(dataset.path)
         page = Page(title or name, f"{what}{source}")
@@ -236,14 +239,17 @@ def _contact_sheet(page: Page, dataset: Dataset, found: Rows, n_examples: int) -
     if not len(labeled):
         return
     at = np.unique(np.linspace(0, len(labeled) - 1, n_examples).round().astype(int))
+    scores = dataset._table.column("score", labeled).astype(float)
+    how = "spread evenly over them"
+    if not np.isnan(scores).any():
+        labeled = labeled[np.argsort(-scores, kind="stable")]
+        how += ", from the highest score to the lowest"
     chosen = dataset._instances_at(lambda table: labeled[at].tolist())
     columns = min(6, len(chosen))
     rows = -(-len(chosen) // columns)
     sheet = _drawn(plot_grid, chosen, columns=columns, size=(10.2, 1.75 * rows + 0.3))
     page.heading("Examples")
-    page.figures(
-        [(sheet, f"{len(chosen)} of {len(labeled):,} instances, spread evenly over them.")], "jpeg"
-    )
+    page.figures([(sheet, f"{len(chosen)} of {len(labeled):,} instances, {how}.")], "jpeg")
 
 
 def _drawn(plot: Any, *args: Any, size: tuple[float, float], **options: Any) -> Any:

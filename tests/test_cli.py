@@ -446,6 +446,22 @@ def test_info_tells_what_is_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixt
     ]
 
 
+def test_info_tells_of_many_categories_with_the_same_keypoints_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = labels(tmp_path / "labels.json")
+    content = json.loads(path.read_text())
+    (bolt,) = content["categories"]
+    content["categories"] += [dict(bolt, id=2 + i, name=f"bolt {i}") for i in range(9)]
+    content["annotations"][0]["category_id"] = 5
+    path.write_text(json.dumps(content))
+    assert run("info", path) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "categor" in line] == [
+        "categories      10 with the same 2 keypoints, 1 edge: head, tip; "
+        "2 of them with instances: 'bolt' 1, 'bolt 3' 1"
+    ]
+
+
 @pytest.mark.parametrize("name", ["labels.json", "annotations/labels.json"])
 def test_info_hints_at_the_folder_of_missing_images(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

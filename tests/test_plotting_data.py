@@ -107,6 +107,25 @@ def test_that_no_annotator_is_known_is_said(tmp_path):
     assert "nobody is known to have labeled them" in ax.get_title()
 
 
+def test_categories_of_the_same_keypoints_are_counted_together():
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    lone = Schema("lone", ["nose"])
+    species = [Category(i, PAIR, name) for i, name in enumerate(["lynx", "wolf", "hare"])]
+    ds = Dataset.from_images({"0.png": pixels}, [*species, Category(3, lone, "dot")])
+    ds.add_instance(0, "wolf", keypoints=[(1, 2, 2), (3, 4, 1)])
+    ds.add_instance(0, "lynx", keypoints=[(5, 6, 2), (0, 0, 0)])
+    ds.add_instance(0, "wolf", keypoints=[(7, 8, 1), (9, 9, 2)])
+    # nose: 1 occluded, 2 visible; tail: 1 unlabeled, 1 occluded, 1 visible
+    assert visibility_of(ds)[""].tolist() == [[0, 1, 2], [1, 1, 1]]
+    assert visibility_of(ds, category="lynx")[""].tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert kp.plot_visibility(ds).get_title() == "2 categories: 3 labeled instances"
+    assert density_of(ds, "nose").counts.sum() == 3
+    assert kp.plot_pose_space(ds).get_title().startswith("2 categories: 2 poses")
+    ds.add_instance(0, "dot", keypoints=[(1, 1, 2)])
+    with pytest.raises(ValueError, match="say which category"):
+        visibility_of(ds)
+
+
 def test_another_grouping_is_refused():
     with pytest.raises(ValueError, match="by = 'image': expected None or 'annotator'"):
         kp.plot_visibility(SOME, by="image")

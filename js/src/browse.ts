@@ -15,6 +15,8 @@ const SCROLL_REST = 40;
 const ASK_AGAIN = 3000;
 /** Names that a list of keypoints is offered with at most. */
 const MOST_NAMES = 1000;
+/** So many letters at the end of a file name stay where it is cut: a number and the suffix. */
+const NAME_END = 9;
 
 const SORT_NAMES: Record<string, string> = {
   position: "as in the dataset",
@@ -374,6 +376,16 @@ export function makeBrowser(
     return one;
   }
 
+  /** A file name of which the middle is cut where there is no room: its end tells files apart. */
+  function showName(element: HTMLElement, name: string): void {
+    const letters = Array.from(name);
+    const [head, tail] = [letters.slice(0, -NAME_END).join(""), letters.slice(-NAME_END).join("")];
+    element.replaceChildren(
+      h("span", { class: "kpwidget-name-head" }, head),
+      h("span", { class: "kpwidget-name-tail" }, tail),
+    );
+  }
+
   function drop(one: Shown): void {
     if (one.url) URL.revokeObjectURL(one.url);
     one.element.remove();
@@ -489,8 +501,7 @@ export function makeBrowser(
       one.tile = tile;
       one.element.classList.remove("is-old");
       setAttribute(one.element, "data-index", String(tile.index));
-      const base = tile.name.split("/").at(-1) ?? tile.name;
-      setText(one.name, base);
+      showName(one.name, tile.name.split("/").at(-1) ?? tile.name);
       setText(one.count, tile.error ? "no picture" : String(tile.instances));
       one.element.title = `${tile.name}\n${tile.error || `instances: ${tile.instances}`}`;
       one.element.classList.toggle("is-broken", tile.error !== "");

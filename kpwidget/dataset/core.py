@@ -993,16 +993,17 @@ class Dataset:
                 for i in shown
                 if is_small
             ]
+        listed = sorted(enumerate(self._categories), key=lambda place: counts[place[0]] == 0)
         rows = [
             ("images", f"{len(self._images)} ({self._n_done} done, {n_started} started)"),
             ("instances", str(self._table.n_instances)),
         ]
         rows += [
             (f"category {c.name}", f"{counts[i]} × {c.n_keypoints} keypoints")
-            for i, c in enumerate(self._categories[:10])
+            for i, c in listed[:10]
         ]
-        if len(self._categories) > 10:
-            rows.append(("more categories", str(len(self._categories) - 10)))
+        if len(listed) > 10:
+            rows.append(("more categories", str(len(listed) - 10)))
         if self.layout.annotations:
             rows.append(("kept for writing", f"{len(self.layout.annotations)} other records"))
         if self.path is not None:

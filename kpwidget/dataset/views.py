@@ -500,7 +500,9 @@ class ImageList(Sequence[ImageInfo]):
             return self._own(self._dataset._image_named(key), key)
         position = as_int(key)
         if position is None:
-            raise TypeError(f"images are found by position, file name or slice, not {key!r}")
+            raise TypeError(
+                f"an image is found by its position or file name, several by a slice; got {key!r}"
+            )
         if not -len(indices) <= position < len(indices):
             raise IndexError(f"there is no image {position}: there are {len(indices)} images")
         return ImageInfo(self._dataset, indices[position])

@@ -427,8 +427,10 @@ def detect_format(path: str | os.PathLike[str]) -> str:
             f"{where}: its content fits several formats; pass format=, one of: {_names(fitting)}"
         )
     if where.is_dir():
+        inside = sorted(entry.name for entry in where.iterdir() if entry.suffix == ".json")[:5]
+        hint = f"; name a file in it: {', '.join(map(repr, inside))}" if inside else ""
         raise ValueError(
-            f"{where}: no format fits this folder; expected one of: {_names(candidates)}"
+            f"{where}: no format fits this folder; expected one of: {_names(candidates)}{hint}"
         )
     # The reader says what is wrong with the file better than "no format fits" could.
     return candidates[0].name

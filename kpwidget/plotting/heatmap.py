@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.plotting.marks import new_axes
-from kpwidget.plotting.rows import Data, Keypoints, indices_of, of_category, rows_of, sizes_in
-from kpwidget.plotting.text import one_line, set_title
+from kpwidget.plotting.rows import (
+    Data,
+    Keypoints,
+    indices_of,
+    keypoints_of,
+    of_category,
+    rows_of,
+    sizes_in,
+)
+from kpwidget.plotting.text import counted, one_line, set_title
 from kpwidget.schema import Category
 
 if TYPE_CHECKING:
@@ -71,7 +79,7 @@ def density_of(
         'instance' is in fractions of the bbox, from its upper left corner, and reaches a quarter
         beyond it.
     category : str, int or Category, optional
-        May be left out if there are instances of one category only.
+        May be left out if the instances are of one category, or of several with the same keypoints.
     bins : int, default 48
         Cells along the longer side.
 
@@ -91,11 +99,10 @@ def density_of(
     if isinstance(bins, bool) or bins != int(bins) or not 1 <= bins <= 2000:
         raise ValueError(f"bins = {bins!r}: expected a whole number from 1 to 2000")
     found = rows_of(data)
-    index, rows = of_category(found, category)
-    dataset = found.dataset
-    chosen = indices_of(dataset.categories[index].schema, keypoints)
+    of = of_category(found, category)
+    dataset, rows = found.dataset, of.rows
     with dataset.lock:
-        points = dataset._table.keypoints_of(index, rows)[:, chosen]
+        points = keypoints_of(dataset, of)[:, indices_of(of.schema, keypoints)]
         if frame == "instance":
             boxes = bboxes_of(dataset, rows)
         images = dataset._table.column("image", rows)
@@ -172,8 +179,7 @@ def plot_heatmap(
     """
     found = rows_of(data)
     density = density_of(found, keypoints, frame=frame, category=category, bins=bins)
-    index, rows = of_category(found, category)
-    schema = found.dataset.categories[index].schema
+    schema, _, rows = of_category(found, category)
     left, right, bottom, top = density.extent
     if ax is None:
         ratio = (bottom - top) * density.aspect / (right - left)
@@ -205,7 +211,7 @@ def plot_heatmap(
     if len(chosen) < schema.n_keypoints:
         named = ", ".join(one_line(schema.keypoints[k]) for k in chosen[:3])
         named += f" and {len(chosen) - 3} more" if len(chosen) > 3 else ""
-    title = f"{named}: {int(density.counts.sum()):,} in {len(rows):,} instances"
+    title = f"{named}: {int(density.counts.sum()):,} in {counted(len(rows), 'instance')}"
     left_out = [
         f"{n:,} {why}"
         for n, why in (

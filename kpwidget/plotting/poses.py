@@ -10,8 +10,8 @@ from matplotlib.collections import LineCollection
 
 from kpwidget.geometry import align_poses, mean_pose
 from kpwidget.plotting.marks import NEUTRAL, draw_edges, draw_keypoints, draw_points, new_axes
-from kpwidget.plotting.rows import Data, of_category, rows_of
-from kpwidget.plotting.text import PLAIN, one_line, set_title
+from kpwidget.plotting.rows import Data, keypoints_of, of_category, rows_of
+from kpwidget.plotting.text import PLAIN, counted, set_title
 from kpwidget.schema import Category, Visibility
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def plot_pose_space(
     rotation : bool, default False
         Whether poses are turned as well as moved and scaled; see `kpwidget.geometry.align_poses`.
     category : str, int or Category, optional
-        May be left out if there are instances of one category only.
+        May be left out if the instances are of one category, or of several with the same keypoints.
     limit : int, default 1000
         Most poses drawn, spread evenly over all of them; the mean is that of all.
     ax : matplotlib.axes.Axes, optional
@@ -65,10 +65,9 @@ def plot_pose_space(
     if isinstance(limit, bool) or limit != int(limit) or limit < 1:
         raise ValueError(f"limit = {limit!r}: expected a whole number of at least 1")
     found = rows_of(data)
-    index, rows = of_category(found, category)
-    schema = found.dataset.categories[index].schema
-    with found.dataset.lock:
-        poses = found.dataset._table.keypoints_of(index, rows)[..., :2]
+    chosen = of_category(found, category)
+    schema = chosen.schema
+    poses = keypoints_of(found.dataset, chosen)[..., :2]
     mean = mean_pose(poses, rotation=rotation)
     aligned = align_poses(poses, mean, rotation=rotation)
     aligned = aligned[np.isfinite(aligned).any(axis=(1, 2))]
@@ -79,9 +78,9 @@ def plot_pose_space(
     ax.set_xlabel("x (pose sizes)")
     ax.set_ylabel("y (pose sizes)")
     ax.invert_yaxis()
-    title = f"{one_line(found.dataset.categories[index].name)}: {n_all:,} poses"
-    if n_all < len(rows):
-        title += f"\n({len(rows) - n_all:,} with fewer than two keypoints left out)"
+    title = f"{chosen.name}: {counted(n_all, 'pose')}"
+    if n_all < len(chosen.rows):
+        title += f"\n({len(chosen.rows) - n_all:,} with fewer than two keypoints left out)"
     if n_all == 0:
         set_title(ax, title, 9)
         ax.text(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,10 @@ from kpwidget.schema import Category, Schema
 __all__ = [
     "Data",
     "Keypoints",
+    "OfCategory",
     "Rows",
-    "category_of",
     "indices_of",
+    "keypoints_of",
     "of_category",
     "rows_of",
     "sizes_in",
@@ -49,6 +50,24 @@ class Rows:
     rows: NDArray[np.int64]
     images: list[int]
     is_by_instance: bool = False
+
+
+class OfCategory(NamedTuple):
+    """Instances of a category, or of several that have the same keypoints.
+
+    Attributes
+    ----------
+    schema : Schema
+        That of the first of them.
+    name : str
+        Of the category, fit for a title; "12 categories" for several.
+    rows : ndarray of int
+        Of the dataset's table.
+    """
+
+    schema: Schema
+    name: str
+    rows: NDArray[np.int64]
 
 
 Data: TypeAlias = Dataset | Selection | ImageInfo | Instance | Sequence[ImageInfo | Instance] | Rows
@@ -118,34 +137,57 @@ def _one_dataset(items: Sequence[ImageInfo | Instance]) -> Dataset:
     return dataset
 
 
-def category_of(found: Rows, category: str | int | Category | None) -> int:
-    """Position of the category asked for, or of the only one that has instances here.
+def of_category(found: Rows, category: str | int | Category | None) -> OfCategory:
+    """Schema and instances of the category asked for, or of all that have the same keypoints.
+
+    Parameters
+    ----------
+    found : Rows
+    category : str, int or Category, optional
+        By default that which has instances here; several if their keypoints have the same names
+        in the same order, as in AP-10K, where every species is a category.
+
+    Returns
+    -------
+    OfCategory
 
     Raises
     ------
     ValueError
-        If none is asked for and instances of several categories are meant.
+        If none is asked for and categories of different keypoints have instances here.
     KeyError
         If there is no such category.
     """
     dataset = found.dataset
-    if category is not None:
-        return dataset._category_index(category)
-    if len(dataset.categories) > 1:
-        present = np.unique(dataset._table.column("category", found.rows))
-        if len(present) == 1:
-            return int(present[0])
-    return dataset._category_index(None)
+    with dataset.lock:
+        of = dataset._table.column("category", found.rows)
+        present = np.unique(of).tolist() if category is None else []
+        if len({dataset.categories[i].keypoints for i in present}) != 1:
+            present = [dataset._category_index(category)]
+        first = dataset.categories[present[0]]
+        name = first.name if len(present) == 1 else f"{len(present)} categories"
+        return OfCategory(first.schema, one_line(name), found.rows[np.isin(of, present)])
 
 
-def of_category(
-    found: Rows, category: str | int | Category | None
-) -> tuple[int, NDArray[np.int64]]:
-    """Position of the category asked for, see `category_of`, and the rows of its instances."""
-    with found.dataset.lock:
-        index = category_of(found, category)
-        is_of = found.dataset._table.column("category", found.rows) == index
-    return index, found.rows[is_of]
+def keypoints_of(dataset: Dataset, chosen: OfCategory) -> NDArray[np.float64]:
+    """Keypoints of instances as `of_category` gives them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    chosen : OfCategory
+
+    Returns
+    -------
+    ndarray of shape (n, n_keypoints, 3)
+        x, y in image pixels and visibility; unlabeled is (NaN, NaN, 0).
+    """
+    points = np.empty((len(chosen.rows), chosen.schema.n_keypoints, 3))
+    with dataset.lock:
+        of = dataset._table.column("category", chosen.rows)
+        for index in np.unique(of).tolist():
+            points[of == index] = dataset._table.keypoints_of(index, chosen.rows)
+    return points
 
 
 def indices_of(schema: Schema, keypoints: Keypoints) -> list[int]:

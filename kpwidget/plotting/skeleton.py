@@ -79,6 +79,7 @@ def plot_schema(
     if not isinstance(schema, Schema):
         raise TypeError(
             f"schema = {one_line(repr(schema))}: expected a schema or a category, such as "
+            "kpwidget.schemas.get('coco17') or "
             "ds.categories[0]"
         )
     xy = schema_layout(schema, layout)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.plotting.marks import draw_points, new_axes
-from kpwidget.plotting.rows import Data, Rows, category_of, rows_of
-from kpwidget.plotting.text import PLAIN, Labels, one_line, set_title
+from kpwidget.plotting.rows import Data, keypoints_of, of_category, rows_of
+from kpwidget.plotting.text import PLAIN, Labels, counted, one_line, set_title
 from kpwidget.schema import INSTANCE_COLORS, Category
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def visibility_of(
         Apart for each person that added instances; 'not known' is for those read from a file
         that does not say.
     category : str, int or Category, optional
-        May be left out if there are instances of one category only.
+        May be left out if the instances are of one category, or of several with the same keypoints.
 
     Returns
     -------
@@ -80,10 +80,9 @@ def visibility_of(
     found = rows_of(data)
     with found.dataset.lock:
         table = found.dataset._table
-        index = category_of(found, category)
-        rows = found.rows[table.column("category", found.rows) == index]
-        flags = table.keypoints_of(index, rows)[..., 2]
-        annotators = table.column("annotator", rows)
+        chosen = of_category(found, category)
+        flags = keypoints_of(found.dataset, chosen)[..., 2]
+        annotators = table.column("annotator", chosen.rows)
     is_labeled = (flags > 0).any(axis=1)
     flags, annotators = flags[is_labeled], annotators[is_labeled]
     counts = np.stack([flags == 0, flags == 1, flags >= 2], axis=-1)
@@ -109,7 +108,7 @@ def plot_visibility(
     by : 'annotator', optional
         One bar for each person and keypoint.
     category : str, int or Category, optional
-        May be left out if there are instances of one category only.
+        May be left out if the instances are of one category, or of several with the same keypoints.
     ax : matplotlib.axes.Axes, optional
         By default a new figure's.
     bar_kw : mapping, optional
@@ -128,8 +127,7 @@ def plot_visibility(
     """
     found = rows_of(data)
     counts = visibility_of(found, by=by, category=category)
-    index = category_of(found, category)
-    schema = found.dataset.categories[index].schema
+    schema, of_what, rows = of_category(found, category)
     people = list(counts)
     n_keypoints, n_people = schema.n_keypoints, max(1, len(people))
     n_instances = {name: int(of[0].sum()) if len(of) else 0 for name, of in counts.items()}
@@ -175,8 +173,8 @@ def plot_visibility(
     _keypoint_axis(ax, schema.keypoints)
     ax.set_xlim(0, 100)
     ax.set_xlabel("share of instances (%)")
-    n_all, n_given = sum(n_instances.values()), _n_of_category(found, category)
-    title = f"{one_line(found.dataset.categories[index].name)}: {n_all:,} labeled instances"
+    n_all, n_given = sum(n_instances.values()), len(rows)
+    title = f"{of_what}: {counted(n_all, 'labeled instance')}"
     if n_given > n_all:
         title += f"\n({n_given - n_all:,} without keypoints left out)"
     if by is not None and people in ([], [_NOBODY]):
@@ -187,12 +185,6 @@ def plot_visibility(
         fontsize=8, borderaxespad=0.2,
     )  # fmt: skip
     return ax
-
-
-def _n_of_category(found: Rows, category: str | int | Category | None) -> int:
-    with found.dataset.lock:
-        categories = found.dataset._table.column("category", found.rows)
-    return int(np.count_nonzero(categories == category_of(found, category)))
 
 
 def counts_of(
@@ -293,7 +285,7 @@ def plot_counts(
         ax.set_xlabel("instances")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         places, align = [(count, i) for i, count in enumerate(counts.tolist())], "beside"
-        set_title(ax, f"{int(counts.sum()):,} instances")
+        set_title(ax, counted(int(counts.sum()), "instance"))
     else:
         if ax is None:
             ax = new_axes(min(7.0, max(3.5, 0.2 * n + 1.0)), 3.2)
@@ -303,11 +295,11 @@ def plot_counts(
         if of == "images":
             ax.set_xlabel("instances in the image")
             ax.set_ylabel("images")
-            title = f"{len(found.images):,} images, {len(found.rows):,} instances"
+            title = f"{counted(len(found.images), 'image')}, {counted(len(found.rows), 'instance')}"
         else:
             ax.set_xlabel("labeled keypoints of the instance")
             ax.set_ylabel("instances")
-            title = f"{len(found.rows):,} instances"
+            title = counted(len(found.rows), "instance")
         set_title(ax, title)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -392,7 +384,7 @@ def plot_sizes(
                     found.dataset.categories, boxes[is_sized], point_kw)  # fmt: skip
     else:
         _draw_histogram(ax, roots[is_sized], bar_kw)
-    title = f"{int(is_sized.sum()):,} instances"
+    title = counted(int(is_sized.sum()), "instance")
     if n_left:
         title += f" ({n_left:,} without a size left out)"
     set_title(ax, title)

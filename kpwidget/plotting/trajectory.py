@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset import ImageInfo
 from kpwidget.plotting.marks import MARKERS, draw_points, new_axes
-from kpwidget.plotting.rows import Data, Keypoints, indices_of, of_category, rows_of, sizes_in
+from kpwidget.plotting.rows import (
+    Data,
+    Keypoints,
+    indices_of,
+    keypoints_of,
+    of_category,
+    rows_of,
+    sizes_in,
+)
 from kpwidget.plotting.text import one_line, set_title
 from kpwidget.schema import Category, Schema
 
@@ -50,7 +58,7 @@ def tracks_of(data: Data, category: str | int | Category | None = None) -> list[
     data : Dataset, Selection, ImageInfo, Instance, or sequence of ImageInfo or of Instance
         Its images in their order are the frames.
     category : str, int or Category, optional
-        May be left out if there are instances of one category only.
+        May be left out if the instances are of one category, or of several with the same keypoints.
 
     Returns
     -------
@@ -64,11 +72,11 @@ def tracks_of(data: Data, category: str | int | Category | None = None) -> list[
         in one image, or if the category is not clear.
     """
     found = rows_of(data)
-    index, rows = of_category(found, category)
-    dataset = found.dataset
+    chosen = of_category(found, category)
+    dataset, rows = found.dataset, chosen.rows
     with dataset.lock:
         table = dataset._table
-        points = table.keypoints_of(index, rows)
+        points = keypoints_of(dataset, chosen)
         images, ids = table.column("image", rows), table.column("track_id", rows).tolist()
     frame_of = {image: i for i, image in enumerate(found.images)}
     frames = np.array([frame_of[image] for image in images.tolist()], np.int64)
@@ -121,7 +129,7 @@ def plot_trajectory(
         'time': x as solid and y as dashed lines over the frame number. 'path': lines through the
         image, each with a ring where it begins. Lines end in the marker of their side.
     category : str, int or Category, optional
-        May be left out if there are instances of one category only.
+        May be left out if the instances are of one category, or of several with the same keypoints.
     ax : matplotlib.axes.Axes, optional
         By default a new figure's.
     line_kw : mapping, optional
@@ -145,8 +153,7 @@ def plot_trajectory(
     if of not in ("time", "path"):
         raise ValueError(f"of = {one_line(repr(of))}: expected 'time' or 'path'")
     found = rows_of(data)
-    index, _ = of_category(found, category)
-    schema = found.dataset.categories[index].schema
+    schema = of_category(found, category).schema
     chosen = indices_of(schema, keypoints)
     tracks = tracks_of(found, category)
     if ax is None:
