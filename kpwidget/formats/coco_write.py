@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset, PointFields
 from kpwidget.dataset.text import RecordKind
 from kpwidget.formats import Loss, WriteReport, count, write_file
-from kpwidget.formats.json_text import Style, dumps, members, spliced, style_of, with_numbers
+from kpwidget.formats.json_text import (
+    Style,
+    dumps,
+    members,
+    spliced,
+    style_of,
+    with_list,
+    with_numbers,
+    without,
+)
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
 
@@ -316,13 +325,15 @@ class _Writer:
             text, position, before = read
             record = text.raw("categories", position)
             if category is not before:
-                known = _category_record(before)
+                known, now = _category_record(before), _category_record(category)
                 changes = {
                     key: dumps(value, self._style)
-                    for key, value in _category_record(category).items()
+                    for key, value in now.items()
                     if value != known.get(key)
                 }
-                record = spliced(record.decode(), changes).encode()
+                # With another schema: the new one may have no flip pairs, for instance.
+                gone = () if category.schema is before.schema else known.keys() - now.keys()
+                record = without(spliced(record.decode(), changes), gone).encode()
             if text is not self._text:
                 added.append(record)
                 continue
@@ -412,7 +423,12 @@ def _change_points(
         if before == flat or (before is None and not any(flat)):
             continue
         is_edited = True
-        changes[name] = dumps(flat) if before is None else with_numbers(given[name], flat)
+        if before is None:
+            changes[name] = dumps(flat)
+        elif len(before) != len(flat) or sorted(before) == sorted(flat):  # of another schema
+            changes[name] = with_list(given[name], flat)
+        else:
+            changes[name] = with_numbers(given[name], flat)
         flag = _VALID_FLAGS.get(name, "")
         if flag in fields and fields[flag] is False and any(flat[2::3]):
             changes[flag] = "true"

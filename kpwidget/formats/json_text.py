@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -557,6 +557,46 @@ def with_numbers(text: str, numbers: Sequence[float]) -> str:
             parts += [text[at : match.start()], number_text(number)]
             at = match.end()
     return "".join([*parts, text[at:]])
+
+
+def with_list(text: str, numbers: Sequence[float]) -> str:
+    """Text of a list with other numbers, laid out as before, and digit for digit where equal.
+
+    Parameters
+    ----------
+    text : str
+        A JSON list of numbers.
+    numbers : sequence of float
+        As many as there are to be.
+    """
+    found = list(_NUMBER.finditer(text))
+    texts = {float(match.group()): match.group() for match in found}
+    lead, between, tail = "[", ", ", "]"
+    if found:
+        lead, tail = text[: found[0].start()], text[found[-1].end() :]
+    if len(found) > 1:
+        between = text[found[0].end() : found[1].start()]
+    written = (texts.get(number) or number_text(number) for number in numbers)
+    return lead + between.join(written) + tail
+
+
+def without(text: str, keys: Collection[str]) -> str:
+    """Text of an object without some of its members, all else as it was.
+
+    Parameters
+    ----------
+    text : str
+        A JSON object.
+    keys : collection of str
+        Those that are not there do not matter.
+    """
+    there = members(text)
+    kept = [member for member in there if member.key not in keys]
+    if not there or len(kept) == len(there):
+        return text
+    between = text[there[0].end : there[1].start] if len(there) > 1 else ""
+    inner = between.join(text[member.start : member.end] for member in kept)
+    return text[: there[0].start] + inner + text[there[-1].end :]
 
 
 def number_text(number: float) -> str:
