@@ -98,7 +98,7 @@ def open(
     dataset = _opened(path, images, schema, annotator, folder if journal is not False else None)
     dataset._saves_itself = autosave
     if journal is not False:
-        said = attach_journal(dataset, folder)
+        said = attach_journal(dataset, None if journal is True else folder)
         if said:
             print(said)
     return dataset

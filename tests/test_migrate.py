@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -802,3 +803,45 @@ def test_any_sequence_is_what_plain_lists_say() -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_value_of_two_writers_ever_lands_on_another_point(tmp_path: Path, seed: int) -> None:
+    """Every name begins with a number that stays with its point; every value has it as its x."""
+    choose = random.Random(seed)
+    schema = kp.Schema("bird", ["1", "2", "3", "4"])
+    datasets = [opened(tmp_path, schema, who) for who in ("anna", "bob")]
+    n_checked = 0
+    for turn in range(60):
+        which = choose.randrange(2)
+        dataset = datasets[which]
+        names = dataset.categories[0].keypoints
+        what = choose.choice(["add", "place", "place", "migrate", "undo", "redo", "see", "restart"])
+        if what == "add":
+            dataset.add_instance(0, keypoints={n: (float(n.split(".")[0]), turn) for n in names})
+        elif what == "place" and len(dataset.instances):
+            name = choose.choice(names)
+            instance = choose.choice(list(dataset.instances))
+            instance.set_keypoint(name, float(name.split(".")[0]), turn)
+        elif what == "migrate" and choose.random() < 0.5:
+            mapping: dict[str, Any] = {
+                n: choose.choice([[n], [f"{n.split('.')[0]}.{turn}.{k}"], [n, f"{n}.{turn}"], None])
+                for k, n in enumerate(names)
+            }
+            after = [t for some in mapping.values() for t in some or ()] + [str(100 + turn)]
+            choose.shuffle(after)
+            dataset.migrate_schema("bird", kp.Schema("bird", after), mapping, remove=True)
+        elif what in ("undo", "redo"):
+            with contextlib.suppress(UndoError):
+                getattr(dataset, what)()
+        elif what == "see" and dataset.recorder.journal.n:
+            dataset.refresh()
+        elif what == "restart":
+            datasets[which] = opened(tmp_path, schema, dataset.annotator)
+        for one in datasets:
+            keypoints = one.keypoints("bird")
+            expected = [float(n.split(".")[0]) for n in one.categories[0].keypoints]
+            is_labeled = keypoints[..., 2] > 0
+            n_checked += int(is_labeled.sum())
+            assert (keypoints[..., 0] == expected)[is_labeled].all(), (turn, what)
+    assert n_checked

@@ -921,9 +921,9 @@ class Dataset:
             One row a value, in order: time (UTC), annotator, client (the view in a browser, None
             for code), kind ('edit', 'undo', 'redo'), label, image (file name), instance (uid),
             keypoint (name), what ('instance', 'keypoint', 'bbox', 'finished', 'status',
-            'category', 'schema'), before, after, source, seconds (since the edit of the same annotator
-            before it; NaN after a pause of more than two minutes), schema (changes with the
-            categories), writer and order (the log and the place in it).
+            'category', 'schema'), before, after, source, seconds (since the edit of the same
+            annotator before it; NaN after a pause of more than two minutes), schema (changes with
+            the categories), writer and order (the log and the place in it).
 
         Raises
         ------

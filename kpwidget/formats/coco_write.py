@@ -377,9 +377,10 @@ class _Writer:
         if text is None:
             return dumps(_new_annotation(instance, points, where), self._style).encode()
         raw = text.raw("annotations", table.value(row, "position")).decode()
-        fields = json.loads(raw)
+        there = members(raw)
+        fields = {member.key: member.value for member in there}
         changes: dict[str, str] = {}
-        given = {member.key: raw[member.value_start : member.end] for member in members(raw)}
+        given = {member.key: raw[member.value_start : member.end] for member in there}
         is_edited = _change_points(fields, given, where, points, changes)
         if is_edited and ("num_keypoints" in fields or fields.get("keypoints") is None):
             n_labeled = _n_labeled(where, points)
@@ -403,7 +404,7 @@ class _Writer:
                     changes[key] = dumps(size, inner)
             elif size is None and old is not None and any(old if key == "bbox" else [old]):
                 changes[key] = with_numbers(given[key], [0, 0, 0, 0]) if key == "bbox" else "0"
-        return spliced(raw, changes).encode() if changes else raw.encode()
+        return spliced(raw, changes, there).encode() if changes else raw.encode()
 
 
 def _change_points(

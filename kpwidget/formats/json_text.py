@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -42,6 +42,7 @@ _GAP: Final = re.compile(rb"[ \t\n\r]*,[ \t\n\r]*")
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 #: Masks that keep the first n bytes of eight, for n = 0..8.
 _LOW_BYTES: Final = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
+_DECODER: Final = json.JSONDecoder()
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 #: Levels of lists and objects; COCO needs 6, and what recurses over values can take some hundred.
 _MAX_DEPTH: Final = 100
@@ -464,8 +465,7 @@ def _with_repeated_names(
 # --- values inside of a record --------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """One key and value of an object, with the places of both in its text.
 
     Attributes
@@ -473,12 +473,15 @@ class Member:
     key : str
     start, value_start, end : int
         Where the key begins, where its value begins, and where that ends.
+    value : object
+        The value.
     """
 
     key: str
     start: int
     value_start: int
     end: int
+    value: Any
 
 
 def members(text: str) -> list[Member]:
@@ -489,14 +492,14 @@ def members(text: str) -> list[Member]:
     text : str
         Well-formed JSON, perhaps with space around it.
     """
-    decode = json.JSONDecoder().raw_decode
+    decode = _DECODER.raw_decode
     found = []
     at = _space(text, _space(text, 0) + 1)  # behind the {
     while text[at] != "}":
         key, end_of_key = decode(text, at)
         value_start = _space(text, _space(text, end_of_key) + 1)  # behind the colon
-        _, end = decode(text, value_start)
-        found.append(Member(key, at, value_start, end))
+        value, end = decode(text, value_start)
+        found.append(Member(key, at, value_start, end, value))
         at = _space(text, end)
         if text[at] == ",":
             at = _space(text, at + 1)
@@ -508,7 +511,7 @@ def _space(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def spliced(text: str, changes: Mapping[str, str]) -> str:
+def spliced(text: str, changes: Mapping[str, str], there: Sequence[Member] | None = None) -> str:
     """Text of an object with some values replaced or added, all else as it was.
 
     Parameters
@@ -517,8 +520,10 @@ def spliced(text: str, changes: Mapping[str, str]) -> str:
         A JSON object.
     changes : mapping of str to str
         New values by their keys, as JSON text. A key that is not there is added at the end.
+    there : sequence of Member, optional
+        Its members, where they are known.
     """
-    there = members(text)
+    there = members(text) if there is None else there
     parts, at = [], 0
     for member in there:
         if member.key in changes:

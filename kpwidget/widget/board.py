@@ -510,8 +510,8 @@ class Board(Stage):
                     self._dirty |= {"skeletons", "active"}
                     state = part.before if change.kind == "undo" else part.after
                     self._move_cursor(-1 - part.image, state.sources)
-            for uid in change.instances:
-                if uid not in self._dataset:
+                uid = part.uid
+                if part.what == "instance" and uid is not None and uid not in self._dataset:
                     # An instance that comes back by undo is seen, and can be edited.
                     self._hidden.discard(uid)
                     self._locked.discard(uid)
