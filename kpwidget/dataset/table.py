@@ -619,10 +619,11 @@ class InstanceTable:
         columns, old = self._columns, self._points[category]
         new = _point_columns(len(sources))
         new.extend(old.n)
-        places = [k for k, source in enumerate(sources) if source >= 0]
-        taken = [sources[k] for k in places]
+        taken = np.asarray(sources, np.int64)
         for name in ("xy", "visibility"):
-            new[name][: old.n, places] = old[name][: old.n, taken]
+            values = np.take(old[name][: old.n], np.maximum(taken, 0), axis=1)
+            values[:, taken < 0] = new.fill(name)
+            new[name][: old.n] = values
         self._points[category] = new
         is_of = columns["category"][: columns.n] == category
         for row in [row for row in self._odd_visibility if is_of[row]]:
