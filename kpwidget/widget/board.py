@@ -101,7 +101,7 @@ class Board(Stage):
     ) -> None:
         self._dataset = dataset
         self._index = index
-        self._cursor = cursor
+        self._cursor = self._in_schema(cursor)
         self._hidden: set[str] = set()
         self._locked: set[str] = set()
         self._clients: dict[str, _Client] = {}
@@ -418,13 +418,17 @@ class Board(Stage):
         """The instance of this uid, of those that can be shown; KeyError if there is none."""
         return self._dataset.instance(uid)
 
+    def _in_schema(self, cursor: Cursor) -> Cursor:
+        """A cursor of a step, which may be from before a change of the schema."""
+        n_keypoints = self._dataset.categories[cursor.category].n_keypoints
+        is_there = cursor.keypoint is None or cursor.keypoint < n_keypoints
+        return cursor if is_there else replace(cursor, keypoint=0)
+
     def _settle(self, cursor: Cursor, image: int) -> None:
         """Take the cursor of an edit of an image, unless another is shown or its instance gone."""
         if image != self._index:
             return
-        n_keypoints = self._dataset.categories[cursor.category].n_keypoints
-        if cursor.keypoint is not None and cursor.keypoint >= n_keypoints:
-            cursor = replace(cursor, keypoint=0)  # of a step from before a change of the schema
+        cursor = self._in_schema(cursor)
         if cursor.instance is not None:
             try:
                 instance = self._instance(cursor.instance)

@@ -143,3 +143,25 @@ def test_comparison_pairs_by_the_names_of_now(dataset, which):
         )
     assert comparison.scene is not None
     comparison.close()
+
+
+def test_cursor_that_is_found_again_after_a_restart_is_at_a_keypoint(
+    make, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KPWIDGET_JOURNAL")
+
+    def cells() -> Browser:
+        pixels = np.zeros((48, 64))
+        return make(kp.Dataset.from_images({"one.png": pixels}, Schema("bolt", ["a", "b", "c"])))
+
+    browser = cells()
+    browser.point("x", 1, 5, 5, new=True, next=[0, "x", 2])
+    assert cells().annotator._cursor.keypoint == 2
+    few = Schema("bolt", ["b"])
+    browser.annotator.dataset.migrate_schema("bolt", few)
+    again = cells()
+    assert again.annotator.categories[0]["keypoints"] == ["b"]
+    assert again.annotator._cursor.keypoint == 0
+    assert again.points == {"x": [5, 5, 2]}
+    assert "2 edits of 1 instance restored" in capsys.readouterr().out
