@@ -31,6 +31,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 import numpy as np
 
 from kpwidget.dataset import Dataset, FileStat, InstanceRecord
+from kpwidget.dataset.table import Point
 from kpwidget.dataset.migrate import KeptPoints, SchemaState, schema_token, sources_back
 from kpwidget.history import Change, PrimitiveChange, Step, UndoError, _change
 from kpwidget.schema import Schema
@@ -68,6 +69,8 @@ _CODES: Final = {
     "instance": "i", "keypoint": "k", "bbox": "b", "finished": "f", "status": "s", "category": "c",
     "schema": "m",
 }  # fmt: skip
+#: Kinds of entries that change a dataset.
+_STEPS: Final = ("edit", "undo", "redo")
 _WHAT: Final = {code: what for what, code in _CODES.items()}
 
 
@@ -112,6 +115,10 @@ class Entry:
         if isinstance(earlier, float):
             return earlier
         return (int(self.content["c"]) >> _COUNTER_BITS) / 1000
+
+    def is_in(self, covered: Mapping[str, int]) -> bool:
+        """Whether it is among the entries up to a number of each writer."""
+        return self.n <= covered.get(self.writer, 0)
 
 
 _HISTORY: Final = (
@@ -604,8 +611,10 @@ class Recorder:
         self._looking = threading.Lock()  # while files are read; the dataset goes on
         self._counting = threading.Lock()  # of what was found
         self._unwatch: Callable[[], None] = lambda: None
-        #: Whether the labels file was not one that the journal knows.
-        self.is_anew = False
+        #: First entries of the logs of others.
+        self.heads: dict[str, Entry] = {}
+        #: Clock of the last entry that is about another file than ours, if there are such.
+        self.anew: int | None = None
 
     def _first_schema(self, index: int) -> Schema:
         """The schema that a category had before all changes that are in force."""
@@ -632,7 +641,7 @@ class Recorder:
                     for i, c in enumerate(dataset.categories)
                 ],
                 # What else is known of the file is about another one; see `_Reader.began`.
-                **({"anew": True} if self.is_anew else {}),
+                **({} if self.anew is None else {"anew": self.anew}),
             },
         )
 
@@ -662,6 +671,8 @@ class Recorder:
         return bool(own or done.aliases)
 
     def _saw(self, entry: Entry) -> None:
+        if entry.kind == "log":
+            self.heads[entry.writer] = entry
         self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
 
     def read_others(self) -> tuple[list[Entry], list[str]]:
@@ -755,9 +766,11 @@ class Recorder:
 
     def skip_others(self) -> None:
         """Take what is in the journal already as said of something else."""
-        for entry in read_logs(self.journal.folder)[0]:
-            if entry.writer != self.journal.writer:
-                self._saw(entry)
+        entries = [e for e in read_logs(self.journal.folder)[0] if e.writer != self.journal.writer]
+        for entry in entries:
+            self._saw(entry)
+        self.anew = max((entry.order[0] for entry in entries), default=0)
+        self.journal.follow(self.anew)
 
     def begin_save(self) -> int:
         """Number of the save that begins: its marks have it, and `end_save`."""
@@ -809,7 +822,18 @@ class Recorder:
         """Record the steps that another journal has: what is undone here is to be found here."""
         history = self._dataset._history
         in_force = history.steps()
-        undone = history.all_steps()[len(in_force) :]
+        known = {step.id for step in in_force}
+        # Also those that are too old to be undone: what others were made under must be known.
+        old = [
+            step
+            for index in range(len(self._dataset.categories))
+            for step in history.schema_steps(-1 - index)
+            if step.id not in known
+        ]
+        in_force = sorted(old, key=lambda step: step.id) + in_force
+        undone = history.all_steps()[len(known) :]
+        known |= {step.id for step in (*old, *undone)}
+        undone = [s for s in undone if {*s._bases.values()} <= {None, *known}]
         for step in (*in_force, *reversed(undone)):
             self.record(_change("edit", step), is_moved=True)
         for step in undone:
@@ -1020,6 +1044,8 @@ class Replayed:
         What was put in place.
     decided : set of int
         Keys of the conflicts that somebody has decided about.
+    left_out : list of str
+        Values of keypoints that are in no schema any more, in words.
     failed : dict of str to int
         For each writer the number of the first entry that could not be put in place.
     """
@@ -1033,6 +1059,7 @@ class Replayed:
     known: set[int] = field(default_factory=set)
     steps: list[tuple[Literal["edit", "undo", "redo"], Step]] = field(default_factory=list)
     decided: set[Any] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
     failed: dict[str, int] = field(default_factory=dict)
 
     def fail(self, entry: Entry, is_covered: bool) -> None:
@@ -1068,7 +1095,15 @@ def replay(
     """
     done = Replayed(0, set(), [], [], {})
     steps: dict[tuple[str, int], Step] = {}
-    reader = _Reader(dataset, _canonical_uids(entries), _first_schemas(entries, covered))
+    begins = _begins(entries, covered)
+    # What the file has comes first: the rest is put in place on top of that, by its schemas.
+    ordered = [entry for entry in entries if entry.is_in(covered) and entry.order[0] > begins]
+    # The schemas before the first change that the file has: the last one wins.
+    first = {index: schema for _, index, schema in reversed([*_schemas_before(ordered)])}
+    ordered += [entry for entry in entries if not entry.is_in(covered)]
+    heads = {} if dataset.recorder is None else dict(dataset.recorder.heads)
+    heads.update((entry.writer, entry) for entry in entries if entry.kind == "log")
+    reader = _Reader(dataset, _canonical_uids(entries), first, heads)
     history = dataset._history
     local = [step for step in history.steps() if step.origin is None] if rerun else []
     steps.update(
@@ -1080,18 +1115,17 @@ def replay(
         own = dataset.recorder.journal.writer
         steps.update(((own, s.id), s) for s in history.all_steps() if s.writer is None)
     for entry in entries:
+        with contextlib.suppress(ValueError, TypeError):
+            client, seq = entry.content.get("w") or ("", 0)
+            done.tokens[client] = max(done.tokens.get(client, 0), int(seq))
+    done.tokens.pop("", None)
+    for entry in ordered:
         content = entry.content
-        if entry.kind == "log":
-            reader.began(entry)
-        if entry.kind not in ("edit", "undo", "redo"):
+        if entry.kind not in _STEPS:
             continue
-        is_covered = entry.n <= covered.get(entry.writer, 0)
+        is_covered = entry.is_in(covered)
         where = f"entry {entry.n} of {entry.writer} ({content.get('l', entry.kind)!r})"
         try:
-            token = content.get("w")
-            if token is not None:
-                client, seq = token
-                done.tokens[client] = max(done.tokens.get(client, 0), int(seq))
             key = (str(content.get("of", entry.writer)), int(content["s"]))
             if entry.kind == "edit":
                 if local and content.get("o") is None and reader.is_again(local[0], content):
@@ -1100,7 +1134,8 @@ def replay(
                     done.known.add(step.id)
                     continue
                 step = reader.step(entry)
-                done.problems += [f"{where}: {what}" for what in reader.left_out]
+                if not is_covered:
+                    done.left_out += [f"{where}: {what}" for what in reader.left_out]
                 clashes = [] if is_covered else reader.clashes(step, entry.time)
                 history.replay("edit", step, apply=not is_covered)
                 steps[key] = step
@@ -1165,13 +1200,20 @@ def changed_schemas(entries: Iterable[Entry]) -> list[Schema]:
     return [schema for _, _, schema in _schemas_before(entries)]
 
 
-def _first_schemas(entries: Iterable[Entry], covered: Mapping[str, int]) -> dict[int, Schema]:
-    """The schemas of categories before the first change that the labels file has already."""
-    found: dict[int, Schema] = {}
-    for entry, index, schema in _schemas_before(entries):
-        if entry.n <= covered.get(entry.writer, 0):
-            found.setdefault(index, schema)
-    return found
+def _begins(entries: Sequence[Entry], covered: Mapping[str, int]) -> int:
+    """Clock up to which entries are about another file than the one that covers these.
+
+    Somebody opened it when no entry told of it. Entries from before that are no history of it.
+    """
+    left = [e.order[0] for e in entries if e.kind in _STEPS and not e.is_in(covered)]
+    heads = [_anew(entry) for entry in entries if entry.kind == "log"]
+    return max((n for n in heads if n is not None and n < min(left, default=n + 1)), default=0)
+
+
+def _anew(head: Entry) -> int | None:
+    """See `Recorder.anew`."""
+    clock = head.content.get("anew")
+    return clock if type(clock) is int else None
 
 
 class _Unusable(Exception):
@@ -1182,13 +1224,18 @@ class _Reader:
     """Makes steps of entries."""
 
     def __init__(
-        self, dataset: Dataset, canonical: Mapping[str, str], first: Mapping[int, Schema]
+        self,
+        dataset: Dataset,
+        canonical: Mapping[str, str],
+        first: Mapping[int, Schema],
+        heads: Mapping[str, Entry],
     ) -> None:
         self._dataset = dataset
         self._canonical = canonical
         self._first = first
-        #: By writer and category what names the schema it began with, if not the first one.
-        self._began: dict[str, dict[int, str]] = {}
+        self._heads = heads
+        #: What `_base` has found, by writer, category and the last change of its schema.
+        self._bases: dict[tuple[str, int, int], str | None] = {}
         #: Categories of instances that the entries add or remove, for those not there any more.
         self._category_of: dict[str, int] = {}
         #: What of the step that was made last has no place in the schema of now, in words.
@@ -1292,12 +1339,6 @@ class _Reader:
             raise _Unusable(f"there is no image {name!r} any more")
         return found[0]
 
-    def began(self, entry: Entry) -> None:
-        """Remember that a writer began with a file that what is before it is not about."""
-        if entry.content.get("anew"):
-            indices = range(len(self._dataset.categories))
-            self._began[entry.writer] = {k: schema_token(self._dataset, k) for k in indices}
-
     def _schema(self, index: int) -> Schema:
         """The schema that a category has at this entry, also where the file is further on."""
         steps = self._dataset._history.schema_steps(-1 - index)
@@ -1306,12 +1347,40 @@ class _Reader:
             return schema
         return self._first.get(index, self._dataset.categories[index].schema)
 
+    def _base(self, index: int, writer: str) -> str | None:
+        """What names the schema that a log begins with, told by the keypoints in its head.
+
+        None if the category never had these, as far as is known.
+        """
+        steps = self._dataset._history.schema_steps(-1 - index)
+        key = (writer, index, steps[-1].id if steps else 0)
+        if key not in self._bases:
+            self._bases[key] = self._find_base(index, self._heads.get(writer), steps)
+        return self._bases[key]
+
+    def _find_base(self, index: int, head: Entry | None, steps: Sequence[Step]) -> str | None:
+        category_id = self._dataset.categories[index].id
+        told = [] if head is None else list(head.content.get("categories", ()))
+        names = [tuple(c["keypoints"]) for c in told if c["id"] == category_id]
+        if head is None or not names:
+            return ""
+        first = steps[0].changes[0].before.schema if steps else self._schema(index)
+        sides = [("", first, 0.0)]
+        sides += [(s.changes[0].after.token, s.changes[0].after.schema, s.time) for s in steps]
+        fitting = [(token, time) for token, one, time in sides if one.keypoints == names[0]]
+        anew = _anew(head)
+        if anew is not None:  # what was changed by then had been changed in its file
+            until = (anew >> _COUNTER_BITS) / 1000
+            fitting = [one for one in fitting if one[1] <= until][-1:] or fitting
+        return fitting[0][0] if fitting else None
+
     def _since(self, index: int, entry: Entry) -> list[PrimitiveChange]:
         """The changes of the schema of a category that who made an entry did not know of."""
         changes = [s.changes[0] for s in self._dataset._history.schema_steps(-1 - index)]
         category = self._dataset.categories[index]
-        began = self._began.get(entry.writer, {}).get(index, "")
-        view = dict(entry.content.get("m", {})).get(str(category.id), began)
+        view = dict(entry.content.get("m", {})).get(str(category.id))
+        if view is None:
+            view = self._base(index, entry.writer)
         tokens = ["", *(change.after.token for change in changes)]
         if view not in tokens:
             raise _Unusable(
@@ -1385,8 +1454,7 @@ class _Reader:
             raise _Unusable("there is no such category any more")
         before, after = part[4], part[5]
         here, category = self._schema(index), self._dataset.categories[index]
-        began = self._began.get(entry.writer, {}).get(index, "")
-        view = before["k"] or began
+        view = before["k"] or self._base(index, entry.writer)
         old, new = _schema_from_json(before["s"]), _schema_from_json(after["s"])
         token = schema_token(self._dataset, index)
         if view != token or old.keypoints != here.keypoints:
@@ -1399,7 +1467,8 @@ class _Reader:
         is_whole = len(sources) == new.n_keypoints and isinstance(after["k"], str)
         if not is_whole or not all(-1 <= s < old.n_keypoints for s in sources):
             raise _Unusable("it does not say where each keypoint comes from")
-        kept = self._kept(before.get("kept"))
+        lost = tuple(sorted({*range(old.n_keypoints)}.difference(sources)))
+        kept = self._with_unseen(self._kept(before.get("kept")), lost, index)
         states = (
             SchemaState(old, sources_back(sources, old.n_keypoints), view, kept),
             SchemaState(new, sources, after["k"]),
@@ -1422,6 +1491,41 @@ class _Reader:
         is_there = np.array([table.last_row(uid) is not None for uid in uids], np.bool_)
         rows = [table.last_row(uid) for uid in uids if table.last_row(uid) is not None]
         return KeptPoints(np.array(rows, np.int64), keypoints, values[is_there].astype(float))
+
+    def _with_unseen(
+        self, kept: KeptPoints | None, lost: tuple[int, ...], index: int
+    ) -> KeptPoints | None:
+        """What a change of a schema keeps, with the values that its writer had not seen.
+
+        Another had given them, by the same schema, and comes before it.
+        """
+        history, table = self._dataset._history, self._dataset._table
+        made_under = next((step.id for step in history.schema_steps(-1 - index)[-1:]), None)
+        at = {k: i for i, k in enumerate(lost)}
+        given: dict[str, dict[int, Point]] = {}
+        for step in history.steps() if lost else ():
+            if step._bases.get(-1 - index, -1) != made_under:
+                continue
+            for change in step.changes:
+                uid, after = str(change.uid), change.after
+                if change.what == "instance" and after is not None and after.category == index:
+                    given[uid] = {k: after.keypoints[k] for k in lost}
+                elif change.keypoint in at and self._category_index(uid) == index:
+                    given.setdefault(uid, {})[change.keypoint] = after
+        found = ((table.last_row(uid), points) for uid, points in given.items())
+        rows = {row: points for row, points in found if row is not None}
+        if not rows:
+            return kept
+        if kept is None or kept.keypoints != lost:
+            kept = KeptPoints(np.empty(0, np.int64), lost, np.empty((0, len(lost), 3)))
+        more = sorted(set(rows).difference(kept.rows.tolist()))
+        all_rows = np.concatenate([kept.rows, np.array(more, np.int64)])
+        values = np.concatenate([kept.values, np.zeros((len(more), len(lost), 3))])
+        place = {row: i for i, row in enumerate(all_rows.tolist())}
+        for row, points in rows.items():
+            for k, point in points.items():
+                values[place[row], at[k]] = point or (0, 0, 0)
+        return KeptPoints(all_rows, lost, values)
 
     def take_kept(self, step: Step, content: Mapping[str, Any], *, is_covered: bool) -> None:
         """Take what a redo of a change of a schema has kept, if the labels file has it already."""

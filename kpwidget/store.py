@@ -374,7 +374,7 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
             dataset.uid = str(head.content.get("dataset", dataset.uid))
         after = max((entry.order[0] for entry in entries), default=0)
         recorder = Recorder(dataset, Journal(where, after))
-        recorder.is_anew = not is_known
+        recorder.anew = None if is_known else after
         _begin_recording(dataset, recorder)
         # Not before there is an edit: to open a file leaves nothing behind.
         has_more = recorder.begin_after(entries, done)
@@ -388,7 +388,7 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         stat = dataset.layout.stat
         if text is not None and stat is not None and (not is_known or not entries):
             _mark(recorder, [text.data], stat, covered, save=None)
-        problems += done.problems
+        problems += done.problems + done.left_out
     if has_more:
         recorder.journal.flush()
     compact_if_many(where, recorder.journal.writer)
@@ -451,9 +451,9 @@ def refresh(dataset: Dataset) -> str:
         recorder.note_failed(done.failed)
         known = [c for c in dataset.conflicts if not c.is_among(done.decided)]
         dataset.conflicts = [*known, *done.conflicts]
-        dataset.journal_problems += tuple(done.problems)
+        dataset.journal_problems += (*done.problems, *done.left_out)
     dataset._history.announce(done.steps, but=recorder.record)
-    if not (done.n_steps or done.problems):
+    if not (done.n_steps or done.problems or done.left_out):
         return ""
     n = len(done.instances)
     said = (

@@ -585,6 +585,120 @@ def test_file_that_somebody_else_changed_begins_anew(tmp_path: Path) -> None:
     assert dataset.journal_problems == ()
 
 
+def test_edits_from_before_it_that_its_file_has_not_reach_the_same_points(tmp_path: Path) -> None:
+    anna = opened(tmp_path)
+    anna.add_instance("a.png", keypoints=POINTS, uid="x")
+    anna.save()
+    bob = opened(tmp_path, annotator="bob")
+    bob.instance("x").set_keypoint("beak", 20, 21)  # index 0, which is the tail in anna's file
+    bob.instance("x").set_keypoint("eye", 30, 31)  # which it has not
+    assert anna.recorder is not None and bob.recorder is not None
+    anna.recorder.journal.follow(bob.recorder.journal._clock)  # no two in one millisecond
+    anna.migrate_schema("bird", NEW, MAPPING, remove=True)
+    anna.save()
+    again = opened(tmp_path)
+    assert again.conflicts == []
+    expected = {"tail": [5, 6, 2], "wing": [0, 0, 0], "bill": [20, 21, 2]}
+    assert raw(again, "x") == expected
+    assert "keypoint 'eye' of instance 'x' was removed" in " ".join(again.journal_problems)
+    bob.save()  # anna's change of the schema is taken in
+    assert raw(bob, "x") == expected
+    again = opened(tmp_path)
+    assert again.journal_problems == ()
+    for dataset in (bob, again):
+        dataset.undo()
+        assert raw(dataset, "x") == {"beak": [20, 21, 2], "eye": [30, 31, 2], "tail": [5, 6, 2]}
+
+
+def test_history_goes_along_to_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kpwidget.history.MAX_STEPS", 3)
+    other = tmp_path / "other.json"
+    stranger = kp.open(other, IMAGES, SCHEMA)  # whose journal is there, with a change of its own
+    stranger.add_instance("a.png", uid="s")
+    stranger.migrate_schema("bird", kp.Schema("bird", ["tail", "eye", "beak"]))
+    stranger.save()
+    other.unlink()
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="x")
+    dataset.migrate_schema("bird", NEW, MAPPING, remove=True)
+    instance = dataset.instance("x")
+    for x in (1, 2, 3, 4):  # the change of the schema can no longer be undone
+        instance.set_keypoint("wing", x, 9)
+    dataset.undo()
+    dataset.save(other)
+    assert raw(dataset, "x")["wing"] == [3, 9, 2]
+    instance.set_keypoint("wing", 8, 8)
+    for was_saved in (False, True):
+        again = kp.open(other, IMAGES, annotator="anna")
+        assert again.journal_problems == ()
+        assert raw(again, "x") == {"tail": [5, 6, 2], "wing": [8, 8, 2], "bill": [1.5, 2, 2]}
+        again.undo()
+        assert raw(again, "x")["wing"] == [3, 9, 2]
+        again.undo()
+        assert raw(again, "x")["wing"] == [2, 9, 2]
+        again.redo()
+        again.redo()
+        if not was_saved:
+            again.save()
+
+
+def test_older_schema_put_into_the_file_by_somebody_else_stays(tmp_path: Path) -> None:
+    anna = opened(tmp_path)
+    anna.add_instance("a.png", keypoints=POINTS, uid="x")
+    anna.save()
+    text = (tmp_path / "labels.json").read_text()
+    anna.migrate_schema("bird", NEW, MAPPING, remove=True)
+    anna.save()
+    (tmp_path / "labels.json").write_text(text.replace("1.5", "2.5"))  # by an editor, say
+    bob = opened(tmp_path, annotator="bob")
+    assert bob.categories[0].keypoints == SCHEMA.keypoints
+    bob.instances[0].set_keypoint("beak", 7, 7)  # index 0
+    anna.refresh()  # whose own is the new one
+    again = opened(tmp_path)
+    bob.save()
+    for dataset in (again, opened(tmp_path)):
+        assert dataset.instances[0].raw.tolist() == [[7, 7, 2], *POINTS[1:]]
+        dataset.undo()
+        assert dataset.instances[0].raw.tolist() == [[2.5, 2, 2], *POINTS[1:]]
+        assert dataset.undo() is None  # what was done to the other file is not undone in this one
+
+
+def test_another_schema_in_the_cell_is_not_put_on_labels_by_their_places(tmp_path: Path) -> None:
+    opened(tmp_path).add_instance("a.png", keypoints=POINTS, uid="x")
+    turned = opened(tmp_path, kp.Schema("bird", ["tail", "eye", "beak"]))
+    assert "it was made with another schema of category 'bird'" in turned.journal_problems[0]
+    assert len(turned.instances) == 0
+    assert raw(opened(tmp_path), "x")["beak"] == POINTS[0]
+
+
+def test_packed_log_is_read_as_it_was(tmp_path: Path) -> None:
+    from kpwidget.compaction import compact
+
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="x")
+    dataset.migrate_schema("bird", NEW, MAPPING, remove=True)
+    dataset.instance("x").set_keypoint("wing", 9, 9)
+    before = said(dataset)
+    compact(tmp_path / "labels.kpwidget", older_than=0)
+    bob = opened(tmp_path, annotator="bob")  # who has not seen what comes now
+    again = opened(tmp_path)
+    assert (again.journal_problems, said(again)) == ((), before)
+    again.migrate_schema("bird", kp.Schema("bird", ["bill", "tail"]), {"wing": None}, remove=True)
+    bob.instance("x").set_keypoint("tail", 6, 6)
+    compact(tmp_path / "labels.kpwidget", older_than=0)
+    again = opened(tmp_path)
+    assert again.journal_problems == ()
+    assert raw(again, "x") == {"bill": [1.5, 2, 2], "tail": [6, 6, 2]}
+    for _ in range(2):
+        again.undo()
+    assert raw(again, "x") == {"tail": [5, 6, 2], "wing": [9, 9, 2], "bill": [1.5, 2, 2]}
+    again.undo()
+    again.undo()
+    assert raw(again, "x") == {"beak": [1.5, 2, 2], "eye": [3, 4, 1], "tail": [5, 6, 2]}
+
+
 def test_log_from_before_schemas_could_change_is_put_in_place(tmp_path: Path) -> None:
     folder = tmp_path / "labels.kpwidget"
     folder.mkdir()

@@ -261,7 +261,7 @@ def apply_state(
     """
     table = dataset._table
     if is_forth:
-        lost = [k for k in range(other.schema.n_keypoints) if k not in set(state.sources)]
+        lost = sorted({*range(other.schema.n_keypoints)}.difference(state.sources))
         other.kept = _kept(dataset, index, lost)
     is_in_place = state.sources == tuple(range(other.schema.n_keypoints))
     if not is_in_place:
