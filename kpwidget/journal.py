@@ -31,8 +31,8 @@ from typing import Any, Final, Literal, NamedTuple, cast
 import numpy as np
 
 from kpwidget.dataset import Dataset, FileStat, InstanceRecord
-from kpwidget.dataset.table import Point
 from kpwidget.dataset.migrate import KeptPoints, SchemaState, schema_token, sources_back
+from kpwidget.dataset.table import Point
 from kpwidget.history import Change, PrimitiveChange, Step, UndoError, _change
 from kpwidget.schema import Schema
 

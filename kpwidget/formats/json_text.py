@@ -9,6 +9,7 @@ way; numbers and grammar are checked by whoever decodes the records.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,7 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 #: Masks that keep the first n bytes of eight, for n = 0..8.
 _LOW_BYTES: Final = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 _DECODER: Final = json.JSONDecoder()
+_RAW_VALUES: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 #: Levels of lists and objects; COCO needs 6, and what recurses over values can take some hundred.
 _MAX_DEPTH: Final = 100
@@ -473,15 +475,12 @@ class Member(NamedTuple):
     key : str
     start, value_start, end : int
         Where the key begins, where its value begins, and where that ends.
-    value : object
-        The value.
     """
 
     key: str
     start: int
     value_start: int
     end: int
-    value: Any
 
 
 def members(text: str) -> list[Member]:
@@ -498,8 +497,8 @@ def members(text: str) -> list[Member]:
     while text[at] != "}":
         key, end_of_key = decode(text, at)
         value_start = _space(text, _space(text, end_of_key) + 1)  # behind the colon
-        value, end = decode(text, value_start)
-        found.append(Member(key, at, value_start, end, value))
+        _, end = decode(text, value_start)
+        found.append(Member(key, at, value_start, end))
         at = _space(text, end)
         if text[at] == ",":
             at = _space(text, at + 1)
@@ -511,7 +510,46 @@ def _space(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def spliced(text: str, changes: Mapping[str, str], there: Sequence[Member] | None = None) -> str:
+def values_of(text: str, gaps: Sequence[str] = ()) -> tuple[dict[str, str], Sequence[str]]:
+    """Texts of the values of an object by their keys, and what stands around and between them.
+
+    Parameters
+    ----------
+    text : str
+        A JSON object.
+    gaps : sequence of str
+        Those of another object: if this one is laid out like that, it is four times as fast.
+    """
+    try:
+        found = {key: bytes(raw).decode() for key, raw in _RAW_VALUES.decode(text).items()}
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):  # half a surrogate pair, say
+        found = {}
+    if len(gaps) == len(found) + 1 and joined(found.values(), gaps) == text:
+        return found, gaps
+    there = members(text)
+    begins = [*(member.value_start for member in there), len(text)]
+    ends = [0, *(member.end for member in there)]
+    found = {member.key: text[member.value_start : member.end] for member in there}
+    return found, [text[a:b] for a, b in zip(ends, begins, strict=True)]
+
+
+def joined(values: Collection[str], gaps: Sequence[str]) -> str:
+    """Text of an object, of what `values_of` gives: there is one more gap than values."""
+    parts = [""] * (2 * len(values) + 1)
+    parts[::2], parts[1::2] = gaps, values
+    return "".join(parts)
+
+
+def object_of(text: str) -> dict[str, Any]:
+    """The object that `text` is."""
+    try:
+        value: dict[str, Any] = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        value = json.loads(text)
+    return value
+
+
+def spliced(text: str, changes: Mapping[str, str]) -> str:
     """Text of an object with some values replaced or added, all else as it was.
 
     Parameters
@@ -520,10 +558,8 @@ def spliced(text: str, changes: Mapping[str, str], there: Sequence[Member] | Non
         A JSON object.
     changes : mapping of str to str
         New values by their keys, as JSON text. A key that is not there is added at the end.
-    there : sequence of Member, optional
-        Its members, where they are known.
     """
-    there = members(text) if there is None else there
+    there = members(text)
     parts, at = [], 0
     for member in there:
         if member.key in changes:
@@ -564,24 +600,33 @@ def with_numbers(text: str, numbers: Sequence[float]) -> str:
     return "".join([*parts, text[at:]])
 
 
-def with_list(text: str, numbers: Sequence[float]) -> str:
-    """Text of a list with other numbers, laid out as before, and digit for digit where equal.
+def with_points(text: str, numbers: Sequence[float]) -> str:
+    """Text of a list with other keypoints, laid out as before, and digit for digit where equal.
 
     Parameters
     ----------
     text : str
         A JSON list of numbers.
     numbers : sequence of float
-        As many as there are to be.
+        x, y, visibility of as many keypoints as there are to be.
     """
-    found = list(_NUMBER.finditer(text))
-    texts = {float(match.group()): match.group() for match in found}
+    first = _NUMBER.search(text)
+    second = None if first is None else _NUMBER.search(text, first.end())
     lead, between, tail = "[", ", ", "]"
-    if found:
-        lead, tail = text[: found[0].start()], text[found[-1].end() :]
-    if len(found) > 1:
-        between = text[found[0].end() : found[1].start()]
-    written = (texts.get(number) or number_text(number) for number in numbers)
+    found: list[str] = []
+    if first is not None:
+        lead, inner = text[: first.start()], text[first.start() :].rstrip("] \t\n\r")
+        tail = text[len(lead) + len(inner) :]
+        if second is not None:
+            between = text[first.end() : second.start()]
+        found = inner.split(between)
+        if "," in between and len(found) <= inner.count(","):  # not all stand as the first two
+            found = _NUMBER.findall(inner)
+    places = {float(part): part for part in (*found[0::3], *found[1::3])}
+    places.setdefault(0.0, "0")
+    flags = {0.0: "0", 1.0: "1", 2.0: "2", **{float(part): part for part in found[2::3]}}
+    written = [places.get(number) or number_text(number) for number in numbers]
+    written[2::3] = [flags.get(flag) or number_text(flag) for flag in numbers[2::3]]
     return lead + between.join(written) + tail
 
 
@@ -606,6 +651,8 @@ def without(text: str, keys: Collection[str]) -> str:
 
 def number_text(number: float) -> str:
     """JSON text of a number, the shortest that reads back equal."""
+    if isinstance(number, float) and math.isfinite(number):
+        return float.__repr__(number)  # as json does
     return json.dumps(number, allow_nan=False)
 
 
