@@ -19,6 +19,7 @@ __all__ = [
     "bbox_from_keypoints",
     "canvas_to_image",
     "clip_segments",
+    "edge_length_ratios",
     "fit_unit",
     "fit_viewport",
     "image_to_canvas",
@@ -515,3 +516,42 @@ def fit_unit(xy: NDArray[np.float64], margin: float = 0.08) -> NDArray[np.float6
     extent = float((high - low).max()) or 1.0
     fitted: NDArray[np.float64] = 0.5 + (xy - (low + high) / 2) * ((1 - 2 * margin) / extent)
     return fitted
+
+
+def edge_length_ratios(
+    keypoints: NDArray[np.float64], edges: NDArray[np.int64], places: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """How long the edges of each instance are with its keypoints in another order.
+
+    Parameters
+    ----------
+    keypoints : ndarray of shape (n_instances, n_keypoints, 3)
+        (x, y, visibility) in image pixels. Visibility 0 is unlabeled.
+    edges : ndarray of shape (n_edges, 2)
+        0-based.
+    places : ndarray of shape (n_keypoints,)
+        For each keypoint the one that is taken for it in the other order.
+
+    Returns
+    -------
+    ndarray of shape (n_instances,)
+        Length of the edges in the other order divided by their length now, of those edges that
+        join other points and whose ends are labeled in both. NaN where there are none, or they
+        have no length.
+    """
+    edges = np.asarray(edges, np.int64).reshape(-1, 2)
+    # An edge that joins the same two points in both orders tells nothing.
+    differs = (np.sort(places[edges], axis=1) != np.sort(edges, axis=1)).any(axis=1)
+    now, then = edges[differs], places[edges[differs]]
+    is_labeled = keypoints[..., 2] > 0
+    counts = (is_labeled[:, now] & is_labeled[:, then]).all(axis=2)
+
+    def length(ends: NDArray[np.int64]) -> NDArray[np.float64]:
+        apart = keypoints[:, ends[:, 0], :2] - keypoints[:, ends[:, 1], :2]
+        total: NDArray[np.float64] = np.where(counts, np.hypot(*np.moveaxis(apart, 2, 0)), 0.0)
+        return np.asarray(total.sum(axis=1))
+
+    own = length(now)
+    ratios: NDArray[np.float64] = np.full(len(keypoints), np.nan)
+    np.divide(length(then), own, out=ratios, where=own > 0)
+    return ratios

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from types import TracebackType
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 __all__ = ["ANY", "Change", "History", "PrimitiveChange", "Step", "Transaction", "UndoError"]
 
@@ -45,9 +45,10 @@ class PrimitiveChange:
 
     Attributes
     ----------
-    what : {'instance', 'keypoint', 'bbox', 'finished', 'status', 'category'}
+    what : {'instance', 'keypoint', 'bbox', 'finished', 'status', 'category', 'schema'}
         Which value. ``'instance'`` is the existence of an instance: `before` is None when it was
-        added, `after` is None when it was removed. ``'category'`` is a category, named anew.
+        added, `after` is None when it was removed. ``'category'`` is a category, named anew;
+        ``'schema'`` is what its keypoints mean, for all its instances at once.
     uid : str or None
         The instance; None when the value belongs to the image or is a category.
     image : int
@@ -60,7 +61,7 @@ class PrimitiveChange:
         0-based index of the keypoint for ``'keypoint'``, else None.
     """
 
-    what: Literal["instance", "keypoint", "bbox", "finished", "status", "category"]
+    what: Literal["instance", "keypoint", "bbox", "finished", "status", "category", "schema"]
     uid: str | None
     image: int
     before: Any
@@ -81,6 +82,7 @@ class PrimitiveChange:
 _F = TypeVar("_F")
 _Target = tuple[str, int | None]
 _EXISTENCE: Final[_Target] = ("instance", None)
+_SCHEMA: Final[_Target] = ("schema", None)
 _Tops = dict[_Target, int]
 
 
@@ -137,6 +139,8 @@ class Step:
     time: float = 0.0
     _changes: list[PrimitiveChange] = field(default_factory=list, repr=False)
     _scopes: dict[str | int, _Scope] = field(default_factory=dict, repr=False)
+    #: By category the change of its schema (the id of its step) that the step was made under.
+    _bases: dict[int, int | None] = field(default_factory=dict, repr=False)
     writer: str | None = None
     number: int | None = None
 
@@ -211,9 +215,16 @@ class History:
         ``describe(change)`` names the changed value, for messages.
     lock : threading.RLock
         Held during a transaction, undo and redo, and not while callbacks run.
+    basis : callable
+        ``basis(change)`` is the category, below 0, without whose schema a change means nothing;
+        None if there is none.
 
     Notes
     -----
+    A change of a schema gives the indices of keypoints another meaning. So a step that has such
+    indices is undone and redone under the schema that it was made under only, and a change of a
+    schema is not undone while a step in force was made under it.
+
     For every value the ids of the steps in force that wrote it are kept as a stack. A step can be
     undone if what it wrote is still what the stacks show on top, and redone if the stacks show what
     they showed when it was first done. So the cost of undo depends on the step alone, and a value
@@ -225,10 +236,13 @@ class History:
         apply: Callable[[PrimitiveChange, Any], None],
         describe: Callable[[PrimitiveChange], str],
         lock: threading.RLock,
+        basis: Callable[[PrimitiveChange], int | None] = lambda change: None,
     ) -> None:
         self._apply = apply
         self._describe = describe
         self._lock = lock
+        self._basis = basis
+        self._schema_steps: dict[int, Step] = {}  # all that there ever were, by id
         self._open: Step | None = None
         self._next_id = 1
         self._writers: dict[str | int, dict[_Target, list[int]]] = {}
@@ -314,6 +328,11 @@ class History:
         written: dict[str | int, set[_Target]] = {}
         for change in step._changes:
             written.setdefault(change.owner, set()).add(change.target)
+            category = self._basis(change)
+            if category is not None and category not in step._bases:
+                step._bases[category] = self._schema_top(category)
+            if change.target == _SCHEMA:
+                self._schema_steps[step.id] = step
         for owner, targets in written.items():
             scope = None if _EXISTENCE in targets else frozenset(targets | {_EXISTENCE})
             before = self._tops(owner, scope)
@@ -344,7 +363,7 @@ class History:
     def undo(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
         """Undo the last step in force (of an origin); see `Dataset.undo`."""
         with self._lock:
-            self._refuse_when_open("undo")
+            self.refuse_when_open("undo")
             step = _last(self._in_force, self._in_force_of, origin)
             if step is None:
                 return None
@@ -362,7 +381,7 @@ class History:
     def redo(self, origin: Hashable | AnyOrigin = ANY) -> Step | None:
         """Redo the step undone last (of an origin); see `Dataset.redo`."""
         with self._lock:
-            self._refuse_when_open("redo")
+            self.refuse_when_open("redo")
             step = _last(self._undone, self._undone_of, origin)
             if step is None:
                 return None
@@ -402,11 +421,37 @@ class History:
         for change in changes:
             self._call(change)
 
-    def writer_of(self, change: PrimitiveChange) -> Step | None:
-        """Return the step in force that wrote a value last, None if none did."""
+    def writer_of(
+        self, change: PrimitiveChange, under: int | AnyOrigin | None = ANY
+    ) -> Step | None:
+        """Return the step in force that wrote a value last, None if none did.
+
+        With `under`, of those made under the change of a schema with this id, or under none.
+        """
         with self._lock:
-            stack = self._writers.get(change.owner, {}).get(change.target)
-            return self._in_force.get(stack[-1]) if stack else None
+            stack = self._writers.get(change.owner, {}).get(change.target, ())
+            for number in reversed(stack):
+                step = self._in_force.get(number)
+                if under is ANY or (step is not None and under in step._bases.values()):
+                    return step
+            return None
+
+    def schema_steps(self, category: int) -> list[Step]:
+        """The steps in force that changed the schema of a category, the first one first.
+
+        Also those that are too old to be undone.
+        """
+        with self._lock:
+            stack = self._writers.get(category, {}).get(_SCHEMA, ())
+            return [self._schema_steps[number] for number in stack]
+
+    def schema_step(self, step_id: int) -> Step:
+        """Return the step of this id, one that changed a schema."""
+        return self._schema_steps[step_id]
+
+    def _schema_top(self, category: int) -> int | None:
+        stack = self._writers.get(category, {}).get(_SCHEMA)
+        return stack[-1] if stack else None
 
     def steps(self) -> list[Step]:
         """The steps in force, in the order in which they came."""
@@ -424,7 +469,7 @@ class History:
             If another step has changed the values since. Nothing is changed.
         """
         with self._lock:
-            self._refuse_when_open(kind)
+            self.refuse_when_open(kind)
             if kind == "edit":
                 step.id = self._next_id
                 self._next_id += 1
@@ -463,7 +508,8 @@ class History:
             gone[step.id] = step
             of_gone.setdefault(step.origin, []).append(step)
 
-    def _refuse_when_open(self, what: str) -> None:
+    def refuse_when_open(self, what: str) -> None:
+        """Raise UndoError when a transaction is open, in which `what` cannot be done."""
         if self._open is not None:
             raise UndoError(
                 f"cannot {what} inside the open transaction {self._open.label!r}: "
@@ -473,6 +519,21 @@ class History:
     def _refuse_conflicts(self, step: Step, what: Literal["undo", "redo"]) -> None:
         """Raise UndoError naming every value that `what` would take from another step."""
         conflicts = []
+        own = {change.image for change in step._changes if change.target == _SCHEMA}
+        for category, made_under in step._bases.items():
+            if category not in own and self._schema_top(category) != made_under:
+                top = self._schema_top(category)
+                conflicts.append(self._conflict(step, category, _SCHEMA, top))
+        for category in own if what == "undo" else ():
+            later = [s for s in self._in_force.values() if s._bases.get(category) == step.id]
+            if later:
+                last = later[-1]
+                by = "" if last.origin == step.origin else f" of {last.origin!r}"
+                conflicts.append(
+                    f"{len(later)} later step{'s' * (len(later) > 1)} in force "
+                    f"{'have' if len(later) > 1 else 'has'} keypoints of the schema it gave, "
+                    f"the last one is {last.label!r} (step {last.id}{by})"
+                )
         for owner, scope in step._scopes.items():
             expected = scope.after if what == "undo" else scope.before
             tops = self._tops(owner, scope.targets)
@@ -498,6 +559,8 @@ class History:
         step = next(iter(self._in_force.values()))
         del self._in_force[step.id]
         self._in_force_of[step.origin].remove(step)  # the first of its origin
+        if step.id in self._schema_steps:  # what later steps were made under must be known
+            return
         for owner, target in {(c.owner, c.target) for c in step._changes}:
             stacks = self._writers[owner]
             stacks[target].remove(step.id)
@@ -511,7 +574,10 @@ class History:
         own = [c for c in step._changes if c.owner == owner]
         change = next((c for c in own if c.target == target), None)
         other = self._in_force.get(writer) if writer is not None else None
-        if change is None and other is not None:
+        if target == _SCHEMA:
+            change = PrimitiveChange("schema", None, cast("int", owner), None, None)
+            other = None if writer is None else self._schema_steps[writer]
+        elif change is None and other is not None:
             change = next(
                 (c for c in other._changes if c.owner == owner and c.target == target), None
             )
@@ -606,6 +672,10 @@ def _change(kind: Literal["edit", "undo", "redo"], step: Step) -> Change:
     if not images and step.image is not None:
         images = {step.image}
     uids = {change.uid for change in step._changes if change.uid is not None}
+    for change in step._changes:
+        if change.target == _SCHEMA:
+            images.update(change.after.images)
+            uids.update(change.after.uids)
     return Change(kind, step.label, step.origin, frozenset(images), frozenset(uids), step)
 
 

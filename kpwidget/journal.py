@@ -9,6 +9,7 @@ is read as they were.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import errno
@@ -19,6 +20,7 @@ import re
 import secrets
 import threading
 import time
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -26,18 +28,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, cast
 
-from kpwidget.dataset import Dataset, FileStat, InstanceRecord
-from kpwidget.history import Change, PrimitiveChange, Step, UndoError, _change
+import numpy as np
 
-__all__ = ["Conflict", "Entry", "Journal", "Recorder", "Replayed", "read_logs", "replay"]
+from kpwidget.dataset import Dataset, FileStat, InstanceRecord
+from kpwidget.dataset.migrate import KeptPoints, SchemaState, schema_token, sources_back
+from kpwidget.dataset.table import Point
+from kpwidget.history import Change, PrimitiveChange, Step, UndoError, _change
+from kpwidget.schema import Schema
+
+__all__ = [
+    "Conflict",
+    "Entry",
+    "Journal",
+    "Recorder",
+    "Replayed",
+    "changed_schemas",
+    "read_logs",
+    "replay",
+]
 
 SUFFIX: Final = ".log"
 #: Of a file with the lines of many logs.
 PACKED: Final = ".packed"
 VERSION: Final = 1
 _LINE: Final = re.compile(rb"([0-9a-f]{8}) (\{.*\})")
-#: Lines longer than this are not ours.
-_MAX_LINE: Final = 64_000_000
+#: Lines longer than this are not ours. A change of a schema keeps what it removes in one line.
+_MAX_LINE: Final = 1_000_000_000
 #: Clocks are milliseconds since the epoch, shifted by so many bits to count within one.
 _COUNTER_BITS: Final = 16
 #: Writers whose lines can stand in a packed file.
@@ -51,7 +67,10 @@ _BEGIN: Final = 48
 _READINGS: Final = 20
 _CODES: Final = {
     "instance": "i", "keypoint": "k", "bbox": "b", "finished": "f", "status": "s", "category": "c",
+    "schema": "m",
 }  # fmt: skip
+#: Kinds of entries that change a dataset.
+_STEPS: Final = ("edit", "undo", "redo")
 _WHAT: Final = {code: what for what, code in _CODES.items()}
 
 
@@ -97,6 +116,10 @@ class Entry:
             return earlier
         return (int(self.content["c"]) >> _COUNTER_BITS) / 1000
 
+    def is_in(self, covered: Mapping[str, int]) -> bool:
+        """Whether it is among the entries up to a number of each writer."""
+        return self.n <= covered.get(self.writer, 0)
+
 
 _HISTORY: Final = (
     "time", "annotator", "client", "kind", "label", "image", "instance", "keypoint", "what",
@@ -113,6 +136,8 @@ def history_table(entries: Sequence[Entry]) -> Any:
     schemas: dict[str, str] = {}
     steps: dict[tuple[str, int], Entry] = {}
     names: dict[str, dict[int, Sequence[str]]] = {}
+    # By what names a schema, see `SchemaState.token`: keypoints after changes of schemas.
+    changed: dict[str, Sequence[str]] = {}
     category_of: dict[str, int] = {}
     last: dict[str, float] = {}
     rows = []
@@ -148,10 +173,16 @@ def history_table(entries: Sequence[Entry]) -> Any:
             code, image, uid, k, before, after = part
             if entry.kind == "undo":
                 before, after = after, before
-            record = part[5] or part[4] if code == "i" else None
+            record = part[5] or part[4] if code == _CODES["instance"] else None
             if record:
                 category_of[uid] = record["c"]
-            of_category = names.get(entry.writer, {}).get(category_of.get(uid, -1), ())
+            category_id = category_of.get(uid, -1)
+            token = dict(about.get("m", {})).get(str(category_id), "")
+            of_category = changed.get(token, names.get(entry.writer, {}).get(category_id, ()))
+            if code == _CODES["schema"]:
+                of_sides = [side["s"]["metadata"]["keypoints"] for side in part[4:]]
+                changed[part[5]["k"]] = of_sides[1]
+                before, after = reversed(of_sides) if entry.kind == "undo" else of_sides
             is_named = k is not None and k < len(of_category)
             rows.append(
                 {
@@ -580,6 +611,18 @@ class Recorder:
         self._looking = threading.Lock()  # while files are read; the dataset goes on
         self._counting = threading.Lock()  # of what was found
         self._unwatch: Callable[[], None] = lambda: None
+        #: First entries of the logs of others.
+        self.heads: dict[str, Entry] = {}
+        #: Clock of the last entry that is about another file than ours, if there are such.
+        self.anew: int | None = None
+
+    def _first_schema(self, index: int) -> Schema:
+        """The schema that a category had before all changes that are in force."""
+        steps = self._dataset._history.schema_steps(-1 - index)
+        first: Schema = (
+            steps[0].changes[0].before.schema if steps else self._dataset.categories[index].schema
+        )
+        return first
 
     def begin(self) -> None:
         """Write the head of the log, before its first entry."""
@@ -594,9 +637,11 @@ class Recorder:
                 "dataset": dataset.uid,
                 "annotator": dataset.annotator,
                 "categories": [
-                    {"id": c.id, "name": c.name, "keypoints": c.keypoints}
-                    for c in dataset.categories
+                    {"id": c.id, "name": c.name, "keypoints": self._first_schema(i).keypoints}
+                    for i, c in enumerate(dataset.categories)
                 ],
+                # What else is known of the file is about another one; see `_Reader.began`.
+                **({} if self.anew is None else {"anew": self.anew}),
             },
         )
 
@@ -626,6 +671,8 @@ class Recorder:
         return bool(own or done.aliases)
 
     def _saw(self, entry: Entry) -> None:
+        if entry.kind == "log":
+            self.heads[entry.writer] = entry
         self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
 
     def read_others(self) -> tuple[list[Entry], list[str]]:
@@ -719,9 +766,11 @@ class Recorder:
 
     def skip_others(self) -> None:
         """Take what is in the journal already as said of something else."""
-        for entry in read_logs(self.journal.folder)[0]:
-            if entry.writer != self.journal.writer:
-                self._saw(entry)
+        entries = [e for e in read_logs(self.journal.folder)[0] if e.writer != self.journal.writer]
+        for entry in entries:
+            self._saw(entry)
+        self.anew = max((entry.order[0] for entry in entries), default=0)
+        self.journal.follow(self.anew)
 
     def begin_save(self) -> int:
         """Number of the save that begins: its marks have it, and `end_save`."""
@@ -773,7 +822,18 @@ class Recorder:
         """Record the steps that another journal has: what is undone here is to be found here."""
         history = self._dataset._history
         in_force = history.steps()
-        undone = history.all_steps()[len(in_force) :]
+        known = {step.id for step in in_force}
+        # Also those that are too old to be undone: what others were made under must be known.
+        old = [
+            step
+            for index in range(len(self._dataset.categories))
+            for step in history.schema_steps(-1 - index)
+            if step.id not in known
+        ]
+        in_force = sorted(old, key=lambda step: step.id) + in_force
+        undone = history.all_steps()[len(known) :]
+        known |= {step.id for step in (*old, *undone)}
+        undone = [s for s in undone if {*s._bases.values()} <= {None, *known}]
         for step in (*in_force, *reversed(undone)):
             self.record(_change("edit", step), is_moved=True)
         for step in undone:
@@ -799,12 +859,25 @@ class Recorder:
             if step.context:
                 content["x"] = {key: _plain(value) for key, value in step.context.items()}
             content["d"] = [self.change(part) for part in step.changes]
+            # The schemas that keypoint indices are of, where a category no longer has its first.
+            content["m"] = self._views(step) or None
         else:
             content["w"] = self._dataset._token
+            if change.kind == "redo" and any(part.what == "schema" for part in step.changes):
+                content["d"] = [self.change(part) for part in step.changes]
         self.journal.append(change.kind, {k: v for k, v in content.items() if v is not None})
 
     def _image(self, index: int) -> Any:
         return image_key(self._dataset, index)
+
+    def _views(self, step: Step) -> dict[str, str]:
+        """What names the schemas that a step was made under, by category id."""
+        history, categories = self._dataset._history, self._dataset.categories
+        return {
+            str(categories[-1 - category].id): history.schema_step(top).changes[0].after.token
+            for category, top in step._bases.items()
+            if top is not None
+        }
 
     def change(self, change: PrimitiveChange) -> list[Any]:
         """One value that was replaced: code, image, uid, keypoint, before, after."""
@@ -814,6 +887,10 @@ class Recorder:
             before, after = (self._instance(value) for value in (before, after))
         elif change.what == "category":
             before, after = before.name, after.name
+        elif change.what == "schema":
+            uids = self._dataset._table.uids
+            before = _state_to_json(before, uids)
+            after = {**_state_to_json(after, uids), "from": list(after.sources)}
         return [_CODES[change.what], image, change.uid, change.keypoint, before, after]
 
     def _instance(self, record: InstanceRecord | None) -> dict[str, Any] | None:
@@ -851,6 +928,35 @@ def _extra_of(record: InstanceRecord) -> Mapping[str, Any] | None:
         return record.extra
     fields = record.text.record("annotations", record.position)
     return {key: value for key, value in fields.items() if key not in _INSTANCE_FIELDS}
+
+
+def _state_to_json(
+    state: SchemaState, uids: Callable[[Iterable[int]], list[str]]
+) -> dict[str, Any]:
+    """One side of a change of a schema; the values that it keeps as base64 of their doubles."""
+    schema = state.schema
+    content: dict[str, Any] = {
+        "k": state.token,
+        "s": {"name": schema.name, "metadata": schema.to_metadata()},
+    }
+    if schema._parts.layout is not None:
+        content["s"]["layout"] = schema._parts.layout
+    kept = state.kept
+    if kept is not None:
+        values = zlib.compress(kept.values.astype("<f8").tobytes(), 1)
+        content["kept"] = {
+            "uids": uids(kept.rows.tolist()),
+            "keypoints": list(kept.keypoints),
+            "values": base64.b64encode(values).decode(),
+        }
+    return content
+
+
+def _schema_from_json(content: Mapping[str, Any]) -> Schema:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an edge that is listed twice was told of already
+        schema = Schema.from_metadata(content["metadata"], name=content["name"])
+        return schema.with_layout(content.get("layout"))
 
 
 def _plain(value: Any) -> Any:
@@ -938,6 +1044,8 @@ class Replayed:
         What was put in place.
     decided : set of int
         Keys of the conflicts that somebody has decided about.
+    left_out : list of str
+        Values of keypoints that are in no schema any more, in words.
     failed : dict of str to int
         For each writer the number of the first entry that could not be put in place.
     """
@@ -951,6 +1059,7 @@ class Replayed:
     known: set[int] = field(default_factory=set)
     steps: list[tuple[Literal["edit", "undo", "redo"], Step]] = field(default_factory=list)
     decided: set[Any] = field(default_factory=set)
+    left_out: list[str] = field(default_factory=list)
     failed: dict[str, int] = field(default_factory=dict)
 
     def fail(self, entry: Entry, is_covered: bool) -> None:
@@ -986,7 +1095,15 @@ def replay(
     """
     done = Replayed(0, set(), [], [], {})
     steps: dict[tuple[str, int], Step] = {}
-    reader = _Reader(dataset, _canonical_uids(entries))
+    begins = _begins(entries, covered)
+    # What the file has comes first: the rest is put in place on top of that, by its schemas.
+    ordered = [entry for entry in entries if entry.is_in(covered) and entry.order[0] > begins]
+    # The schemas before the first change that the file has: the last one wins.
+    first = {index: schema for _, index, schema in reversed([*_schemas_before(ordered)])}
+    ordered += [entry for entry in entries if not entry.is_in(covered)]
+    heads = {} if dataset.recorder is None else dict(dataset.recorder.heads)
+    heads.update((entry.writer, entry) for entry in entries if entry.kind == "log")
+    reader = _Reader(dataset, _canonical_uids(entries), first, heads)
     history = dataset._history
     local = [step for step in history.steps() if step.origin is None] if rerun else []
     steps.update(
@@ -998,16 +1115,17 @@ def replay(
         own = dataset.recorder.journal.writer
         steps.update(((own, s.id), s) for s in history.all_steps() if s.writer is None)
     for entry in entries:
+        with contextlib.suppress(ValueError, TypeError):
+            client, seq = entry.content.get("w") or ("", 0)
+            done.tokens[client] = max(done.tokens.get(client, 0), int(seq))
+    done.tokens.pop("", None)
+    for entry in ordered:
         content = entry.content
-        if entry.kind not in ("edit", "undo", "redo"):
+        if entry.kind not in _STEPS:
             continue
-        is_covered = entry.n <= covered.get(entry.writer, 0)
+        is_covered = entry.is_in(covered)
         where = f"entry {entry.n} of {entry.writer} ({content.get('l', entry.kind)!r})"
         try:
-            token = content.get("w")
-            if token is not None:
-                client, seq = token
-                done.tokens[client] = max(done.tokens.get(client, 0), int(seq))
             key = (str(content.get("of", entry.writer)), int(content["s"]))
             if entry.kind == "edit":
                 if local and content.get("o") is None and reader.is_again(local[0], content):
@@ -1016,6 +1134,8 @@ def replay(
                     done.known.add(step.id)
                     continue
                 step = reader.step(entry)
+                if not is_covered:
+                    done.left_out += [f"{where}: {what}" for what in reader.left_out]
                 clashes = [] if is_covered else reader.clashes(step, entry.time)
                 history.replay("edit", step, apply=not is_covered)
                 steps[key] = step
@@ -1027,6 +1147,7 @@ def replay(
                     raise _Unusable("the step it is about is not there")
                 step = steps[key]
                 history.replay(kind, step, apply=not is_covered)
+                reader.take_kept(step, content, is_covered=is_covered)
             if is_covered:
                 reader.restore_marks(step, content, is_undo=entry.kind == "undo")
         except _Unusable as error:
@@ -1041,7 +1162,7 @@ def replay(
         if not is_covered:
             done.n_steps += 1
             done.steps.append((cast("Any", entry.kind), step))
-            done.instances |= {c.uid for c in step.changes if c.uid is not None}
+            done.instances |= _change(cast("Any", entry.kind), step).instances
     done.aliases = reader.aliases
     decided = {entry.content.get("of") for entry in entries if entry.kind == "resolved"}
     done.conflicts = [conflict for conflict in done.conflicts if not conflict.is_among(decided)]
@@ -1060,6 +1181,41 @@ def _canonical_uids(entries: Iterable[Entry]) -> dict[str, str]:
     return found
 
 
+def _schemas_before(entries: Iterable[Entry]) -> Iterator[tuple[Entry, int, Schema]]:
+    """Each entry that changes a schema, the position of the category, what the schema was."""
+    for entry in entries:
+        for part in entry.content.get("d", ()) if entry.kind == "edit" else ():
+            if part[0] == _CODES["schema"]:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    yield entry, -1 - int(part[1]), _schema_from_json(part[4]["s"])
+
+
+def changed_schemas(entries: Iterable[Entry]) -> list[Schema]:
+    """The schemas that categories no longer have, as a journal has them.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+    """
+    return [schema for _, _, schema in _schemas_before(entries)]
+
+
+def _begins(entries: Sequence[Entry], covered: Mapping[str, int]) -> int:
+    """Clock up to which entries are about another file than the one that covers these.
+
+    Somebody opened it when no entry told of it. Entries from before that are no history of it.
+    """
+    left = [e.order[0] for e in entries if e.kind in _STEPS and not e.is_in(covered)]
+    heads = [_anew(entry) for entry in entries if entry.kind == "log"]
+    return max((n for n in heads if n is not None and n < min(left, default=n + 1)), default=0)
+
+
+def _anew(head: Entry) -> int | None:
+    """See `Recorder.anew`."""
+    clock = head.content.get("anew")
+    return clock if type(clock) is int else None
+
+
 class _Unusable(Exception):
     """An entry that says nothing about this dataset."""
 
@@ -1067,9 +1223,23 @@ class _Unusable(Exception):
 class _Reader:
     """Makes steps of entries."""
 
-    def __init__(self, dataset: Dataset, canonical: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        canonical: Mapping[str, str],
+        first: Mapping[int, Schema],
+        heads: Mapping[str, Entry],
+    ) -> None:
         self._dataset = dataset
         self._canonical = canonical
+        self._first = first
+        self._heads = heads
+        #: What `_base` has found, by writer, category and the last change of its schema.
+        self._bases: dict[tuple[str, int, int], str | None] = {}
+        #: Categories of instances that the entries add or remove, for those not there any more.
+        self._category_of: dict[str, int] = {}
+        #: What of the step that was made last has no place in the schema of now, in words.
+        self.left_out: list[str] = []
         #: What an instance of the journal is called now, where that is something else.
         self.aliases: dict[str, str] = {}
 
@@ -1086,10 +1256,16 @@ class _Reader:
             return False
         recorder = Recorder(self._dataset, Journal(Path()))
         found: dict[str, str] = {}
+        renamed = self.aliases
         for part, change in zip(parts, step.changes, strict=True):
             now = json.loads(json.dumps(recorder.change(change)))
             before: list[Any] = list(part)
             uid = before[2]
+            if change.what == "schema" and "kept" in before[4]:
+                kept = before[4]["kept"]
+                uids = [self._canonical.get(one, one) for one in kept["uids"]]
+                kept = {**kept, "uids": [renamed.get(one, one) for one in uids]}
+                before[4] = {**before[4], "kept": kept}
             if change.what == "instance" and change.before is None and uid is not None:
                 found[self._canonical.get(uid, uid)] = str(change.uid)
             if uid is not None:
@@ -1104,7 +1280,8 @@ class _Reader:
         """Put in place what the labels file has no field for, of a step that it has otherwise."""
         dataset, table = self._dataset, self._dataset._table
         parts = content.get("d", ())
-        for i, change in enumerate(step.changes):
+        made_of = {self._uid(part[2]): part[5] for part in parts if part[0] == "i" and part[5]}
+        for change in step.changes:
             value = change.before if is_undo else change.after
             if change.what == "status":
                 state = dataset._images[change.image]
@@ -1118,8 +1295,8 @@ class _Reader:
                 table.put_finished(row, value)
             elif change.what == "bbox":  # made derived again above, if it was when it was added
                 table.put_bbox(row, value)
-            elif change.what == "instance" and change.before is None and i < len(parts):
-                made = parts[i][5] or {}
+            elif change.what == "instance" and change.before is None and change.uid in made_of:
+                made = made_of[change.uid]
                 table.put_made(
                     row,
                     is_finished=bool(made.get("f", True)),
@@ -1133,7 +1310,8 @@ class _Reader:
         content = entry.content
         origin = content.get("o")
         token = content.get("w")
-        changes = [self._change(part) for part in content.get("d", ())]
+        self.left_out = []
+        changes = [change for part in content.get("d", ()) for change in self._changes(part, entry)]
         image = content.get("i")
         step = Step(
             0,
@@ -1161,6 +1339,200 @@ class _Reader:
             raise _Unusable(f"there is no image {name!r} any more")
         return found[0]
 
+    def _schema(self, index: int) -> Schema:
+        """The schema that a category has at this entry, also where the file is further on."""
+        steps = self._dataset._history.schema_steps(-1 - index)
+        if steps:
+            schema: Schema = steps[-1].changes[0].after.schema
+            return schema
+        return self._first.get(index, self._dataset.categories[index].schema)
+
+    def _base(self, index: int, writer: str) -> str | None:
+        """What names the schema that a log begins with, told by the keypoints in its head.
+
+        None if the category never had these, as far as is known.
+        """
+        steps = self._dataset._history.schema_steps(-1 - index)
+        key = (writer, index, steps[-1].id if steps else 0)
+        if key not in self._bases:
+            self._bases[key] = self._find_base(index, self._heads.get(writer), steps)
+        return self._bases[key]
+
+    def _find_base(self, index: int, head: Entry | None, steps: Sequence[Step]) -> str | None:
+        category_id = self._dataset.categories[index].id
+        told = [] if head is None else list(head.content.get("categories", ()))
+        names = [tuple(c["keypoints"]) for c in told if c["id"] == category_id]
+        if head is None or not names:
+            return ""
+        first = steps[0].changes[0].before.schema if steps else self._schema(index)
+        sides = [("", first, 0.0)]
+        sides += [(s.changes[0].after.token, s.changes[0].after.schema, s.time) for s in steps]
+        fitting = [(token, time) for token, one, time in sides if one.keypoints == names[0]]
+        anew = _anew(head)
+        if anew is not None:  # what was changed by then had been changed in its file
+            until = (anew >> _COUNTER_BITS) / 1000
+            fitting = [one for one in fitting if one[1] <= until][-1:] or fitting
+        return fitting[0][0] if fitting else None
+
+    def _since(self, index: int, entry: Entry) -> list[PrimitiveChange]:
+        """The changes of the schema of a category that who made an entry did not know of."""
+        changes = [s.changes[0] for s in self._dataset._history.schema_steps(-1 - index)]
+        category = self._dataset.categories[index]
+        view = dict(entry.content.get("m", {})).get(str(category.id))
+        if view is None:
+            view = self._base(index, entry.writer)
+        tokens = ["", *(change.after.token for change in changes)]
+        if view not in tokens:
+            raise _Unusable(
+                f"it was made with another schema of category {category.name!r}, which was changed "
+                "or taken back meanwhile"
+            )
+        return changes[tokens.index(view) :]
+
+    def _category_index(self, uid: str | None) -> int | None:
+        row = None if uid is None else self._dataset._table.last_row(uid)
+        return (
+            self._category_of.get(str(uid)) if row is None else self._dataset._table.category(row)
+        )
+
+    def _changes(self, part: Sequence[Any], entry: Entry) -> list[PrimitiveChange]:
+        """What one part of an entry says, by the schema of now."""
+        code, uid, keypoint = part[0], self._uid(part[2]), part[3]
+        if code == _CODES["schema"]:
+            return [self._schema_change(part, entry)]
+        if code == _CODES["instance"]:
+            since = self._since(self._category_of_record(part[5] or part[4]), entry)
+            parts = [part]
+            if since:
+                parts = [[*part[:4], *(self._moved_record(uid, v, since) for v in part[4:])]]
+        elif code == _CODES["keypoint"]:
+            index = self._category_index(uid)
+            places = [keypoint]
+            for change in () if index is None else self._since(index, entry):
+                sources = change.after.sources
+                now = [k for k, source in enumerate(sources) if source in places]
+                if not now:
+                    self._leave_out(change.before.schema, places[0], uid, part[5])
+                places = now
+                if not places:
+                    break
+            parts = [[*part[:3], k, *part[4:]] for k in places]
+        else:
+            parts = [part]
+        return [self._change(one) for one in parts]
+
+    def _leave_out(self, schema: Schema, keypoint: int, uid: str | None, value: Any) -> None:
+        self.left_out.append(
+            f"keypoint {schema.keypoints[keypoint]!r} of instance {uid!r} was removed from the "
+            f"schema meanwhile: its value {value} is in the log alone"
+        )
+
+    def _category_of_record(self, value: Mapping[str, Any]) -> int:
+        index = self._dataset._category_of_id.get(value["c"])
+        if index is None:
+            raise _Unusable(f"there is no category with the id {value['c']!r} any more")
+        return index
+
+    def _moved_record(
+        self, uid: str | None, value: Mapping[str, Any] | None, since: Sequence[PrimitiveChange]
+    ) -> Mapping[str, Any] | None:
+        """A record with its keypoints as they are after changes of the schema."""
+        if value is None:
+            return None
+        points = list(value["p"])
+        for change in since:
+            sources, schema = change.after.sources, change.before.schema
+            for k, point in enumerate(points):
+                if point is not None and point[2] and k not in sources:
+                    self._leave_out(schema, k, uid, point)
+            points = [points[source] if source >= 0 else None for source in sources]
+        return {**value, "p": points}
+
+    def _schema_change(self, part: Sequence[Any], entry: Entry) -> PrimitiveChange:
+        index = -1 - int(part[1])
+        if not 0 <= index < len(self._dataset.categories):
+            raise _Unusable("there is no such category any more")
+        before, after = part[4], part[5]
+        here, category = self._schema(index), self._dataset.categories[index]
+        view = before["k"] or self._base(index, entry.writer)
+        old, new = _schema_from_json(before["s"]), _schema_from_json(after["s"])
+        token = schema_token(self._dataset, index)
+        if view != token or old.keypoints != here.keypoints:
+            is_done = after["k"] == token
+            raise _Unusable(
+                f"the schema of category {category.name!r} was changed by another "
+                + ("in the same way" if is_done else "in another way")
+            )
+        sources = tuple(int(source) for source in after["from"])
+        is_whole = len(sources) == new.n_keypoints and isinstance(after["k"], str)
+        if not is_whole or not all(-1 <= s < old.n_keypoints for s in sources):
+            raise _Unusable("it does not say where each keypoint comes from")
+        lost = tuple(sorted({*range(old.n_keypoints)}.difference(sources)))
+        kept = self._with_unseen(self._kept(before.get("kept")), lost, index)
+        states = (
+            SchemaState(old, sources_back(sources, old.n_keypoints), view, kept),
+            SchemaState(new, sources, after["k"]),
+        )
+        return PrimitiveChange("schema", None, -1 - index, *states)
+
+    def _kept(self, content: Mapping[str, Any] | None) -> KeptPoints | None:
+        if content is None:
+            return None
+        uids = [str(self._uid(uid)) for uid in content["uids"]]
+        keypoints = tuple(int(k) for k in content["keypoints"])
+        try:
+            packed = base64.b64decode(content["values"])
+            n_bytes = 24 * len(uids) * len(keypoints)
+            data = zlib.decompressobj().decompress(packed, n_bytes + 1)
+        except zlib.error as error:
+            raise _Unusable(f"the values that it removes cannot be read: {error}") from error
+        values = np.frombuffer(data, "<f8").reshape(len(uids), len(keypoints), 3)
+        table = self._dataset._table
+        is_there = np.array([table.last_row(uid) is not None for uid in uids], np.bool_)
+        rows = [table.last_row(uid) for uid in uids if table.last_row(uid) is not None]
+        return KeptPoints(np.array(rows, np.int64), keypoints, values[is_there].astype(float))
+
+    def _with_unseen(
+        self, kept: KeptPoints | None, lost: tuple[int, ...], index: int
+    ) -> KeptPoints | None:
+        """What a change of a schema keeps, with the values that its writer had not seen.
+
+        Another had given them, by the same schema, and comes before it.
+        """
+        history, table = self._dataset._history, self._dataset._table
+        made_under = next((step.id for step in history.schema_steps(-1 - index)[-1:]), None)
+        at = {k: i for i, k in enumerate(lost)}
+        given: dict[str, dict[int, Point]] = {}
+        for step in history.steps() if lost else ():
+            if step._bases.get(-1 - index, -1) != made_under:
+                continue
+            for change in step.changes:
+                uid, after = str(change.uid), change.after
+                if change.what == "instance" and after is not None and after.category == index:
+                    given[uid] = {k: after.keypoints[k] for k in lost}
+                elif change.keypoint in at and self._category_index(uid) == index:
+                    given.setdefault(uid, {})[change.keypoint] = after
+        found = ((table.last_row(uid), points) for uid, points in given.items())
+        rows = {row: points for row, points in found if row is not None}
+        if not rows:
+            return kept
+        if kept is None or kept.keypoints != lost:
+            kept = KeptPoints(np.empty(0, np.int64), lost, np.empty((0, len(lost), 3)))
+        more = sorted(set(rows).difference(kept.rows.tolist()))
+        all_rows = np.concatenate([kept.rows, np.array(more, np.int64)])
+        values = np.concatenate([kept.values, np.zeros((len(more), len(lost), 3))])
+        place = {row: i for i, row in enumerate(all_rows.tolist())}
+        for row, points in rows.items():
+            for k, point in points.items():
+                values[place[row], at[k]] = point or (0, 0, 0)
+        return KeptPoints(all_rows, lost, values)
+
+    def take_kept(self, step: Step, content: Mapping[str, Any], *, is_covered: bool) -> None:
+        """Take what a redo of a change of a schema has kept, if the labels file has it already."""
+        for change, part in zip(step.changes, content.get("d", ()), strict=False):
+            if change.what == "schema" and part[0] == _CODES["schema"] and is_covered:
+                change.before.kept = self._kept(part[4].get("kept"))
+
     def _change(self, part: Sequence[Any]) -> PrimitiveChange:
         code, image, uid, keypoint, before, after = part
         uid = self._uid(uid)
@@ -1180,10 +1552,9 @@ class _Reader:
 
     def _record(self, uid: str, image: int, value: Mapping[str, Any]) -> InstanceRecord:
         table = self._dataset._table
-        index = self._dataset._category_of_id.get(value["c"])
-        if index is None:
-            raise _Unusable(f"there is no category with the id {value['c']!r} any more")
-        n_keypoints = self._dataset.categories[index].n_keypoints
+        index = self._category_of_record(value)
+        self._category_of[uid] = index
+        n_keypoints = self._schema(index).n_keypoints
         points = tuple(None if point is None else tuple(point) for point in value["p"])
         if len(points) != n_keypoints:
             raise _Unusable(
@@ -1224,6 +1595,8 @@ class _Reader:
         for i, change in enumerate(step.changes):
             if change.uid in own and change.what != "instance":
                 continue  # of an instance that the step itself adds
+            if change.what == "schema":
+                continue  # whether it fits was seen when it was read
             key = (change.owner, change.target)
             now = seen.get(key, _MISSING)
             if now is _MISSING:
@@ -1245,7 +1618,7 @@ class _Reader:
                 category = self._dataset.categories[self._dataset._table.category(row)]
                 name = category.keypoints[change.keypoint]
             image = self._dataset._images[change.image].file_name if change.image >= 0 else ""
-            writer = self._dataset._history.writer_of(change)
+            writer = self._writer_of(change)
             kept, other, by = change.after, now, "" if writer is None else writer.annotator
             if writer is not None and writer.time > time:
                 kept, other, by = now, change.after, step.annotator
@@ -1261,6 +1634,24 @@ class _Reader:
             return step.writer, step.number
         recorder = self._dataset.recorder
         return "" if recorder is None else recorder.journal.writer, step.id
+
+    def _writer_of(self, change: PrimitiveChange) -> Step | None:
+        """The step in force that wrote a value last, also under an earlier schema."""
+        history = self._dataset._history
+        index = self._category_index(change.uid) if change.what == "keypoint" else None
+        if index is None or change.keypoint is None:
+            return history.writer_of(change)
+        k = change.keypoint
+        steps = history.schema_steps(-1 - index)
+        for schema_step in [*reversed(steps), None]:
+            under = None if schema_step is None else schema_step.id
+            writer = history.writer_of(dataclasses.replace(change, keypoint=k), under)
+            if writer is not None or schema_step is None:
+                return writer
+            k = schema_step.changes[0].after.sources[k]
+            if k < 0:
+                return None
+        return None
 
 
 _MISSING: Final = object()

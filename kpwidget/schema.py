@@ -396,6 +396,27 @@ class Schema:
             metadata["parts"] = {part: list(ends) for part, ends in parts.part_ranges}
         return metadata
 
+    def with_layout(self, layout: Sequence[Sequence[float]] | NDArray[Any] | None) -> Schema:
+        """Return the same schema with another reference figure.
+
+        Parameters
+        ----------
+        layout : sequence of pairs of float, or None
+            As of the constructor.
+
+        Raises
+        ------
+        FormatError
+            If it is not as described.
+        """
+        problems: list[str] = []
+        checked = _check_layout(layout, self.n_keypoints, problems)
+        if problems:
+            raise FormatError.from_problems(_where(self.name), problems)
+        schema = type(self).__new__(type(self))
+        schema._fill(self._parts._replace(layout=checked), self._metadata)
+        return schema
+
     @property
     def name(self) -> str:
         """Name of the schema."""

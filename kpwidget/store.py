@@ -28,6 +28,7 @@ from kpwidget.journal import (
     Journal,
     Recorder,
     Replayed,
+    changed_schemas,
     history_table,
     read_logs,
     replay,
@@ -93,10 +94,11 @@ def open(
         If somebody else has changed the file, and the journal has edits that were made on the one
         before.
     """
-    dataset = _opened(path, images, schema, annotator)
+    folder = journal_folder(Path(path)) if isinstance(journal, bool) else Path(journal)
+    dataset = _opened(path, images, schema, annotator, folder if journal is not False else None)
     dataset._saves_itself = autosave
     if journal is not False:
-        said = attach_journal(dataset, None if journal is True else cast("str", journal))
+        said = attach_journal(dataset, None if journal is True else folder)
         if said:
             print(said)
     return dataset
@@ -107,12 +109,13 @@ def _opened(
     images: Any,
     schema: Schema | Category | Sequence[Schema | Category] | None,
     annotator: str | None,
+    journal: Path | None,
 ) -> Dataset:
     target = Path(path)
     if target.exists():
         dataset = formats.read(target, images=images)
         if schema is not None:
-            _check_schemas(dataset, schema, target)
+            _check_schemas(dataset, schema, target, journal)
         if annotator is not None:
             dataset.annotator = annotator
         return dataset
@@ -165,7 +168,7 @@ def save(dataset: Dataset, path: str | os.PathLike[str] | None = None) -> WriteR
     # Two saves at a time could leave the older content; an edit waits for some tenths of a second.
     with dataset._history.callbacks_after(), dataset.lock:
         # What a transaction has done so far is not in the journal, and may be rolled back.
-        dataset._history._refuse_when_open("save")
+        dataset._history.refuse_when_open("save")
         return _saved(dataset, target)
 
 
@@ -371,6 +374,7 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
             dataset.uid = str(head.content.get("dataset", dataset.uid))
         after = max((entry.order[0] for entry in entries), default=0)
         recorder = Recorder(dataset, Journal(where, after))
+        recorder.anew = None if is_known else after
         _begin_recording(dataset, recorder)
         # Not before there is an edit: to open a file leaves nothing behind.
         has_more = recorder.begin_after(entries, done)
@@ -384,7 +388,7 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         stat = dataset.layout.stat
         if text is not None and stat is not None and (not is_known or not entries):
             _mark(recorder, [text.data], stat, covered, save=None)
-        problems += done.problems
+        problems += done.problems + done.left_out
     if has_more:
         recorder.journal.flush()
     compact_if_many(where, recorder.journal.writer)
@@ -441,15 +445,15 @@ def refresh(dataset: Dataset) -> str:
     """Put in place what others have appended to the journal; see `Dataset.refresh`."""
     recorder = _needed(dataset)
     with dataset.lock:
-        dataset._history._refuse_when_open("refresh")
+        dataset._history.refuse_when_open("refresh")
         entries, _ = recorder.read_others()
         done = replay(dataset, entries, {}, rerun=False)
         recorder.note_failed(done.failed)
         known = [c for c in dataset.conflicts if not c.is_among(done.decided)]
         dataset.conflicts = [*known, *done.conflicts]
-        dataset.journal_problems += tuple(done.problems)
+        dataset.journal_problems += (*done.problems, *done.left_out)
     dataset._history.announce(done.steps, but=recorder.record)
-    if not (done.n_steps or done.problems):
+    if not (done.n_steps or done.problems or done.left_out):
         return ""
     n = len(done.instances)
     said = (
@@ -640,12 +644,18 @@ def _refuse_conflict(dataset: Dataset, path: Path) -> None:
 
 
 def _check_schemas(
-    dataset: Dataset, schema: Schema | Category | Sequence[Schema | Category], path: Path
+    dataset: Dataset,
+    schema: Schema | Category | Sequence[Schema | Category],
+    path: Path,
+    journal: Path | None,
 ) -> None:
-    """Raise ValueError naming every schema that no category of the file has."""
+    """Raise ValueError naming every schema that no category of the file has, or once had."""
     # The name is not compared: a category read from a file has the category's name.
     wanted = Dataset(schema).categories
     known = [(c.keypoints, c.schema.skeleton) for c in dataset.categories]
+    if journal is not None and any((c.keypoints, c.schema.skeleton) not in known for c in wanted):
+        # A cell that began with a schema goes on to run when that was changed.
+        known += [(s.keypoints, s.skeleton) for s in changed_schemas(read_logs(journal)[0])]
     problems = []
     for category in wanted:
         if (category.keypoints, category.schema.skeleton) in known:

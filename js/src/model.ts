@@ -71,6 +71,8 @@ export interface Others {
 export interface Scene {
   readonly version: number;
   readonly dataset: string;
+  /** Names what keypoint indices mean; empty until the schema of a category is changed. */
+  readonly schemas?: string;
   readonly image: SceneImage | null;
   readonly cursor: Cursor;
   readonly instances: readonly SceneInstance[];
@@ -243,7 +245,8 @@ export type EditBody =
   | { op: "refresh" }
   | { op: "resolve"; conflict: number; take: boolean };
 
-export type WireEdit = EditBody & { seq: number };
+/** `schemas` is that of the scene the edit was made on. */
+export type WireEdit = EditBody & { seq: number; schemas?: string };
 
 export const OPS = [
   "point",

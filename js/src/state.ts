@@ -327,7 +327,9 @@ function push(
 ): State {
   const seq = state.seq + 1;
   const image = "image" in body ? body.image : -1;
-  const entry: Entry = { client: state.client, seq, body, image, effect, version: null };
+  const { schemas } = state.scene;
+  const stamped = schemas ? { ...body, schemas } : body;
+  const entry: Entry = { client: state.client, seq, body: stamped, image, effect, version: null };
   let { undoStack, redoStack } = state;
   if (step) {
     const status = state.doc.isDone ? "done" : "open";
@@ -694,12 +696,20 @@ function reconcileStacks(state: State): State {
 
 /** Drops what the scene holds already, and what points at things that are gone. */
 function receiveScene(state: State, scene: Scene): State {
-  const pending = state.pending.filter(
-    (entry) => entry.version === null || entry.version > scene.version,
-  );
+  // What is under way, was done or copied has keypoint indices of a schema that is no more.
+  const isMigrated = (scene.schemas ?? "") !== (state.scene.schemas ?? "");
+  const pending = state.pending
+    .filter((entry) => entry.version === null || entry.version > scene.version)
+    .map((entry) => (isMigrated ? { ...entry, effect: null } : entry));
   const isOther =
-    scene.image?.index !== state.scene.image?.index || scene.dataset !== state.scene.dataset;
-  const next = withDoc({ ...state, scene, pending });
+    isMigrated ||
+    scene.image?.index !== state.scene.image?.index ||
+    scene.dataset !== state.scene.dataset;
+  const { undoStack, redoStack, copied } = state;
+  const steps = isMigrated
+    ? { undoStack: [], redoStack: [], copied: null }
+    : { undoStack, redoStack, copied };
+  const next = withDoc({ ...state, ...steps, scene, pending });
   const isGone = (ref: PointRef | null | undefined) => !ref || !next.doc.byUid.has(ref.instance);
   return reconcileStacks({
     ...next,

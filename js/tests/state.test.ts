@@ -951,3 +951,53 @@ describe("ink", () => {
     expect(plan.instances.map((i) => i.uid)).toContain("new");
   });
 });
+
+describe("a change of the keypoints", () => {
+  const migrated = (state: State, schemas: string): Action => ({
+    type: "scene",
+    scene: { ...state.scene, version: state.scene.version + 1, schemas },
+  });
+
+  it("is named by every edit that is made after it, and by none before", () => {
+    const before = act(start(), click(1, 1, 2, "a"));
+    expect(lastBody(before)).not.toHaveProperty("schemas");
+    const state = act(before, migrated(before, "0:abc"), click(2, 2, 2, "b"));
+    expect(state.pending.map((entry) => entry.body)).toEqual([
+      lastBody(before),
+      expect.objectContaining({ op: "point", schemas: "0:abc" }),
+    ]);
+  });
+
+  it("ends what is under way, for its keypoint may be another now", () => {
+    const target = { instance: "f", keypoint: 1 };
+    const selected = act(opened(), { type: "select", target });
+    expect(selected.selected).toEqual(target);
+    expect(reduce(selected, migrated(selected, "")).selected).toEqual(target);
+    const state = reduce(selected, migrated(selected, "0:abc"));
+    expect(state.selected).toBeNull();
+    expect(act(state, { type: "nudge", dx: 1, dy: 0 }).pending).toEqual([]);
+  });
+
+  it("leaves nothing to paste, for its points are in the old order", () => {
+    const copied = act(opened(), { type: "copy" });
+    expect(reduce(copied, migrated(copied, "")).copied).not.toBeNull();
+    const state = act(copied, migrated(copied, "0:abc"), { type: "paste", uid: "p" });
+    expect(state.pending).toEqual([]);
+    expect(state.hint).toContain("Nothing was copied");
+  });
+
+  it("leaves it to Python what undo brings back", () => {
+    const before = act(start(), click(1, 1, 2, "a"));
+    expect(before.undoStack).toHaveLength(1);
+    const state = act(before, migrated(before, "0:abc"), { type: "undo" });
+    expect(state.pending.map((entry) => entry.body.op)).toEqual(["point", "undo"]);
+    expect(state.pending.map((entry) => entry.effect)).toEqual([null, null]);
+  });
+
+  it("takes what is not answered yet off the picture", () => {
+    const before = act(start(), click(1, 1, 2, "a"));
+    const state = reduce(before, migrated(before, "0:abc"));
+    expect(state.doc.instances).toEqual([]);
+    expect(state.pending).toHaveLength(1);
+  });
+});

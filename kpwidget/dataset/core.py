@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kpwidget.dataset import combine, findings
+from kpwidget.dataset import combine, findings, migrate
 from kpwidget.dataset.findings import Problem
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
 from kpwidget.dataset.table import InstanceRecord, InstanceTable, Point
@@ -216,7 +216,7 @@ class Dataset:
         self.conflicts: list[Any] = []
         self.journal_problems: tuple[str, ...] = ()
         self._table = InstanceTable(self._categories)
-        self._history = History(self._apply, self._describe, self.lock)
+        self._history = History(self._apply, self._describe, self.lock, self._basis_of)
 
     @classmethod
     def from_images(
@@ -825,6 +825,74 @@ class Dataset:
                 self._history.do(PrimitiveChange("category", None, -1 - index, before, after))
             return self._categories[index]
 
+    def migrate_schema(
+        self,
+        category: str | int | Category,
+        schema: Schema,
+        mapping: migrate.Mapped | None = None,
+        *,
+        remove: bool = False,
+        dry_run: bool = False,
+    ) -> migrate.Migration:
+        """Give a category another schema, and its instances the keypoints of that.
+
+        Parameters
+        ----------
+        category : str, int or Category
+            Name, id or itself.
+        schema : Schema
+            What its keypoints are from now on. The name of the category stays.
+        mapping : mapping of str to str, list of str or None, optional
+            What becomes of keypoints: their new name; None to remove one; several names for a
+            split, each of which takes the value. One that is not in it and has the same name in
+            both schemas is kept.
+        remove : bool, default False
+            Whether labels may be removed with the keypoints that the new schema has not.
+        dry_run : bool, default False
+            Change nothing, and say what would be done.
+
+        Returns
+        -------
+        Migration
+            What became of each keypoint, and of how many labels; ``print`` shows it in words.
+
+        Raises
+        ------
+        ValueError
+            If names are gone and others are new and `mapping` does not say what became of them: a
+            rename is never guessed. If labels would be removed without ``remove=True``, saying
+            how many. Nothing was changed.
+        UndoError
+            If a transaction is open.
+
+        Warns
+        -----
+        UserWarning
+            If edges were much shorter with the keypoints in another order that is known for these
+            names: they are then in the wrong one, most likely.
+
+        Notes
+        -----
+        It is one step of the history, for all instances, and undo gives all of it back, removed
+        labels as well. Keypoints that are added are unlabeled. Steps from before it are undone
+        after it was. If the category has this schema already, nothing is done.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> arrow, bolt = Schema("bolt", ["head", "tip"]), Schema("bolt", ["tip", "cap", "nut"])
+        >>> ds = Dataset.from_images({"a": np.zeros((4, 4))}, arrow)
+        >>> _ = ds.add_instance("a", keypoints={"head": (1, 2), "tip": (3, 4)})
+        >>> print(ds.migrate_schema("bolt", bolt, {"head": "cap"}))
+        category 'bolt', 1 instance:
+          'tip' moved from place 2 to 1, 1 label
+          'head' renamed 'cap', 1 label, moved from place 1 to 2
+          'nut' added, unlabeled
+        >>> ds.keypoints("bolt")[0].tolist()
+        [[3.0, 4.0, 2.0], [1.0, 2.0, 2.0], [nan, nan, 0.0]]
+        """
+        return migrate.migrate(self, category, schema, mapping, remove=remove, dry_run=dry_run)
+
     # Files
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
@@ -853,9 +921,9 @@ class Dataset:
             One row a value, in order: time (UTC), annotator, client (the view in a browser, None
             for code), kind ('edit', 'undo', 'redo'), label, image (file name), instance (uid),
             keypoint (name), what ('instance', 'keypoint', 'bbox', 'finished', 'status',
-            'category'), before, after, source, seconds (since the edit of the same annotator
-            before it; NaN after a pause of more than two minutes), schema (changes with the
-            categories), writer and order (the log and the place in it).
+            'category', 'schema'), before, after, source, seconds (since the edit of the same
+            annotator before it; NaN after a pause of more than two minutes), schema (changes with
+            the categories), writer and order (the log and the place in it).
 
         Raises
         ------
@@ -1132,7 +1200,16 @@ class Dataset:
             self._n_done += 1 if value else -1
             return
         if change.what == "category":
-            self._categories[-1 - change.image] = value
+            now = self._categories[-1 - change.image]
+            is_whole = value.schema is now.schema  # else its schema was changed meanwhile
+            self._categories[-1 - change.image] = (
+                value if is_whole else replace(now, name=value.name)
+            )
+            return
+        if change.what == "schema":
+            is_forth = value is change.after
+            other = change.before if is_forth else change.after
+            migrate.apply_state(self, -1 - change.image, value, other, is_forth=is_forth)
             return
         uid = cast("str", change.uid)
         if change.what == "instance":
@@ -1155,6 +1232,8 @@ class Dataset:
             return self._images[change.image].is_done
         if change.what == "category":
             return self._categories[-1 - change.image]
+        if change.what == "schema":
+            return self._categories[-1 - change.image].schema
         uid = cast("str", change.uid)
         if change.what == "instance":
             return self._table.record(uid) if self._table.has(uid) else None
@@ -1165,7 +1244,18 @@ class Dataset:
             return self._table.bbox(row)
         return bool(self._table.value(row, "is_finished"))
 
+    def _basis_of(self, change: PrimitiveChange) -> int | None:
+        """Category, below 0, whose schema gives a change its meaning; None if it needs none."""
+        if change.what == "schema":
+            return change.image
+        if change.what == "instance":
+            return -1 - int((change.after or change.before).category)
+        row = None if change.what != "keypoint" else self._table.last_row(str(change.uid))
+        return None if row is None else -1 - self._table.category(row)
+
     def _describe(self, change: PrimitiveChange) -> str:
+        if change.what == "schema":
+            return f"the schema of category {self._categories[-1 - change.image].name!r}"
         if change.what == "category":
             return f"the name of category {self._categories[-1 - change.image].name!r}"
         image = repr(self._images[change.image].file_name)

@@ -607,6 +607,60 @@ class InstanceTable:
         table["xy"][point_row, k] = (x, y)
         table["visibility"][point_row, k] = visibility
 
+    def rearrange(self, category: int, sources: Sequence[int]) -> None:
+        """Give the instances of a category other keypoints, also those that were taken out.
+
+        Parameters
+        ----------
+        category : int
+        sources : sequence of int
+            For each of the new keypoints the index of that whose values it takes; -1: unlabeled.
+        """
+        columns, old = self._columns, self._points[category]
+        new = _point_columns(len(sources))
+        new.extend(old.n)
+        taken = np.asarray(sources, np.int64)
+        for name in ("xy", "visibility"):
+            values = np.take(old[name][: old.n], np.maximum(taken, 0), axis=1)
+            values[:, taken < 0] = new.fill(name)
+            new[name][: old.n] = values
+        self._points[category] = new
+        is_of = columns["category"][: columns.n] == category
+        for row in [row for row in self._odd_visibility if is_of[row]]:
+            odd = self._odd_visibility.pop(row)
+            moved = {k: odd[source] for k, source in enumerate(sources) if source in odd}
+            if moved:
+                self._odd_visibility[row] = moved
+        is_read = is_of & (columns["text"][: columns.n] >= 0)
+        self.edited.update(np.flatnonzero(is_read).tolist())
+
+    def put_back(
+        self,
+        category: int,
+        rows: NDArray[np.int64],
+        keypoints: Sequence[int],
+        values: NDArray[np.float64],
+    ) -> None:
+        """Replace some keypoints of many instances of a category.
+
+        Parameters
+        ----------
+        category : int
+        rows : ndarray of shape (n,)
+        keypoints : sequence of int
+        values : ndarray of shape (n, n_of_keypoints, 3)
+            (x, y, visibility) in image pixels, as a COCO file holds them.
+        """
+        table = self._points[category]
+        places = self._columns["point_row"][rows][:, None], np.asarray(keypoints, np.int64)
+        flags = values[..., 2]
+        is_odd = (flags != 0) & (flags != 1) & (flags != 2)
+        table["xy"][places] = values[..., :2]
+        table["visibility"][places] = np.where(is_odd, 2, flags)
+        for i, j in zip(*map(np.ndarray.tolist, np.nonzero(is_odd)), strict=True):
+            row = int(rows[i])
+            self._odd_visibility.setdefault(row, {})[keypoints[j]] = float(flags[i, j])
+
     def put_bbox(self, row: int, bbox: Bbox | None) -> None:
         """Replace the bbox that was given; None makes it derived."""
         self.edited.add(row)

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from kpwidget.schemas.orders import find_other_order, has_other_orders
+
 if TYPE_CHECKING:
     from kpwidget.dataset import Dataset, Selection
 
@@ -321,6 +323,12 @@ def read(
         If the file is not of the format, or records in it are bad, naming every one.
     ValueError
         If the format is unknown or cannot be told, naming those there are.
+
+    Warns
+    -----
+    UserWarning
+        If the names of the keypoints and the lengths of the edges tell that the points are in
+        another known order of these names. Nothing is changed.
     """
     row = _named(detect_format(path)) if format is None else _named(format)
     reader = _function(row, row.reader)
@@ -328,6 +336,12 @@ def read(
     dataset: Dataset = reader(
         path, images, on_error=on_error, allow_outside=allow_outside, **options
     )
+    for category in dataset.categories:
+        if has_other_orders(category.keypoints):
+            keypoints = dataset.keypoints(category)
+            other = find_other_order(keypoints, category.keypoints, category.schema.edges)
+            if other:
+                warnings.warn(f"{path}: category {category.name!r}: {other}", stacklevel=2)
     return dataset
 
 

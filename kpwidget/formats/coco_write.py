@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,19 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset, PointFields
 from kpwidget.dataset.text import RecordKind
 from kpwidget.formats import Loss, WriteReport, count, write_file
-from kpwidget.formats.json_text import Style, dumps, members, spliced, style_of, with_numbers
+from kpwidget.formats.json_text import (
+    Style,
+    dumps,
+    joined,
+    members,
+    object_of,
+    spliced,
+    style_of,
+    values_of,
+    with_numbers,
+    with_points,
+    without,
+)
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
 
@@ -24,6 +36,9 @@ __all__ = ["coco_losses", "made_coco", "write_coco"]
 
 _LISTS: Final[tuple[RecordKind, ...]] = ("images", "annotations", "categories")
 _TOP_KEYS: Final = ("info", "licenses", "images", "annotations", "categories")
+
+#: So many records are made anew from arrays of their keypoints at a time.
+_AT_ONCE: Final = 8192
 
 #: Flags of COCO-WholeBody that say whether a part is labeled at all, by the part's field.
 _VALID_FLAGS: Final = {
@@ -105,6 +120,9 @@ class _Writer:
         self._text = dataset.layout.text
         self._style = Style() if self._text is None else style_of(self._text)
         self._unknown_sizes: list[str] = []
+        self._inner_style = replace(self._style, depth=self._style.depth + 1)
+        #: How the record was laid out that was looked at last; see `values_of`.
+        self._gaps: Sequence[str] = ()
 
     def chunks(self) -> Iterator[bytes | memoryview]:
         """Return the parts of the file, in order."""
@@ -316,13 +334,15 @@ class _Writer:
             text, position, before = read
             record = text.raw("categories", position)
             if category is not before:
-                known = _category_record(before)
+                known, now = _category_record(before), _category_record(category)
                 changes = {
                     key: dumps(value, self._style)
-                    for key, value in _category_record(category).items()
+                    for key, value in now.items()
                     if value != known.get(key)
                 }
-                record = spliced(record.decode(), changes).encode()
+                # With another schema: the new one may have no flip pairs, for instance.
+                gone = () if category.schema is before.schema else known.keys() - now.keys()
+                record = without(spliced(record.decode(), changes), gone).encode()
             if text is not self._text:
                 added.append(record)
                 continue
@@ -340,48 +360,68 @@ class _Writer:
         is_here = texts == here
         own = table.column("position", rows[is_here])
         replaced = {}
-        for row in sorted(table.edited):
-            if table.is_there(row) and table.text(row) is self._text is not None:
-                record = self._annotation(row)
+        edited = rows[is_here & np.isin(rows, list(table.edited))] if self._text else rows[:0]
+        for start in range(0, len(edited), _AT_ONCE):
+            for row, points in self._points(edited[start : start + _AT_ONCE]):
+                record = self._annotation(row, points)
                 position = int(table.value(row, "position"))
-                if record != self._text.raw("annotations", position):
+                if record is not None:
                     replaced[position] = record
         kept = self._with_others(own, dataset.layout.annotations)
-        added = (
-            self._annotation(row)
-            if row in table.edited or (text := table.text(row)) is None
-            else text.raw("annotations", int(table.value(row, "position")))
-            for row in rows[~is_here].tolist()
-        )
-        return kept, replaced, added
+        return kept, replaced, self._added(rows[~is_here].tolist())
 
-    def _annotation(self, row: int) -> bytes:
-        """Bytes of the record of an instance."""
+    def _added(self, rows: Iterable[int]) -> Iterator[bytes]:
+        """Records that the file does not have."""
         dataset, table = self._dataset, self._dataset._table
-        instance = dataset.instance(table.value(row, "uid"))
-        category = instance.category
-        points = table.raw_keypoints_of(table.category(row), [row])[0]
-        text = table.text(row)
+        for row in rows:
+            text, points = table.text(row), table.raw_keypoints(row)
+            if text is None:
+                instance = dataset.instance(table.value(row, "uid"))
+                where = dataset.layout.fields_of(instance.category)
+                yield dumps(_new_annotation(instance, points, where), self._style).encode()
+                continue
+            record = self._annotation(row, points) if row in table.edited else None
+            position = int(table.value(row, "position"))
+            yield text.raw("annotations", position) if record is None else record
+
+    def _points(self, rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Each row with its keypoints as a COCO file holds them."""
+        table = self._dataset._table
+        categories = table.column("category", rows)
+        for index in np.unique(categories).tolist():
+            of_category = rows[categories == index]
+            points = table.raw_keypoints_of(index, of_category)
+            yield from zip(of_category.tolist(), points, strict=True)
+
+    def _annotation(self, row: int, points: NDArray[np.float64]) -> bytes | None:
+        """Bytes of the record of an instance that was read; None if nothing in it is another."""
+        dataset, table = self._dataset, self._dataset._table
+        category = dataset._categories[table.category(row)]
         where = dataset.layout.fields_of(category)
-        if text is None:
-            return dumps(_new_annotation(instance, points, where), self._style).encode()
+        text = table.text(row)
+        assert text is not None
         raw = text.raw("annotations", table.value(row, "position")).decode()
-        fields = json.loads(raw)
+        fields = object_of(raw)
+        given, self._gaps = values_of(raw, self._gaps)
         changes: dict[str, str] = {}
-        given = {member.key: raw[member.value_start : member.end] for member in members(raw)}
-        is_edited = _change_points(fields, given, where, points, changes)
+        read = dataset.layout.categories_read.get(category.id)
+        is_migrated = read is not None and category.schema is not read[2].schema
+        is_edited = _change_points(fields, given, where, points, changes, is_migrated)
         if is_edited and ("num_keypoints" in fields or fields.get("keypoints") is None):
             n_labeled = _n_labeled(where, points)
             if n_labeled is not None and fields.get("num_keypoints") != n_labeled:
                 changes["num_keypoints"] = str(n_labeled)
-        ids = {"id": instance.id, "image_id": instance.image.id, "category_id": category.id}
+        image = dataset._images[int(table.value(row, "image"))]
+        ids = {"id": table.value(row, "id"), "image_id": image.id, "category_id": category.id}
         for key, value in ids.items():
             if fields.get(key) != value:
                 changes[key] = dumps(value, self._style)
-        given_bbox = table.bbox(row)
-        bbox, area = instance.bbox, instance.area
+        given_bbox, area = table.bbox(row), table.value(row, "area")
+        bbox = given_bbox
+        if bbox is None or area is None:
+            instance = dataset.instance(table.value(row, "uid"))
+            bbox, area = instance.bbox, instance.area
         boxed = {"bbox": None if bbox is None else list(bbox), "area": area}
-        inner = replace(self._style, depth=self._style.depth + 1)
         for key, size in boxed.items():
             old = fields.get(key)
             is_missing = old is None and (is_edited or (key == "bbox" and given_bbox is not None))
@@ -389,10 +429,14 @@ class _Writer:
                 if isinstance(size, list) and isinstance(old, list) and len(old) == 4:
                     changes[key] = with_numbers(given[key], size)
                 else:
-                    changes[key] = dumps(size, inner)
+                    changes[key] = dumps(size, self._inner_style)
             elif size is None and old is not None and any(old if key == "bbox" else [old]):
                 changes[key] = with_numbers(given[key], [0, 0, 0, 0]) if key == "bbox" else "0"
-        return spliced(raw, changes).encode() if changes else raw.encode()
+        if not changes:
+            return None
+        if len(self._gaps) == len(given) + 1 and changes.keys() <= given.keys():
+            return joined([changes.get(*item) for item in given.items()], self._gaps).encode()
+        return spliced(raw, changes).encode()
 
 
 def _change_points(
@@ -401,18 +445,28 @@ def _change_points(
     where: PointFields,
     points: NDArray[np.float64],
     changes: dict[str, str],
+    is_migrated: bool,
 ) -> bool:
-    """Put the fields of keypoints that differ into `changes`; return whether any does."""
+    """Put the fields of keypoints that differ into `changes`; return whether any does.
+
+    Where the category has another schema, a number that stays may stand at another place.
+    """
     start = 0
     is_edited = False
     for name, n in where:
-        flat = _flat(points[start : start + n])
+        of_field = points[start : start + n]
+        flat: list[float] = of_field.ravel().tolist()
         start += n
         before = fields.get(name)
         if before == flat or (before is None and not any(flat)):
             continue
         is_edited = True
-        changes[name] = dumps(flat) if before is None else with_numbers(given[name], flat)
+        if before is None:
+            changes[name] = dumps(_flat(of_field))
+        elif is_migrated or len(before) != len(flat):
+            changes[name] = with_points(given[name], flat)
+        else:
+            changes[name] = with_numbers(given[name], _flat(of_field))
         flag = _VALID_FLAGS.get(name, "")
         if flag in fields and fields[flag] is False and any(flat[2::3]):
             changes[flag] = "true"

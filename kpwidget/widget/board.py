@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from .. import geometry
 from ..dataset import Change, Dataset, ImageInfo, Instance
+from ..dataset.migrate import schema_token
 from ..images import EncodedImage, ImageError
 from .painter import LAYERS, LOOK, LayerName, Painter, View, draw_poster, figures
 from .pictures import Detail, Picture, PictureQueue, encode_preview
@@ -100,7 +101,7 @@ class Board(Stage):
     ) -> None:
         self._dataset = dataset
         self._index = index
-        self._cursor = cursor
+        self._cursor = self._in_schema(cursor)
         self._hidden: set[str] = set()
         self._locked: set[str] = set()
         self._clients: dict[str, _Client] = {}
@@ -354,11 +355,31 @@ class Board(Stage):
         op = edit.get("op")
         if op not in OPS or not hasattr(self, f"_apply_{op}"):
             raise Refused(f"unknown edit {shown(op)}")
+        edit = self._by_schemas_of_now(edit)
         self._dataset._token = (client, seq)  # undo and redo have it from here
         try:
             getattr(self, f"_apply_{op}")(edit, (client, seq))
         finally:
             self._dataset._token = None
+
+    def _schemas(self) -> str:
+        """What names the meaning of keypoint indices; empty until a schema is changed."""
+        indices = range(len(self._dataset.categories))
+        tokens = ((index, schema_token(self._dataset, index)) for index in indices)
+        return ",".join(f"{index}:{token}" for index, token in tokens if token)
+
+    def _by_schemas_of_now(self, edit: dict[str, Any]) -> dict[str, Any]:
+        """An edit that was made before a schema was changed, without its keypoint indices."""
+        if edit.get("schemas", "") == self._schemas():
+            return edit
+        if edit.get("op") in ("point", "pose"):
+            raise Refused(
+                "The keypoints of this dataset were changed meanwhile: this edit was not made."
+            )
+        wire = edit.get("next")
+        if isinstance(wire, list) and len(wire) == 3 and wire[2] is not None:
+            return {**edit, "next": [*wire[:2], 0]}
+        return edit
 
     def _next(self, edit: dict[str, Any]) -> Cursor:
         wire = edit.get("next")
@@ -397,10 +418,17 @@ class Board(Stage):
         """The instance of this uid, of those that can be shown; KeyError if there is none."""
         return self._dataset.instance(uid)
 
+    def _in_schema(self, cursor: Cursor) -> Cursor:
+        """A cursor of a step, which may be from before a change of the schema."""
+        n_keypoints = self._dataset.categories[cursor.category].n_keypoints
+        is_there = cursor.keypoint is None or cursor.keypoint < n_keypoints
+        return cursor if is_there else replace(cursor, keypoint=0)
+
     def _settle(self, cursor: Cursor, image: int) -> None:
         """Take the cursor of an edit of an image, unless another is shown or its instance gone."""
         if image != self._index:
             return
+        cursor = self._in_schema(cursor)
         if cursor.instance is not None:
             try:
                 instance = self._instance(cursor.instance)
@@ -481,8 +509,13 @@ class Board(Stage):
         """
         with self._dataset.lock:
             self._dirty.add("scene")
-            for uid in change.instances:
-                if uid not in self._dataset:
+            for part in change.step.changes:
+                if part.what == "schema":
+                    self._dirty |= {"skeletons", "active"}
+                    state = part.before if change.kind == "undo" else part.after
+                    self._move_cursor(-1 - part.image, state.sources)
+                uid = part.uid
+                if part.what == "instance" and uid is not None and uid not in self._dataset:
                     # An instance that comes back by undo is seen, and can be edited.
                     self._hidden.discard(uid)
                     self._locked.discard(uid)
@@ -508,6 +541,14 @@ class Board(Stage):
         except KeyError:
             self._cursor = Cursor(self._cursor.category)
             self._dirty |= {"skeletons", "active"}
+
+    def _move_cursor(self, category: int, sources: Sequence[int]) -> None:
+        """Leave the cursor at its keypoint in another schema, or at the first one."""
+        cursor = self._cursor
+        if cursor.category == category and cursor.keypoint is not None:
+            is_there = cursor.keypoint in sources
+            place = sources.index(cursor.keypoint) if is_there else 0
+            self._cursor = replace(cursor, keypoint=place)
 
     def _on_callback_error(self, error: BaseException) -> None:
         self._notify(
@@ -549,11 +590,12 @@ class Board(Stage):
     def _publish_scene(self) -> None:
         self._dirty.discard("scene")
         self._version += 1
-        if self._dataset.categories != self._told_categories:
-            # A merge brings new ones, another name may have been given.
-            self._told_categories = self._dataset.categories
-            self.categories = [category_to_wire(c) for c in self._told_categories]
-        self.scene = self._scene()
+        with self.hold_sync():  # names of keypoints come with the points
+            if self._dataset.categories != self._told_categories:
+                # A merge brings new ones; names, or schemas, may have been changed.
+                self._told_categories = self._dataset.categories
+                self.categories = [category_to_wire(c) for c in self._told_categories]
+            self.scene = self._scene()
 
     def _scene(self) -> dict[str, Any]:
         """What the browser must know of the image that is shown."""
@@ -571,6 +613,7 @@ class Board(Stage):
         return {
             "version": self._version,
             "dataset": dataset.uid,
+            "schemas": self._schemas(),
             "image": {
                 "index": image.index,
                 "count": len(dataset.images),

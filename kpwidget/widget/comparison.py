@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -113,6 +114,7 @@ class Comparison(Viewer):
         self._is_behind = False
         self._second_scores: tuple[int, list[float]] = (-1, [])
         self._categories = _matching_categories(mine, other)
+        self._matched = (mine.categories, other.categories)
         self._pairing: tuple[Any, _Pairing] = (None, _Pairing())
         self._means: tuple[Any, NDArray[np.float64]] = (None, np.empty(0))
         ours, theirs = _places(first, "first"), _places(second, "second")
@@ -233,7 +235,7 @@ class Comparison(Viewer):
     def _counterpart(self, row: int, image: ImageInfo) -> Counterpart | None:
         """An instance of the second set in the schema of the first; None if it has none."""
         table = self._second._table
-        found = self._categories.get(self._second._categories[table.category(row)].id)
+        found = self._matching().get(self._second._categories[table.category(row)].id)
         if found is None:
             return None
         category, places = found
@@ -253,16 +255,28 @@ class Comparison(Viewer):
             table.value(row, "annotator"),
         )
 
+    def _matching(self) -> dict[int, tuple[Category, NDArray[np.int64]]]:
+        """What `_matching_categories` finds, for the schemas of now."""
+        now = (self._dataset.categories, self._second.categories)
+        if now != self._matched:
+            self._matched, self._categories = now, {}
+            with suppress(ValueError):  # no keypoint is in both any more: nothing is paired
+                self._categories = _matching_categories(self._dataset, self._second)
+        return self._categories
+
     def _current(self) -> _Pairing:
         """The pairs of the image that is shown; of the second set as it was last read."""
         key = (self._index, self._dataset._revision, self._query.score)
         known, pairing = self._pairing
         if known != key:
             first, least = self._first_of(self._index), self._query.score
+            schemas = [category.schema for category in self._dataset.categories]
             as_it_was = [
                 one
                 for one in pairing.second
-                if one.image.index == self._index and _is_kept(one, least)
+                if one.image.index == self._index
+                and _is_kept(one, least)
+                and any(one.category.schema is schema for schema in schemas)
             ]
             second = self._of_second(lambda: self._second_of(self._index), as_it_was)
             pairing = _Pairing(first, second, _matched(first, second))
