@@ -12,9 +12,11 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
+import itertools
 import os
 import re
 import secrets
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from kpwidget.formats.table import BUILT_IN, Format
+from kpwidget.schema import FormatError
 
 if TYPE_CHECKING:
     from kpwidget.dataset import Dataset, Selection
@@ -38,7 +41,9 @@ __all__ = [
     "all_formats",
     "count",
     "detect_format",
+    "levels_to_caller",
     "read",
+    "settle",
     "write",
     "write_file",
 ]
@@ -408,6 +413,56 @@ def _check_options(row: Format, function: Callable[..., Any], options: Mapping[s
         raise TypeError(
             f"format {row.name!r} has no option {', '.join(map(repr, unknown))}; {listed}"
         )
+
+
+def levels_to_caller() -> int:
+    """`stacklevel` by which a warning of the calling function points outside of kpwidget."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("kpwidget."):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def settle(
+    dataset: Dataset,
+    where: str,
+    problems: Problems,
+    warned: Iterable[str],
+    on_error: Literal["raise", "skip"],
+) -> Dataset:
+    """Return what a reader has read, once it has raised or said what was wrong.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Without the records that are bad; their problems become its `skipped`.
+    where : str
+        The file.
+    problems : Problems
+    warned : iterable of str
+        What a user should know besides; each becomes a warning.
+    on_error : {'raise', 'skip'}
+
+    Raises
+    ------
+    FormatError
+        If there are problems and they are not to be skipped, naming every one.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}")
+    found = count(len(problems), "problem")
+    if problems and on_error == "raise":
+        raise FormatError.from_problems(
+            where, problems, f"{found}; on_error='skip' leaves them out"
+        )
+    dataset.skipped = tuple(problems)
+    said = list(warned)
+    if problems:
+        some = "; ".join(itertools.islice(problems, 5))
+        said.append(f"left out, {found} (all in ds.skipped): {some}")
+    for text in said:
+        warnings.warn(f"{where}: {text}", stacklevel=levels_to_caller())
+    return dataset
 
 
 def count(n: int, noun: str) -> str:

@@ -193,7 +193,7 @@ BUILT_IN: Final = (
             "crowds": "become single instances",
             "scores": "an instance without one gets 1",
             "ids": "of annotations",
-            "unknown fields": "of instances that come from another file",
+            "unknown fields": "of instances that were read from another file",
             "other records": "annotations that are no instances",
         },
     ),
