@@ -15,7 +15,7 @@ from kpwidget.dataset.table import NO_ID
 from kpwidget.dataset.text import FileText, RecordKind
 from kpwidget.formats import Loss, count
 
-__all__ = ["field_losses", "instance_field_losses"]
+__all__ = ["field_losses", "instance_field_losses", "unheld_marks"]
 
 _N_EXAMPLES: Final = 3
 _N_FIELDS: Final = 20  # unknown fields named one by one
@@ -131,6 +131,25 @@ def instance_field_losses(
     losses: list[Loss] = []
     _lose_fields(_fields_of_instances(dataset, rows, kept), "instance", _adding_to(losses))
     return losses
+
+
+def unheld_marks(dataset: Dataset, format: str) -> list[str]:
+    """What is written in no file but the journal, counted, in words: a note for the report.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    format : str
+        Name of the format, for people.
+    """
+    table = dataset._table
+    n_unfinished = int(np.count_nonzero(~table.column("is_finished", table.live_rows())))
+    marks = (("not finished", n_unfinished, "instance"), ("done", dataset.n_done, "image"))
+    return [
+        f"{format} has no field for {mark!r}, which {count(n, noun)} {'is' if n == 1 else 'are'}"
+        for mark, n, noun in marks
+        if n
+    ]
 
 
 class _Lose(Protocol):

@@ -143,6 +143,34 @@ def _cell(said: Mapping[str, str], name: str) -> str:
     return said[name] or "else" if name in said else ""
 
 
+_CVAT_KEEPS: Final = {
+    "images": "",
+    "image sizes": "",
+    "categories": "",
+    "skeletons": "",
+    "colors": "",
+    "instances": "",
+    "coordinates": "",
+    "visibility": "0, 1 and 2",
+    "unlabeled locations": "",
+    "ids": "of images, if they are whole numbers",
+    "unknown fields": "`cvat`, which the reader makes: attributes, other shapes, `<meta>`",
+}
+_CVAT_LOSES: Final = {
+    "flip pairs": "",
+    "sigmas": "",
+    "supercategories": "",
+    "visibility": "confidences: visible",
+    "bbox": "",
+    "area": "",
+    "crowds": "become single instances",
+    "scores": "",
+    "ids": "of annotations and categories",
+    "unknown fields": "any other",
+    "info and licenses": "",
+    "other records": "",
+}
+
 BUILT_IN: Final = (
     Format(
         "coco",
@@ -245,6 +273,44 @@ BUILT_IN: Final = (
             "unknown fields": "of instances and categories; segmentation",
             "info and licenses": "",
             "other records": "",
+        },
+    ),
+    Format(
+        "cvat-images",
+        "CVAT for images 1.1: one XML file",
+        (".xml",),
+        "kpwidget.formats.cvat",
+        "read_cvat_images",
+        "write_cvat_images",
+        "cvat_images_losses",
+        "is_cvat_images",
+        keeps=_CVAT_KEEPS,
+        loses=_CVAT_LOSES | {"instances": "grouped by image", "tracks": ""},
+    ),
+    Format(
+        "cvat-video",
+        "CVAT for video 1.1: one XML file, with tracks",
+        (".xml",),
+        "kpwidget.formats.cvat",
+        "read_cvat_video",
+        "write_cvat_video",
+        "cvat_video_losses",
+        "is_cvat_video",
+        keeps=_CVAT_KEEPS
+        | {
+            "images": "named `frame_000010.png`",
+            "image sizes": "if all have the same",
+            "instances": "grouped by track",
+            "ids": "of images, if they are the numbers of the frames",
+            "tracks": "whole numbers, of one category and once in a frame",
+            "unknown fields": "`cvat`, which the reader makes: attributes, tracks of other shapes",
+        },
+        loses=_CVAT_LOSES
+        | {
+            "images": "any other name",
+            "image sizes": "if they differ",
+            "instances": "their order",
+            "tracks": "any other: they get a number",
         },
     ),
 )  # fmt: skip

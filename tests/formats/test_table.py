@@ -22,10 +22,10 @@ FILE: dict[str, Any] = {
     "licenses": [{"id": 2, "name": "none"}],
     "note": "top",
     "images": [
-        {"id": 5, "file_name": "a.png", "width": 100, "height": 80, "license": 2},
-        {"id": 6, "file_name": "b.png", "width": 50, "height": 40},
-        {"id": 9, "file_name": "c.png", "width": 50, "height": 40},
-        {"id": 9, "file_name": "c.png", "width": 50, "height": 40},
+        {"id": 5, "file_name": "frame_000000.png", "width": 100, "height": 80, "license": 2},
+        {"id": 6, "file_name": "frame_000001.png", "width": 50, "height": 40},
+        {"id": 9, "file_name": "frame_000002.png", "width": 50, "height": 40},
+        {"id": 9, "file_name": "frame_000002.png", "width": 50, "height": 40},
     ],
     "annotations": [
         {
