@@ -329,7 +329,7 @@ def _track(
 
 
 class _Skeletons:
-    """Makes the text of skeletons: one template for all of a category with the same flags."""
+    """Makes the text of skeletons, of templates for each keypoint and visibility."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -350,7 +350,7 @@ class _Skeletons:
             [attribute(name, "keypoint") for name in c.keypoints] for c in dataset.categories
         ]
         self._labels = [attribute(c.name, "category") for c in dataset.categories]
-        self._templates: dict[tuple[int, bytes, str], str] = {}
+        self._templates: dict[tuple[int, str], list[list[str]]] = {}
 
     def of(self, row: int, keyframe: str, frame: str = "", *, is_gone: bool = False) -> str:
         """Text of the skeleton of a row.
@@ -375,14 +375,18 @@ class _Skeletons:
         usual = ' z_order="0"' if keyframe else ' source="manual" z_order="0"'
         if is_gone:  # an occluded point stays one, as in CVAT's own files
             flags = bytes(3 if v == 1 else 0 for v in flags)
-        key = (category, flags, keyframe)
-        template = self._templates.get(key)
-        if template is None:
-            lines = [
-                self._point(category, k, v, keyframe, {}, "\0").replace("%", "%%")
-                for k, v in enumerate(flags)
+        templates = self._templates.get((category, keyframe))
+        if templates is None:
+            templates = self._templates[category, keyframe] = [
+                [
+                    self._point(category, k, v, keyframe, {}, "\0")
+                    .replace("%", "%%")
+                    .replace("\0", "%s,%s")
+                    for v in range(4)
+                ]
+                for k in range(len(flags))
             ]
-            template = self._templates[key] = "".join(lines).replace("\0", "%s,%s")
+        template = "".join([of[v] for of, v in zip(templates, flags, strict=True)])
         return f"    <skeleton{frame}{head}{usual}>\n{template % tuple(xy)}    </skeleton>\n"
 
     def _point(
