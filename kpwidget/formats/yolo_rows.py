@@ -34,6 +34,7 @@ __all__ = [
     "label_rows",
     "listed",
     "recorded_splits",
+    "sizes_of",
     "yolo_losses",
 ]
 
@@ -200,7 +201,7 @@ def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
     )
     bbox = bbox[is_kept]
     image = instances.column("image").astype(np.int64)
-    sizes = _sizes(dataset, image)
+    sizes = sizes_of(dataset, image)
     size = np.zeros((len(dataset._images), 2))
     for i, wh in sizes.items():
         size[i] = wh
@@ -243,7 +244,19 @@ def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
     return LabelRows(values, image, sizes, [*instances.losses, *lost.losses()], notes)
 
 
-def _sizes(dataset: Dataset, image: NDArray[np.int64]) -> dict[int, tuple[int, int]]:
+def sizes_of(
+    dataset: Dataset, image: NDArray[np.int64], format: str = "YOLO"
+) -> dict[int, tuple[int, int]]:
+    """(width, height) of images by their position; ValueError names those that are not known.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    image : ndarray of shape (n,)
+        Positions.
+    format : str
+        What needs them, for people.
+    """
     sizes: dict[int, tuple[int, int]] = {}
     problems = []
     for i in np.unique(image).tolist():
@@ -257,7 +270,7 @@ def _sizes(dataset: Dataset, image: NDArray[np.int64]) -> dict[int, tuple[int, i
         sizes[i] = size
     if problems:
         raise ValueError(
-            "YOLO holds coordinates as parts of the image's size, and it is not known of "
+            f"{format} holds coordinates as parts of the image's size, and it is not known of "
             f"{count(len(problems), 'image')} with instances:\n" + listed(problems)
         )
     return sizes
