@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kpwidget.images import ImageError, resolve_inside
 
-__all__ = ["IMAGE_SUFFIXES", "ImageData", "ImageRoots", "find_images"]
+__all__ = ["IMAGE_SUFFIXES", "ImageData", "ImageRoots", "find_images", "image_locator"]
 
 ImageData = str | os.PathLike[str] | bytes | NDArray[Any]
 """A path, the bytes of an image file, or an array."""
@@ -145,6 +145,46 @@ def find_images(images: Any) -> dict[str, ImageData]:
         raise ValueError("image files given more than once: " + ", ".join(repeated))
     root = os.path.commonpath([os.path.dirname(path) for path in absolute])
     return {Path(path).relative_to(root).as_posix(): Path(path) for path in absolute}
+
+
+def image_locator(
+    images: Any, allow_outside: bool, *, by_name: bool = False
+) -> Callable[[str], ImageData | ImageRoots | None]:
+    """Return the function that says where the image of a file name is to be looked for.
+
+    Parameters
+    ----------
+    images : folder, list of folders, glob, list of paths, or mapping
+        See `kpwidget.read`.
+    allow_outside, by_name : bool
+        Of `ImageRoots`, where folders are given.
+    """
+    if isinstance(images, Mapping):
+        named = find_images(images)
+        return named.get
+    items = [images] if isinstance(images, str | os.PathLike) else list(images)
+    if all(
+        isinstance(i, str | os.PathLike) and os.path.isdir(os.path.expanduser(i)) for i in items
+    ):
+        folders = tuple(Path(os.path.expanduser(item)) for item in items)
+        if folders:
+            roots = ImageRoots(folders, allow_outside, by_name)
+            return lambda file_name: roots
+    by_base_name: dict[str, list[Path]] = {}
+    for found in find_images(items).values():
+        if isinstance(found, Path):
+            by_base_name.setdefault(found.name, []).append(found)
+
+    def locate(file_name: str) -> ImageData | None:
+        tail = "/" + file_name.removeprefix("./")
+        fitting = [
+            found
+            for found in by_base_name.get(tail.rsplit("/", 1)[1], [])
+            if found.as_posix().endswith(tail)
+        ]
+        return fitting[0] if len(fitting) == 1 else None
+
+    return locate
 
 
 def _find(item: str, paths: list[str], problems: list[str]) -> None:

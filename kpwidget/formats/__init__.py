@@ -1,8 +1,9 @@
 """Files to datasets and back: `read`, `write`, and the one table of formats.
 
 A format is one module beside this one with a function that reads, one that writes and one that
-says beforehand what would be lost, and one row in `FORMATS`. Other packages add rows by an entry
-point of the group ``kpwidget.formats`` that names a `Format`.
+says beforehand what would be lost, and one row of the table in ``table.py``, which says what it
+keeps and loses. Other packages add rows by an entry point of the group ``kpwidget.formats`` that
+names a `Format`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import functools
 import importlib
 import importlib.metadata
 import inspect
+import itertools
 import os
 import re
 import secrets
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +25,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from kpwidget.formats.table import BUILT_IN, Format
+from kpwidget.schema import FormatError
 from kpwidget.schemas.orders import find_other_order, has_other_orders
 
 if TYPE_CHECKING:
@@ -37,91 +42,15 @@ __all__ = [
     "all_formats",
     "count",
     "detect_format",
+    "levels_to_caller",
     "read",
+    "settle",
     "write",
     "write_file",
 ]
 
 
-@dataclass(frozen=True)
-class Format:
-    """One row of the table of formats.
-
-    Attributes
-    ----------
-    name : str
-        What `read` and `write` call it.
-    description : str
-        For people, in one line.
-    extensions : tuple of str
-        Endings of its files, with the dot, in lower case.
-    module : str
-        Module with the functions; imported when the format is used.
-    reader : str
-        Name of a function ``(path, images, *, on_error, allow_outside, **options)`` that returns a
-        Dataset.
-    writer : str
-        Name of a function ``(dataset, path, **options)`` that returns a `WriteReport`.
-    losses : str
-        Name of a function ``(dataset, **options)`` that returns a list of `Loss`: what a file of
-        this format could not hold of the dataset.
-    is_of : str
-        Name of a function ``(path)`` that says by a look at the content whether this is a file or
-        folder of the format. It does not raise for content of any kind.
-    is_folder : bool
-        Whether `path` may be a folder.
-    has_ids : bool
-        Whether a file has annotation ids, so that new instances are given theirs when written.
-    """
-
-    name: str
-    description: str
-    extensions: tuple[str, ...]
-    module: str
-    reader: str
-    writer: str
-    losses: str
-    is_of: str
-    is_folder: bool = False
-    has_ids: bool = False
-
-
-_BUILT_IN: Final = (
-    Format(
-        "coco",
-        "COCO keypoints: one JSON file",
-        (".json",),
-        "kpwidget.formats.coco",
-        "read_coco",
-        "write_coco",
-        "coco_losses",
-        "is_coco",
-        has_ids=True,
-    ),
-    Format(
-        "coco-results",
-        "COCO results: predictions with scores, one JSON list",
-        (".json",),
-        "kpwidget.formats.coco_results",
-        "read_coco_results",
-        "write_coco_results",
-        "coco_results_losses",
-        "is_coco_results",
-    ),
-    Format(
-        "yolo-pose",
-        "Ultralytics YOLO pose: a folder with data.yaml, images and labels",
-        (".yaml", ".yml"),
-        "kpwidget.formats.yolo",
-        "read_yolo",
-        "write_yolo",
-        "yolo_losses",
-        "is_yolo",
-        is_folder=True,
-    ),
-)
-
-FORMATS: Final[Mapping[str, Format]] = {row.name: row for row in _BUILT_IN}
+FORMATS: Final[Mapping[str, Format]] = {row.name: row for row in BUILT_IN}
 """The formats that come with kpwidget, by name."""
 
 ENTRY_POINTS: Final = "kpwidget.formats"
@@ -499,6 +428,56 @@ def _check_options(row: Format, function: Callable[..., Any], options: Mapping[s
         raise TypeError(
             f"format {row.name!r} has no option {', '.join(map(repr, unknown))}; {listed}"
         )
+
+
+def levels_to_caller() -> int:
+    """`stacklevel` by which a warning of the calling function points outside of kpwidget."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("kpwidget."):
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def settle(
+    dataset: Dataset,
+    where: str,
+    problems: Problems,
+    warned: Iterable[str],
+    on_error: Literal["raise", "skip"],
+) -> Dataset:
+    """Return what a reader has read, once it has raised or said what was wrong.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Without the records that are bad; their problems become its `skipped`.
+    where : str
+        The file.
+    problems : Problems
+    warned : iterable of str
+        What a user should know besides; each becomes a warning.
+    on_error : {'raise', 'skip'}
+
+    Raises
+    ------
+    FormatError
+        If there are problems and they are not to be skipped, naming every one.
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}")
+    found = count(len(problems), "problem")
+    if problems and on_error == "raise":
+        raise FormatError.from_problems(
+            where, problems, f"{found}; on_error='skip' leaves them out"
+        )
+    dataset.skipped = tuple(problems)
+    said = list(warned)
+    if problems:
+        some = "; ".join(itertools.islice(problems, 5))
+        said.append(f"left out, {found} (all in ds.skipped): {some}")
+    for text in said:
+        warnings.warn(f"{where}: {text}", stacklevel=levels_to_caller())
+    return dataset
 
 
 def count(n: int, noun: str) -> str:

@@ -13,7 +13,6 @@ import itertools
 import json
 import math
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -29,10 +28,10 @@ from numpy.typing import NDArray
 
 from kpwidget import schemas
 from kpwidget.dataset import Dataset, FileLayout, FileStat, ImageState, PointFields
-from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
+from kpwidget.dataset.image_files import ImageData, ImageRoots, image_locator
 from kpwidget.dataset.text import FileText, RecordKind, RecordsAt
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
-from kpwidget.formats import Problems, count
+from kpwidget.formats import Problems, count, levels_to_caller
 from kpwidget.formats.coco_columns import Columns, Helper, chunks, collector_paused, decode
 from kpwidget.formats.coco_results import is_coco_results
 from kpwidget.formats.coco_write import coco_losses, write_coco
@@ -137,7 +136,9 @@ def read_coco(
     if match not in ("path", "name"):
         raise ValueError(f"match is 'path' or 'name', not {match!r}")
     _check_schemas(schema)
-    locate = _locator(images, path, allow_outside, by_name=match == "name")
+    locate = image_locator(
+        path.parent if images is None else images, allow_outside, by_name=match == "name"
+    )
     stat = FileStat.of(path.stat())
     helper = Helper(path) if stat.size > _LARGE and _n_cpus() > 1 else None
     try:
@@ -166,14 +167,14 @@ def read_coco(
             reader.where, reader.problems, f"{found}; on_error='skip' leaves them out"
         )
     for warning in reader.warnings:
-        warnings.warn(f"{path}: {warning}", stacklevel=_levels_to_caller())
+        warnings.warn(f"{path}: {warning}", stacklevel=levels_to_caller())
     if reader.problems:
         dataset.skipped = tuple(reader.problems)
         some = "; ".join(itertools.islice(reader.problems, 5))
         warnings.warn(
             f"{path}: {count(len(reader.problems), 'bad record')} left out (all in ds.skipped): "
             + some,
-            stacklevel=_levels_to_caller(),
+            stacklevel=levels_to_caller(),
         )
     dataset.path = path
     dataset.layout.stat = stat
@@ -214,14 +215,6 @@ def _bar(n_records: int | None) -> contextlib.AbstractContextManager[Any]:
         total=n_records, desc="reading annotations", delay=1.0, leave=False, unit=""
     )
     return bar
-
-
-def _levels_to_caller() -> int:
-    """`stacklevel` by which a warning of `read_coco` points at the line outside of kpwidget."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("kpwidget."):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -278,40 +271,6 @@ def _load(path: Path, *, in_thread: bool) -> tuple[FileText, _Doubtful, dict[str
         found = ", ".join(map(shown, list(content)[:10])) or "nothing"
         raise FormatError.from_problems(where, [*problems, f"the top level has {found}"])
     return text, doubtful, content
-
-
-def _locator(
-    images: Any, path: Path, allow_outside: bool, *, by_name: bool
-) -> Callable[[str], ImageData | ImageRoots | None]:
-    """Return the function that says where the image of a file name is to be looked for."""
-    if images is None:
-        images = path.parent
-    if isinstance(images, Mapping):
-        named = find_images(images)
-        return named.get
-    items = [images] if isinstance(images, str | os.PathLike) else list(images)
-    if all(
-        isinstance(i, str | os.PathLike) and os.path.isdir(os.path.expanduser(i)) for i in items
-    ):
-        folders = tuple(Path(os.path.expanduser(item)) for item in items)
-        if folders:
-            roots = ImageRoots(folders, allow_outside, by_name)
-            return lambda file_name: roots
-    by_base_name: dict[str, list[Path]] = {}
-    for found in find_images(items).values():
-        if isinstance(found, Path):
-            by_base_name.setdefault(found.name, []).append(found)
-
-    def locate(file_name: str) -> ImageData | None:
-        tail = "/" + file_name.removeprefix("./")
-        fitting = [
-            found
-            for found in by_base_name.get(tail.rsplit("/", 1)[1], [])
-            if found.as_posix().endswith(tail)
-        ]
-        return fitting[0] if len(fitting) == 1 else None
-
-    return locate
 
 
 class _Bad(Exception):

@@ -32,6 +32,7 @@ from kpwidget.formats.json_text import (
     style_of,
     with_numbers,
 )
+from kpwidget.formats.losses import instance_field_losses
 from kpwidget.schema import FormatError, _decode, _parse_json, _show
 
 __all__ = [
@@ -309,6 +310,9 @@ def coco_results_losses(dataset: Dataset) -> list[Loss]:
                 f"{count(n_scoreless, 'instance')} without a score would get 1",
             )
         )
+    # Those of predictions are kept; a record of another file is not looked into when written.
+    is_record = table.column("text", rows) >= 0
+    losses += instance_field_losses(dataset, np.asarray(rows, np.int64)[is_record])
     n_ids = int(np.count_nonzero(table.column("id", rows) != NO_ID))
     if n_ids:
         losses.append(Loss("id", n_ids, f"the annotation ids of {count(n_ids, 'instance')}"))

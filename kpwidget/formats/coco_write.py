@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset, PointFields
 from kpwidget.dataset.text import RecordKind
-from kpwidget.formats import Loss, WriteReport, count, write_file
+from kpwidget.formats import Loss, WriteReport, write_file
 from kpwidget.formats.json_text import (
     Style,
     dumps,
@@ -29,6 +29,7 @@ from kpwidget.formats.json_text import (
     with_points,
     without,
 )
+from kpwidget.formats.losses import unheld_marks
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
 
@@ -98,7 +99,7 @@ def made_coco(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
         n_new_ids = dataset._give_ids()
         notes: list[str] = []
         chunks = list(_Writer(dataset, notes).chunks())
-        notes.extend(_unheld(dataset))
+        notes.extend(unheld_marks(dataset, "COCO"))
         n_images, n_instances = len(dataset.images), len(dataset.instances)
     return WriteReport(
         Path(path),
@@ -531,19 +532,3 @@ def _category_record(category: Category) -> dict[str, Any]:
     for key, value in (*metadata.items(), *category.extra.items()):
         record.setdefault(key, value)
     return record
-
-
-def _unheld(dataset: Dataset) -> Iterator[str]:
-    """What COCO has no field for, counted."""
-    table = dataset._table
-    finished = table.column("is_finished", table.live_rows())
-    n_unfinished = int(np.count_nonzero(~finished))
-    n_done = dataset.n_done
-    if n_unfinished:
-        yield f"COCO has no field for 'not finished', which {_are(n_unfinished, 'instance')}"
-    if n_done:
-        yield f"COCO has no field for 'done', which {_are(n_done, 'image')}"
-
-
-def _are(n: int, noun: str) -> str:
-    return f"{count(n, noun)} {'is' if n == 1 else 'are'}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
-from kpwidget.formats import Problems, count
+from kpwidget.formats import Problems, count, levels_to_caller
 from kpwidget.formats.yolo_rows import yolo_losses
 from kpwidget.formats.yolo_write import write_yolo
 from kpwidget.formats.yolo_yaml import (
@@ -119,7 +118,7 @@ def read_yolo(
         more = f"\n  and {n - 10} more (dataset.skipped has all)" if n > 10 else ""
         reader.warnings.append(f"left out, {count(n, 'problem')}:{shown}{more}")
     for warning in [*header.warnings, *reader.warnings]:
-        warnings.warn(f"{where}: {warning}", stacklevel=_levels_to_caller())
+        warnings.warn(f"{where}: {warning}", stacklevel=levels_to_caller())
     return dataset
 
 
@@ -145,14 +144,6 @@ def is_yolo(path: str | os.PathLike[str]) -> bool:
     except OSError:
         return False
     return any(has_keypoints(candidate) for candidate in candidates)
-
-
-def _levels_to_caller() -> int:
-    """`stacklevel` by which a warning of `read_yolo` points at the line outside of kpwidget."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("kpwidget."):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 def _chosen_splits(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -14,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset, ImageInfo
-from kpwidget.dataset.table import NO_ID
-from kpwidget.dataset.text import FileText, RecordKind
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.formats import Loss, count
+from kpwidget.formats.losses import field_losses
 from kpwidget.formats.yolo_yaml import ABSENT, KNOWN_KEYS, SPLITS, TOLERANCE, plain
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
@@ -36,6 +34,7 @@ __all__ = [
     "label_rows",
     "listed",
     "recorded_splits",
+    "sizes_of",
     "yolo_losses",
 ]
 
@@ -52,16 +51,6 @@ _DECIMALS: Final = 10  # within 1e-6 px up to 20,000 px; more are taken for larg
 _MAX_EXTRA_BYTES: Final = 100_000  # of data.yaml, for keys that nobody here knows
 _MAX_EXTRA_DEPTH: Final = 15
 _N_EXAMPLES: Final = 3
-_N_FIELDS: Final = 20  # unknown fields named one by one
-
-_IMAGE_FIELDS: Final = frozenset(("id", "file_name", "width", "height"))
-_INSTANCE_FIELDS: Final = frozenset(
-    ("id", "image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd",
-     "track_id", "score")
-)  # fmt: skip
-_CATEGORY_FIELDS: Final = frozenset(
-    ("id", "name", "keypoints", "skeleton", "flip_pairs", "sigmas")
-)  # fmt: skip
 
 
 def yolo_losses(
@@ -212,7 +201,7 @@ def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
     )
     bbox = bbox[is_kept]
     image = instances.column("image").astype(np.int64)
-    sizes = _sizes(dataset, image)
+    sizes = sizes_of(dataset, image)
     size = np.zeros((len(dataset._images), 2))
     for i, wh in sizes.items():
         size[i] = wh
@@ -255,7 +244,19 @@ def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
     return LabelRows(values, image, sizes, [*instances.losses, *lost.losses()], notes)
 
 
-def _sizes(dataset: Dataset, image: NDArray[np.int64]) -> dict[int, tuple[int, int]]:
+def sizes_of(
+    dataset: Dataset, image: NDArray[np.int64], format: str = "YOLO"
+) -> dict[int, tuple[int, int]]:
+    """(width, height) of images by their position; ValueError names those that are not known.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    image : ndarray of shape (n,)
+        Positions.
+    format : str
+        What needs them, for people.
+    """
     sizes: dict[int, tuple[int, int]] = {}
     problems = []
     for i in np.unique(image).tolist():
@@ -269,7 +270,7 @@ def _sizes(dataset: Dataset, image: NDArray[np.int64]) -> dict[int, tuple[int, i
         sizes[i] = size
     if problems:
         raise ValueError(
-            "YOLO holds coordinates as parts of the image's size, and it is not known of "
+            f"{format} holds coordinates as parts of the image's size, and it is not known of "
             f"{count(len(problems), 'image')} with instances:\n" + listed(problems)
         )
     return sizes
@@ -374,149 +375,37 @@ def _positional(number: bytes) -> bytes:
 
 
 def _losses_of_fields(dataset: Dataset, images: str) -> list[Loss]:
-    losses: list[Loss] = []
-
-    def lose(what: str, n: int, text: str, examples: Iterable[str] = ()) -> None:
-        if n:
-            losses.append(Loss(what, n, text, tuple(examples)))
-
-    table, states, categories = dataset._table, dataset._images, dataset.categories
-    rows = table.live_rows()
-    uids = table.column("uid", rows)
-
-    def lose_column(name: str, is_lost: NDArray[np.bool_], text: str) -> None:
-        chosen = np.flatnonzero(is_lost)
-        values = table.column(name, rows)[chosen[:_N_EXAMPLES]].tolist()
-        examples = [f"{v!r} of {u!r}" for v, u in zip(values, uids[chosen], strict=False)]
-        lose(name, len(chosen), text.format(count(len(chosen), "instance")), examples)
-
-    lose_column("id", table.column("id", rows) != NO_ID, "the annotation ids of {}")
-    n_ids = sum(state.id != i for i, state in enumerate(states, 1))
-    lose("image id", n_ids, f"the ids of {count(n_ids, 'image')} (read again, they are 1, 2, ...)")
-    n_ids = sum(category.id != i for i, category in enumerate(categories, 1))
-    lose("category id", n_ids, f"the ids of {count(n_ids, 'category')} (classes are 0, 1, 2, ...)")
-    bbox, area = table.column("bbox", rows), table.column("area", rows)
-    with np.errstate(over="ignore", invalid="ignore"):
-        is_other = ~np.isclose(area, bbox[:, 2] * bbox[:, 3], rtol=1e-6, atol=1e-6)
-    lose_column("area", ~np.isnan(area) & is_other, "the areas of {}")
-    lose_column("track_id", table.column("track_id", rows) != np.array(None), "the track_id of {}")
-    lose_column("score", ~np.isnan(table.column("score", rows)), "the scores of {}")
-    _lose_fields(_fields_of_instances(dataset, rows), "instance", lose)
-    _lose_fields(_fields_of_images(dataset), "image", lose)
-    _lose_of_categories(dataset, lose)
-    for name in ("info", "licenses"):
-        lose(name, 1 if getattr(dataset, name) else 0, f"'{name}' of the dataset")
     _, unheld = kept_extra(dataset)
-    lose("extra", len(unheld), f"{count(len(unheld), 'field')} of the dataset", map(repr, unheld))
-    layout = dataset.layout
-    n_others = len(layout.images) + len(layout.categories) + len(layout.annotations)
-    lose(
-        "other records", n_others,
-        f"{count(n_others, 'record')} of the file: no image, category or instance",
-    )  # fmt: skip
+    n_splits = sum(split is not None for split in recorded_splits(dataset))
+    losses = field_losses(
+        dataset,
+        keeps=("area of bbox", "sigmas", "flip pairs"),
+        kept_image_fields={"split": n_splits},  # it is where the image stands
+        lost_extra=unheld,
+    )
+    losses += _losses_of_categories(dataset.categories)
     if images != "leave":
-        shown = [s.file_name for s in states if is_array_only_shown(s.data)]
-        lose(
-            "pixels", len(shown),
-            f"{count(len(shown), 'image')} would be written as shown, with 8 bits",
-            shown[:_N_EXAMPLES],
-        )  # fmt: skip
+        shown = [s.file_name for s in dataset._images if is_array_only_shown(s.data)]
+        if shown:
+            text = f"{count(len(shown), 'image')} would be written as shown, with 8 bits"
+            losses.append(Loss("pixels", len(shown), text, tuple(shown[:_N_EXAMPLES])))
     return losses
 
 
-_Lose = Callable[[str, int, str, Iterable[str]], None]
-
-
-def _lose_fields(fields: Counter[str], of: str, lose: _Lose) -> None:
-    named = fields.most_common()
-    for name, n in named[:_N_FIELDS]:
-        lose(name, n, f"the field {name!r} of {count(n, of)}", ())
-    rest = [name for name, _ in named[_N_FIELDS:]]
-    n = sum(fields[name] for name in rest)
-    lose(
-        f"fields of {of}s",
-        n,
-        f"{count(len(rest), 'more field')} of {of}s",
-        map(repr, rest[:_N_EXAMPLES]),
-    )
-
-
-_keys_of_record = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def _count_keys(
-    texts: Iterable[tuple[FileText, Iterable[int]]], kind: RecordKind, known: frozenset[str]
-) -> Counter[str]:
-    """How many of the records have each of the fields that are not known."""
-    found: Counter[str] = Counter()
-    for text, positions in texts:
-        # Records of one file mostly have the same fields: each set of them is looked at once.
-        sets = Counter(
-            tuple(_keys_of_record.decode(text.raw(kind, position))) for position in positions
-        )
-        for keys, n in sets.items():
-            for key in dict.fromkeys(keys):  # in the order of the file, the same in every run
-                if key not in known:
-                    found[key] += n
-    return found
-
-
-def _fields_of_instances(dataset: Dataset, rows: Sequence[int]) -> Counter[str]:
-    table = dataset._table
-    of_points = {name for fields in dataset.layout.point_fields.values() for name, _ in fields}
-    known = _INSTANCE_FIELDS | of_points
-    text, position = table.column("text", rows), table.column("position", rows)
-    found = _count_keys(
-        ((t, position[text == i].tolist()) for i, t in enumerate(table.texts)), "annotations", known
-    )
-    for extra in table.column("extra", rows)[text < 0]:
-        found.update(key for key in extra or () if key not in known)
-    return found
-
-
-def _fields_of_images(dataset: Dataset) -> Counter[str]:
-    positions: dict[int, tuple[FileText, list[int]]] = {}
-    found: Counter[str] = Counter()
-    for state in dataset._images:
-        if state.text is not None:
-            positions.setdefault(id(state.text), (state.text, []))[1].append(state.position)
-        else:
-            found.update(key for key in state.extra or () if key not in _IMAGE_FIELDS)
-    found += _count_keys(positions.values(), "images", _IMAGE_FIELDS)
-    # A split is not lost: it is where the image stands.
-    found["split"] -= sum(split is not None for split in recorded_splits(dataset))
-    return +found
-
-
-def _lose_of_categories(dataset: Dataset, lose: _Lose) -> None:
-    categories = dataset.categories
-    names = [category.name for category in categories if len(category.schema.edges)]
-    n = sum(len(category.schema.edges) for category in categories)
-    lose("skeleton", n, f"the {count(n, 'edge')} of the skeletons", map(repr, names))
-    if common_sigmas(categories) is None:
-        names = [category.name for category in categories if category.schema.sigmas is not None]
-        lose(
-            "sigmas", len(names),
-            f"the sigmas of {count(len(names), 'category')}, for YOLO has one list for all",
-            map(repr, names),
-        )  # fmt: skip
-    if common_flip_indices(categories) is None:
-        names = [category.name for category in categories if category.schema.flip_pairs]
-        lose(
-            "flip_pairs", len(names),
+def _losses_of_categories(categories: Sequence[Category]) -> list[Loss]:
+    losses: list[Loss] = []
+    names = [repr(c.name) for c in categories if c.schema.sigmas is not None]
+    if names and common_sigmas(categories) is None:
+        text = f"the sigmas of {count(len(names), 'category')}, for YOLO has one list for all"
+        losses.append(Loss("sigmas", len(names), text, tuple(names)))
+    names = [repr(c.name) for c in categories if c.schema.flip_pairs]
+    if names and common_flip_indices(categories) is None:
+        text = (
             f"the flip pairs of {count(len(names), 'category')}: YOLO has one 'flip_idx' for all "
-            "classes, and they do not agree on one",
-            map(repr, names),
-        )  # fmt: skip
-    fields: Counter[str] = Counter()
-    for category in categories:
-        keys = dict.fromkeys((*category.schema.to_metadata(), *category.extra))
-        if category.schema.sigmas is None:
-            keys.pop("sigma_source", None)  # it says no more than that there are none
-        if category.supercategory is not None:
-            keys["supercategory"] = None
-        fields.update(key for key in keys if key not in _CATEGORY_FIELDS)
-    _lose_fields(fields, "category", lose)
+            "classes, and they do not agree on one"
+        )
+        losses.append(Loss("flip_pairs", len(names), text, tuple(names)))
+    return losses
 
 
 def common_flip_indices(categories: Sequence[Category]) -> list[int] | None:

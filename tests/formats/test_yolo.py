@@ -902,7 +902,7 @@ def test_what_has_no_place_is_named_with_counts() -> None:
         "iscrowd": "1 instance standing for a crowd would be left out ('three' in 'a.png')",
         "id": "the annotation ids of 2 instances (11 of 'two'; 12 of 'three')",
         "image id": "the ids of 1 image (read again, they are 1, 2, ...)",
-        "category id": "the ids of 1 category (classes are 0, 1, 2, ...)",
+        "category id": "the ids of 1 category (read again, they are 1, 2, ...)",
         # The area of 'two' is that of its bbox, 16 x 16, and comes back.
         "area": "the areas of 1 instance (255.0 of 'three')",
         "track_id": "the track_id of 1 instance (4 of 'one')",

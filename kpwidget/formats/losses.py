@@ -1,0 +1,252 @@
+"""What a format has no place for of ids, areas, tracks, scores, schemas and unknown fields."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kpwidget.dataset import Dataset
+from kpwidget.dataset.table import NO_ID
+from kpwidget.dataset.text import FileText, RecordKind
+from kpwidget.formats import Loss, count
+
+__all__ = ["field_losses", "instance_field_losses", "unheld_marks"]
+
+_N_EXAMPLES: Final = 3
+_N_FIELDS: Final = 20  # unknown fields named one by one
+
+_IMAGE_FIELDS: Final = frozenset(("id", "file_name", "width", "height"))
+_INSTANCE_FIELDS: Final = frozenset(
+    ("id", "image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd",
+     "track_id", "score")
+)  # fmt: skip
+_CATEGORY_FIELDS: Final = frozenset(
+    ("id", "name", "keypoints", "skeleton", "flip_pairs", "sigmas", "colors")
+)  # fmt: skip
+
+
+def field_losses(
+    dataset: Dataset,
+    keeps: Collection[str] = (),
+    *,
+    kept_image_fields: Mapping[str, int] | None = None,
+    kept_instance_fields: Collection[str] = (),
+    kept_category_fields: Collection[str] = (),
+    lost_extra: Iterable[str] | None = None,
+) -> list[Loss]:
+    """What is lost of the fields of a dataset, all but keypoints, boxes and crowds.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its lock is held.
+    keeps : collection of str
+        What the format keeps of 'annotation ids', 'image ids', 'category ids', 'area' (or 'area of
+        bbox': only those equal to width times height), 'tracks', 'scores', 'skeletons', 'sigmas',
+        'flip pairs', 'colors', 'supercategories' and 'info and licenses'. Images and categories
+        whose ids are 1, 2, ... in their order lose nothing if these are not kept.
+    kept_image_fields : mapping of str to int, optional
+        Unknown fields of images that are kept, each with the number of images.
+    kept_instance_fields, kept_category_fields : collection of str
+        Unknown fields of instances and categories that are kept.
+    lost_extra : iterable of str, optional
+        Names of the unknown fields of the dataset that are lost; by default all.
+
+    Returns
+    -------
+    list of Loss
+    """
+    losses: list[Loss] = []
+    lose = _adding_to(losses)
+    table = dataset._table
+    rows = table.live_rows()
+    uids = table.column("uid", rows)
+
+    def lose_column(name: str, is_lost: NDArray[np.bool_], text: str) -> None:
+        chosen = np.flatnonzero(is_lost)
+        values = table.column(name, rows)[chosen[:_N_EXAMPLES]].tolist()
+        examples = [f"{v!r} of {u!r}" for v, u in zip(values, uids[chosen], strict=False)]
+        lose(name, len(chosen), text.format(count(len(chosen), "instance")), examples)
+
+    if "annotation ids" not in keeps:
+        lose_column("id", table.column("id", rows) != NO_ID, "the annotation ids of {}")
+    if "image ids" not in keeps:
+        n = sum(state.id != i for i, state in enumerate(dataset._images, 1))
+        lose("image id", n, f"the ids of {count(n, 'image')} (read again, they are 1, 2, ...)")
+    if "category ids" not in keeps:
+        n = sum(category.id != i for i, category in enumerate(dataset.categories, 1))
+        text = f"the ids of {count(n, 'category')} (read again, they are 1, 2, ...)"
+        lose("category id", n, text)
+    if "area" not in keeps:
+        area = table.column("area", rows)
+        is_lost = ~np.isnan(area)
+        if "area of bbox" in keeps:
+            bbox = table.column("bbox", rows)
+            with np.errstate(over="ignore", invalid="ignore"):
+                is_lost &= ~np.isclose(area, bbox[:, 2] * bbox[:, 3], rtol=1e-6, atol=1e-6)
+        lose_column("area", is_lost, "the areas of {}")
+    if "tracks" not in keeps:
+        is_lost = table.column("track_id", rows) != np.array(None)
+        lose_column("track_id", is_lost, "the track_id of {}")
+    if "scores" not in keeps:
+        lose_column("score", ~np.isnan(table.column("score", rows)), "the scores of {}")
+    losses += instance_field_losses(dataset, rows, kept_instance_fields)
+    _lose_fields(_fields_of_images(dataset, kept_image_fields or {}), "image", lose)
+    _lose_of_categories(dataset, keeps, kept_category_fields, lose)
+    if "info and licenses" not in keeps:
+        for name in ("info", "licenses"):
+            lose(name, 1 if getattr(dataset, name) else 0, f"'{name}' of the dataset")
+    unheld = list(dataset.extra if lost_extra is None else lost_extra)
+    text = f"{count(len(unheld), 'field')} of the dataset"
+    lose("extra", len(unheld), text, map(repr, unheld[:_N_FIELDS]))
+    layout = dataset.layout
+    n = len(layout.images) + len(layout.categories) + len(layout.annotations)
+    text = f"{count(n, 'record')} of the file: no image, category or instance"
+    lose("other records", n, text)
+    return losses
+
+
+def instance_field_losses(
+    dataset: Dataset, rows: Sequence[int] | NDArray[np.int64], kept: Collection[str] = ()
+) -> list[Loss]:
+    """What is lost of the unknown fields of some instances.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its lock is held.
+    rows : sequence of int
+    kept : collection of str
+        Fields that the format keeps.
+
+    Returns
+    -------
+    list of Loss
+    """
+    losses: list[Loss] = []
+    _lose_fields(_fields_of_instances(dataset, rows, kept), "instance", _adding_to(losses))
+    return losses
+
+
+def unheld_marks(dataset: Dataset, format: str) -> list[str]:
+    """What is written in no file but the journal, counted, in words: a note for the report.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    format : str
+        Name of the format, for people.
+    """
+    table = dataset._table
+    n_unfinished = int(np.count_nonzero(~table.column("is_finished", table.live_rows())))
+    marks = (("not finished", n_unfinished, "instance"), ("done", dataset.n_done, "image"))
+    return [
+        f"{format} has no field for {mark!r}, which {count(n, noun)} {'is' if n == 1 else 'are'}"
+        for mark, n, noun in marks
+        if n
+    ]
+
+
+class _Lose(Protocol):
+    def __call__(self, what: str, n: int, text: str, examples: Iterable[str] = ()) -> None: ...
+
+
+def _adding_to(losses: list[Loss]) -> _Lose:
+    def lose(what: str, n: int, text: str, examples: Iterable[str] = ()) -> None:
+        if n:
+            losses.append(Loss(what, n, text, tuple(examples)))
+
+    return lose
+
+
+def _lose_fields(fields: Counter[str], of: str, lose: _Lose) -> None:
+    named = fields.most_common()
+    for name, n in named[:_N_FIELDS]:
+        lose(name, n, f"the field {name!r} of {count(n, of)}")
+    rest = [name for name, _ in named[_N_FIELDS:]]
+    n = sum(fields[name] for name in rest)
+    lose(
+        f"fields of {of}s",
+        n,
+        f"{count(len(rest), 'more field')} of {of}s",
+        map(repr, rest[:_N_EXAMPLES]),
+    )
+
+
+_keys_of_record = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def _count_keys(
+    texts: Iterable[tuple[FileText, Iterable[int]]], kind: RecordKind, known: frozenset[str]
+) -> Counter[str]:
+    """How many of the records have each of the fields that are not known."""
+    found: Counter[str] = Counter()
+    for text, positions in texts:
+        # Records of one file mostly have the same fields: each set of them is looked at once.
+        sets = Counter(
+            tuple(_keys_of_record.decode(text.raw(kind, position))) for position in positions
+        )
+        for keys, n in sets.items():
+            for key in dict.fromkeys(keys):  # in the order of the file, the same in every run
+                if key not in known:
+                    found[key] += n
+    return found
+
+
+def _fields_of_instances(
+    dataset: Dataset, rows: Sequence[int] | NDArray[np.int64], kept: Collection[str]
+) -> Counter[str]:
+    table = dataset._table
+    of_points = {name for fields in dataset.layout.point_fields.values() for name, _ in fields}
+    known = _INSTANCE_FIELDS | of_points | set(kept)
+    text, position = table.column("text", rows), table.column("position", rows)
+    found = _count_keys(
+        ((t, position[text == i].tolist()) for i, t in enumerate(table.texts)), "annotations", known
+    )
+    for extra in table.column("extra", rows)[text < 0]:
+        found.update(key for key in extra or () if key not in known)
+    return found
+
+
+def _fields_of_images(dataset: Dataset, kept: Mapping[str, int]) -> Counter[str]:
+    positions: dict[int, tuple[FileText, list[int]]] = {}
+    found: Counter[str] = Counter()
+    for state in dataset._images:
+        if state.text is not None:
+            positions.setdefault(id(state.text), (state.text, []))[1].append(state.position)
+        else:
+            found.update(key for key in state.extra or () if key not in _IMAGE_FIELDS)
+    found += _count_keys(positions.values(), "images", _IMAGE_FIELDS)
+    found.subtract(kept)
+    return +found
+
+
+def _lose_of_categories(
+    dataset: Dataset, keeps: Collection[str], kept: Collection[str], lose: _Lose
+) -> None:
+    categories = dataset.categories
+    if "skeletons" not in keeps:
+        names = [category.name for category in categories if len(category.schema.edges)]
+        n = sum(len(category.schema.edges) for category in categories)
+        lose("skeleton", n, f"the {count(n, 'edge')} of the skeletons", map(repr, names))
+    for name, field in (("sigmas", "sigmas"), ("flip pairs", "flip_pairs")):
+        having = [c.name for c in categories if getattr(c.schema._parts, field)]
+        if name not in keeps:
+            text = f"the {name} of {count(len(having), 'category')}"
+            lose(field, len(having), text, map(repr, having[:_N_EXAMPLES]))
+    fields: Counter[str] = Counter()
+    for category in categories:
+        keys = dict.fromkeys((*category.schema.to_metadata(), *category.extra))
+        if category.schema.sigmas is None:
+            keys.pop("sigma_source", None)  # it says no more than that there are none
+        if category.supercategory is not None and "supercategories" not in keeps:
+            keys["supercategory"] = None
+        if category.schema._parts.colors is not None and "colors" not in keeps:
+            fields["colors"] += 1
+        fields.update(key for key in keys if key not in _CATEGORY_FIELDS and key not in kept)
+    _lose_fields(fields, "category", lose)
