@@ -45,7 +45,7 @@ class PrimitiveChange:
 
     Attributes
     ----------
-    what : {'instance', 'keypoint', 'bbox', 'finished', 'status', 'category', 'schema'}
+    what : {'instance', 'keypoint', 'bbox', 'finished', 'status', 'category', 'schema', 'pass'}
         Which value. ``'instance'`` is the existence of an instance: `before` is None when it was
         added, `after` is None when it was removed. ``'category'`` is a category, named anew;
         ``'schema'`` is what its keypoints mean, for all its instances at once.
@@ -57,16 +57,19 @@ class PrimitiveChange:
         The values. A keypoint is ``None`` (unlabeled) or ``(x, y, visibility)`` in image pixels;
         ``(x, y, 0)`` is an unlabeled point to which a file gave a location. A bbox is
         ``(x, y, width, height)``, or None when it is derived from the keypoints.
-    keypoint : int or None
-        0-based index of the keypoint for ``'keypoint'``, else None.
+    keypoint : int, str or None
+        0-based index of the keypoint for ``'keypoint'``, the name of the pass for ``'pass'``, else
+        None.
     """
 
-    what: Literal["instance", "keypoint", "bbox", "finished", "status", "category", "schema"]
+    what: Literal[
+        "instance", "keypoint", "bbox", "finished", "status", "category", "schema", "pass"
+    ]
     uid: str | None
     image: int
     before: Any
     after: Any
-    keypoint: int | None = None
+    keypoint: int | str | None = None
 
     @property
     def owner(self) -> str | int:
@@ -74,13 +77,13 @@ class PrimitiveChange:
         return self.image if self.uid is None else self.uid
 
     @property
-    def target(self) -> tuple[str, int | None]:
+    def target(self) -> tuple[str, int | str | None]:
         """Which value of the owner."""
         return (self.what, self.keypoint)
 
 
 _F = TypeVar("_F")
-_Target = tuple[str, int | None]
+_Target = tuple[str, int | str | None]
 _EXISTENCE: Final[_Target] = ("instance", None)
 _SCHEMA: Final[_Target] = ("schema", None)
 _Tops = dict[_Target, int]

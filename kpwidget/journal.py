@@ -32,6 +32,7 @@ import numpy as np
 
 from kpwidget.dataset import Dataset, FileStat, InstanceRecord
 from kpwidget.dataset.migrate import KeptPoints, SchemaState, schema_token, sources_back
+from kpwidget.dataset.passes import Opinion
 from kpwidget.dataset.table import Point
 from kpwidget.history import Change, PrimitiveChange, Step, UndoError, _change
 from kpwidget.schema import Schema
@@ -68,6 +69,7 @@ _READINGS: Final = 20
 _CODES: Final = {
     "instance": "i", "keypoint": "k", "bbox": "b", "finished": "f", "status": "s", "category": "c",
     "schema": "m",
+    "pass": "p",
 }  # fmt: skip
 #: Kinds of entries that change a dataset.
 _STEPS: Final = ("edit", "undo", "redo")
@@ -821,6 +823,17 @@ class Recorder:
     def take_over(self) -> None:
         """Record the steps that another journal has: what is undone here is to be found here."""
         history = self._dataset._history
+        # Opinions of steps that are too old to be undone are in no labels file either.
+        lost = [
+            change
+            for opinion in self._dataset.passes
+            for change in [_pass_change(self._dataset, opinion)]
+            if history.writer_of(change) is None
+        ]
+        if lost:
+            first = Step(0, "passes", time=time.time(), _changes=lost)
+            first.annotator = self._dataset.annotator
+            self.record(_change("edit", first), is_moved=True)
         in_force = history.steps()
         known = {step.id for step in in_force}
         # Also those that are too old to be undone: what others were made under must be known.
@@ -891,6 +904,9 @@ class Recorder:
             uids = self._dataset._table.uids
             before = _state_to_json(before, uids)
             after = {**_state_to_json(after, uids), "from": list(after.sources)}
+        elif change.what == "pass":  # its name is in the values
+            before, after = (None if v is None else v.to_json() for v in (before, after))
+            return [_CODES[change.what], image, change.uid, None, before, after]
         return [_CODES[change.what], image, change.uid, change.keypoint, before, after]
 
     def _instance(self, record: InstanceRecord | None) -> dict[str, Any] | None:
@@ -919,6 +935,12 @@ def image_key(dataset: Dataset, index: int) -> Any:
     if len(dataset._indices_of_file_name[state.file_name]) == 1:
         return state.file_name
     return [state.file_name, state.id]
+
+
+def _pass_change(dataset: Dataset, opinion: Opinion) -> PrimitiveChange:
+    """The change that adds an opinion."""
+    image = int(dataset._table.value(dataset._table.row(opinion.uid), "image"))
+    return PrimitiveChange("pass", opinion.uid, image, None, opinion, opinion.name)
 
 
 def _extra_of(record: InstanceRecord) -> Mapping[str, Any] | None:
@@ -986,7 +1008,7 @@ class Conflict:
     keypoint : str or None
         Name, if it is about a keypoint.
     what : str
-        'keypoint', 'bbox', 'finished', 'status' or 'instance'.
+        'keypoint', 'bbox', 'finished', 'status', 'instance' or 'pass'.
     kept, other : object
         The value that is in force, and the one that is not.
     annotator : str
@@ -1216,6 +1238,21 @@ def _anew(head: Entry) -> int | None:
     return clock if type(clock) is int else None
 
 
+def of_passes(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries that are about second opinions alone, which no labels file has."""
+    found: list[Entry] = []
+    steps: set[tuple[str, Any]] = set()
+    for entry in entries:
+        key = (str(entry.content.get("of", entry.writer)), entry.content.get("s"))
+        parts = entry.content.get("d", ())
+        if entry.kind == "edit" and parts and all(part[0] == _CODES["pass"] for part in parts):
+            steps.add(key)
+        elif entry.kind not in ("undo", "redo") or key not in steps:
+            continue
+        found.append(entry)
+    return found
+
+
 class _Unusable(Exception):
     """An entry that says nothing about this dataset."""
 
@@ -1271,6 +1308,10 @@ class _Reader:
             if uid is not None:
                 first = self._canonical.get(uid, uid)
                 before[2] = found.get(first, self.aliases.get(first, first))
+            if change.what == "pass":  # at another time
+                now[4:], before[4:] = (
+                    [v and {**v, "t": 0} for v in side[4:]] for side in (now, before)
+                )
             if now != before:
                 return False
         self.aliases.update({old: new for old, new in found.items() if old != new})
@@ -1287,6 +1328,9 @@ class _Reader:
                 state = dataset._images[change.image]
                 dataset._n_done += int(value) - int(state.is_done)
                 state.is_done = value
+                continue
+            if change.what == "pass":
+                dataset._apply(change, value)
                 continue
             if change.uid is None or not table.has(change.uid):
                 continue
@@ -1548,6 +1592,11 @@ class _Reader:
         elif what == "category":
             category = self._dataset.categories[-1 - index]
             before, after = (dataclasses.replace(category, name=v) for v in (before, after))
+        elif what == "pass":
+            before, after = (
+                None if v is None else Opinion.from_json(str(uid), v) for v in (before, after)
+            )
+            keypoint = next(v.name for v in (before, after) if v is not None)
         return PrimitiveChange(what, uid, index, before, after, keypoint)
 
     def _record(self, uid: str, image: int, value: Mapping[str, Any]) -> InstanceRecord:
@@ -1613,7 +1662,7 @@ class _Reader:
             if _same(now, expected) or _same(now, change.after):
                 continue
             name = None
-            if change.keypoint is not None:
+            if isinstance(change.keypoint, int):
                 row = self._dataset._table.row(str(change.uid))
                 category = self._dataset.categories[self._dataset._table.category(row)]
                 name = category.keypoints[change.keypoint]
@@ -1624,6 +1673,8 @@ class _Reader:
                 kept, other, by = now, change.after, step.annotator
                 step._changes[i] = dataclasses.replace(change, before=now, after=now)
                 seen[key] = now
+            if change.what == "pass":  # as a mark of the file can keep it
+                kept, other = (v and json.loads(json.dumps(v.to_json())) for v in (kept, other))
             steps = tuple(sorted({self._place(one) for one in (step, writer) if one is not None}))
             found.append(Conflict(image, change.uid, name, change.what, kept, other, by, steps))
         return found

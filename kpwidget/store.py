@@ -20,6 +20,7 @@ import numpy as np
 from kpwidget import formats
 from kpwidget.compaction import compact, compact_if_many
 from kpwidget.dataset import Dataset, FileStat
+from kpwidget.dataset.passes import Opinion, put_opinion
 from kpwidget.formats import WriteReport
 from kpwidget.formats.coco_write import made_coco
 from kpwidget.journal import (
@@ -30,6 +31,7 @@ from kpwidget.journal import (
     Replayed,
     changed_schemas,
     history_table,
+    of_passes,
     read_logs,
     replay,
 )
@@ -184,6 +186,8 @@ def _saved(dataset: Dataset, target: Path) -> WriteReport:
                 raise
             notes = (f"another notebook had saved, and was taken in: {taken}",) if taken else ()
     report = made_coco(dataset, target)
+    if dataset.recorder is None and len(dataset.passes):
+        notes = (*notes, "second opinions are in memory only: this dataset has no journal")
     report = dataclasses.replace(report, notes=(*notes, *report.notes))
     recorder: Recorder | None = dataset.recorder
     # One that began without a file goes on in its journal: the cells that made it find that.
@@ -322,6 +326,8 @@ def _unsaved_folder(dataset: Dataset) -> Path:
         # No place on disk says which these are: their names, how they begin, and the notebook.
         pictures = sorted(f"{state.file_name}:{_begins(state.data)}" for state in dataset._images)
         name, told_by = "images", json.dumps([os.environ.get("JPY_SESSION_NAME"), pictures])
+    if dataset._pass_of is not None:  # beside the labels, and blind to them
+        told_by = json.dumps([told_by, *dataset._pass_of])
     schema = json.dumps([[c.name, c.keypoints] for c in dataset.categories])
     short = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] or "images"
     digest = hashlib.sha256(f"{told_by}\n{schema}".encode("utf-8", "surrogatepass")).hexdigest()
@@ -422,7 +428,7 @@ def _restored(
     was_saved = dataset.is_saved
     if not is_known:  # the file was changed by somebody else, and nothing of ours was lost
         covered = {entry.writer: entry.n for entry in entries}
-    done = replay(dataset, entries if is_known else (), covered)
+    done = replay(dataset, entries if is_known else of_passes(entries), covered)
     if was_saved and not done.n_steps:
         dataset._saved_revision = dataset._revision
     return done, covered, is_known
@@ -495,6 +501,11 @@ def _put(dataset: Dataset, conflict: Conflict) -> None:
         instance.set_finished(bool(value))
     elif conflict.what == "bbox":
         instance.set_bbox(value)
+    elif conflict.what == "pass":
+        name = (conflict.kept or value)["n"]
+        opinion = value and Opinion.from_json(instance.uid, value)
+        with dataset.transaction(f"add pass {name}"):
+            put_opinion(dataset, instance.uid, name, opinion)
     elif conflict.what == "keypoint" and conflict.keypoint is not None:
         if value is None or not value[2]:
             instance.clear_keypoint(conflict.keypoint)

@@ -2,12 +2,14 @@
 
 ``core`` has the dataset, ``views`` what it is looked at through, ``table`` the columns underneath,
 ``values`` the checks of what callers give, ``image_files`` the search for images and ``findings``
-what validation and comparison find. The history of edits is `kpwidget.history`.
+what validation and comparison find; ``passes`` has second opinions. The history of edits is
+`kpwidget.history`.
 """
 
 from kpwidget.dataset.core import Dataset, FileLayout, FileStat, ImageState, PointFields
 from kpwidget.dataset.findings import Problem
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
+from kpwidget.dataset.passes import Opinion, Passes, PassReport
 from kpwidget.dataset.table import Bbox, InstanceRecord, Point
 from kpwidget.dataset.views import (
     ImageInfo,
@@ -34,6 +36,9 @@ __all__ = [
     "Instance",
     "InstanceList",
     "InstanceRecord",
+    "Opinion",
+    "PassReport",
+    "Passes",
     "Point",
     "PointFields",
     "PrimitiveChange",

@@ -24,6 +24,14 @@ from numpy.typing import ArrayLike, NDArray
 from kpwidget.dataset import combine, findings, migrate
 from kpwidget.dataset.findings import Problem
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
+from kpwidget.dataset.passes import (
+    Opinion,
+    Passes,
+    PassReport,
+    add_pass,
+    remove_pass,
+    start_pass,
+)
 from kpwidget.dataset.table import InstanceRecord, InstanceTable, Point
 from kpwidget.dataset.text import FileText, RecordsAt
 from kpwidget.dataset.values import as_float, as_int, checked_bbox, checked_points
@@ -206,6 +214,10 @@ class Dataset:
         # How often a value was put in place, and how often when the file last held everything.
         self._revision = 0
         self._saved_revision: int | None = None
+        #: Second opinions by instance (uid) and name of the pass.
+        self._passes: dict[str, dict[str, Opinion]] = {}
+        #: Of a dataset that `start_pass` has made: the pass, and the file of the whole.
+        self._pass_of: tuple[str, str | None] | None = None
         #: Whether an annotator may write the labels file unasked: `kpwidget.open` says so.
         self._saves_itself = False
         #: What keeps the journal, and the edit of a view that is being applied, for it.
@@ -789,6 +801,109 @@ class Dataset:
         """
         return combine.split(self, parts, seed, group)
 
+    # Second opinions
+
+    @property
+    def passes(self) -> Passes:
+        """Second opinions on the instances: from `add_pass`, in the journal, in no labels file."""
+        return Passes(self)
+
+    def start_pass(self, name: str, annotator: str | None = None) -> Dataset:
+        """Empty dataset of the same images and categories, to label everything a second time.
+
+        It shows nothing of the labels there are, nor which images are done. Label it in an
+        `Annotator`, then bring it back with `add_pass`. It has a journal of its own: after a
+        restart of the kernel the same two cells go on where it was.
+
+        Parameters
+        ----------
+        name : str
+            Of the pass, such as 'second'.
+        annotator : str, optional
+            Who labels it. The dataset's by default: one person twice, which measures the scatter of
+            that person and not what two people disagree about.
+
+        Returns
+        -------
+        Dataset
+
+        Raises
+        ------
+        ValueError
+            If the name is empty, longer than 100 characters or not printable.
+        """
+        return start_pass(self, name, annotator)
+
+    def add_pass(self, other: Dataset, name: str, annotator: str | None = None) -> PassReport:
+        """Keep the labels of another dataset as second opinions on the instances here.
+
+        Parameters
+        ----------
+        other : Dataset
+            From `start_pass`, or somebody else's labels of the same images. It is not changed.
+        name : str
+            Of the pass. Instances that have an opinion of this pass by the same person get the new
+            one; so a pass can be brought back again and again.
+        annotator : str, optional
+            Who made it. By default what each instance says.
+
+        Returns
+        -------
+        PassReport
+            What was added, and which instances of either have no counterpart; ``print`` shows it.
+
+        Raises
+        ------
+        ValueError
+            If categories have other keypoints, naming them (another order is no matter), if it is
+            not known who made the labels, or if the pass has labels of somebody else on the same
+            instances. Nothing was changed.
+
+        Notes
+        -----
+        Images are matched by file name, categories and keypoints by name, instances by
+        `kpwidget.metrics.match_labels`. It is one step of the history, which `undo` takes back.
+
+        Opinions are in the journal (`kpwidget.open`, or an `Annotator`); a dataset without one has
+        them in memory only. They are in no labels file: ``kp.write(ds.passes.labels(name), path)``
+        writes one. An opinion keeps the names of the keypoints it was made with: after a change of
+        the schema it shows those that are still there, by name.
+
+        Examples
+        --------
+        >>> from kpwidget import schemas
+        >>> import numpy as np
+        >>> ds = Dataset.from_images({"a": np.zeros((9, 9))}, schemas.get("four_point"))
+        >>> square = np.array([(0, 0), (8, 0), (8, 8), (0, 8)])
+        >>> _ = ds.add_instance("a", keypoints=square)
+        >>> again = ds.start_pass("second", annotator="ben")
+        >>> _ = again.add_instance("a", keypoints=square + 1)
+        >>> print(ds.add_pass(again, "second"))
+        pass 'second': 1 added
+        >>> ds.passes[0].annotator, ds.passes[0].keypoints()[0].tolist()
+        ('ben', [1.0, 1.0, 2.0])
+        """
+        return add_pass(self, other, name, annotator)
+
+    def remove_pass(self, name: str) -> int:
+        """Take all opinions of a pass away; undo brings them back.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        int
+            How many there were.
+
+        Raises
+        ------
+        KeyError
+            If there is no such pass.
+        """
+        return remove_pass(self, name)
+
     def rename_category(self, category: str | int | Category, name: str) -> Category:
         """Give a category another name; undo gives it back.
 
@@ -1218,6 +1333,12 @@ class Dataset:
             else:
                 self._table.insert(value)
             return
+        if change.what == "pass":
+            of_uid = self._passes.setdefault(uid, {})
+            of_uid[str(change.keypoint)] = value
+            if value is None:
+                del of_uid[str(change.keypoint)]
+            return
         row = self._table.row(uid)
         if change.what == "keypoint":
             self._table.put_point(row, cast("int", change.keypoint), value)
@@ -1237,6 +1358,8 @@ class Dataset:
         uid = cast("str", change.uid)
         if change.what == "instance":
             return self._table.record(uid) if self._table.has(uid) else None
+        if change.what == "pass":
+            return self._passes.get(uid, {}).get(str(change.keypoint))
         row = self._table.row(uid)
         if change.what == "keypoint":
             return self._table.point(row, cast("int", change.keypoint))
@@ -1265,7 +1388,9 @@ class Dataset:
         category = None if row is None else self._categories[self._table.category(row)]
         owner = f"{category.name if category else 'instance'} {change.uid!r} in image {image}"
         if change.what == "keypoint" and category is not None and change.keypoint is not None:
-            return f"keypoint {category.keypoints[change.keypoint]!r} of {owner}"
+            return f"keypoint {category.keypoints[cast('int', change.keypoint)]!r} of {owner}"
+        if change.what == "pass":
+            return f"pass {change.keypoint!r} of {owner}"
         return owner if change.what == "instance" else f"{change.what} of {owner}"
 
     def _give_ids(self) -> int:
@@ -1326,6 +1451,9 @@ class Dataset:
         new_index = np.full(len(self._images), -1, np.int64)
         new_index[list(images)] = np.arange(len(images))
         copy._table.take(self._table, rows, new_index[self._table.column("image", rows)])
+        if self._passes:
+            uids = copy._table.uids(copy._table.live_rows())
+            copy._passes = {u: dict(self._passes[u]) for u in uids if self._passes.get(u)}
         return copy
 
 

@@ -326,7 +326,13 @@ def write(
     if losses and not allow_loss:
         raise LossError(os.fspath(path), row.name, losses)
     report: WriteReport = writer(dataset, path, **options)
-    return replace(report, losses=tuple(losses))
+    notes = list(report.notes)
+    if len(dataset.passes):
+        notes.append(
+            f"{count(len(dataset.passes), 'second opinion')} not written: ds.passes.labels(name) "
+            "makes a dataset of a pass"
+        )
+    return replace(report, losses=tuple(losses), notes=tuple(notes))
 
 
 def detect_format(path: str | os.PathLike[str]) -> str:

@@ -1,0 +1,429 @@
+"""Second opinions: matched, kept in the journal, out of labels files, undone, mapped by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kpwidget as kp
+from kpwidget import history, store
+from kpwidget.dataset import PassReport
+
+SCHEMA = kp.Schema("bird", ["beak", "eye", "tail"], [(1, 2), (2, 3)])
+IMAGES = {name: np.zeros((60, 80)) for name in ("a.png", "b.png", "c.png")}
+POINTS = np.array([[10, 10, 2], [20, 15, 1], [40, 30, 2]], float)
+
+
+def labels(annotator: str = "anna") -> kp.Dataset:
+    """One bird in the first image, two in the second."""
+    dataset = kp.Dataset.from_images(IMAGES, SCHEMA, annotator=annotator)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="one")
+    dataset.add_instance("b.png", keypoints=POINTS, uid="two")
+    dataset.add_instance("b.png", keypoints=POINTS + np.array((35, 25, 0)), uid="three")
+    return dataset
+
+
+def moved(by: float) -> np.ndarray:
+    return POINTS + np.array((by, 0, 0))
+
+
+def second(dataset: kp.Dataset) -> kp.Dataset:
+    """Labels of the first two images by ben: 1 px off, one bird too many, one not found."""
+    again = dataset.start_pass("second", annotator="ben")
+    again.add_instance("a.png", keypoints=moved(1), uid="x")
+    again.add_instance("b.png", keypoints=POINTS + np.array((36, 25, 0)), uid="y")
+    again.add_instance("b.png", keypoints=POINTS * (0.3, 0.3, 1) + np.array((0, 40, 0)), uid="z")
+    return again
+
+
+def said(dataset: kp.Dataset) -> list[Any]:
+    return [(o.uid, o.name, o.annotator, o.keypoints().tolist()) for o in dataset.passes]
+
+
+def test_a_pass_begins_blind() -> None:
+    dataset = labels()
+    dataset.images["c.png"].set_status("done")
+    blind = dataset.start_pass("second", annotator="ben")
+    assert [image.file_name for image in blind.images] == list(IMAGES)
+    assert blind.categories == dataset.categories
+    assert (len(blind.instances), blind.n_done, blind.annotator) == (0, 0, "ben")
+    assert [image.status for image in blind.images] == ["unlabeled"] * 3
+    blind.add_instance("a.png", keypoints=POINTS)
+    assert len(dataset.instances) == 3
+    assert dataset.images["c.png"].status == "done"
+
+
+def test_labels_become_opinions_and_what_has_no_counterpart_is_reported() -> None:
+    dataset = labels()
+    report = dataset.add_pass(second(dataset), "second")
+    assert report == PassReport("second", 2, 0, 0, 0, ("two",), ("z",), ())
+    assert str(report) == (
+        "pass 'second': 2 added\n"
+        "1 instance here without a counterpart there: 'two'\n"
+        "1 instance there without a counterpart here, not kept: 'z'"
+    )
+    assert said(dataset) == [
+        ("one", "second", "ben", moved(1).tolist()),
+        ("three", "second", "ben", (POINTS + np.array((36, 25, 0))).tolist()),
+    ]
+    assert [i.uid for i in dataset.instances] == ["one", "two", "three"]
+    assert np.array_equal(dataset.instance("one").keypoints, POINTS)
+    assert repr(dataset.passes) == "<passes: 'second': 2 instances>"
+    table = dataset.passes.to_pandas()
+    assert table[["uid", "image", "name", "annotator", "n_labeled"]].values.tolist() == [
+        ["one", "a.png", "second", "ben", 3],
+        ["three", "b.png", "second", "ben", 3],
+    ]
+
+
+def test_an_image_that_nobody_has_looked_at_is_not_unmatched_but_one_that_is_done_is() -> None:
+    dataset = labels()
+    again = dataset.start_pass("second", annotator="ben")
+    assert dataset.add_pass(again, "second").unmatched == ()
+    again.images["a.png"].set_status("done")
+    assert dataset.add_pass(again, "second").unmatched == ("one",)
+
+
+def test_a_pass_is_brought_back_again_and_again() -> None:
+    dataset = labels()
+    again = second(dataset)
+    dataset.add_pass(again, "second")
+    before = said(dataset)
+    n_steps = len(dataset._history.steps())
+    report = dataset.add_pass(again, "second")
+    assert (report.n_added, report.n_changed, report.n_same) == (0, 0, 2)
+    assert len(dataset._history.steps()) == n_steps  # nothing was done
+    again.instance("x").set_keypoint("beak", 12, 10)
+    again.instance("y").remove()
+    report = dataset.add_pass(again, "second")
+    assert (report.n_changed, report.n_removed) == (1, 1)
+    assert [o[0] for o in said(dataset)] == ["one"]
+    dataset.undo()
+    assert said(dataset) == before
+
+
+def test_undo_redo_and_removal() -> None:
+    dataset = labels()
+    dataset.add_pass(second(dataset), "second")
+    before = said(dataset)
+    dataset.undo()
+    assert len(dataset.passes) == 0
+    dataset.redo()
+    assert said(dataset) == before
+    assert dataset.remove_pass("second") == 2
+    assert dataset.passes.names == []
+    dataset.undo()
+    assert said(dataset) == before
+    with pytest.raises(KeyError, match="there is no pass 'third'; there are 'second'"):
+        dataset.remove_pass("third")
+
+
+def test_opinions_leave_and_come_back_with_their_instance() -> None:
+    dataset = labels()
+    dataset.add_pass(second(dataset), "second")
+    before = said(dataset)
+    dataset.instance("one").remove()
+    assert [o[0] for o in said(dataset)] == ["three"]
+    dataset.undo()
+    assert said(dataset) == before
+
+
+def test_two_passes_stand_side_by_side() -> None:
+    dataset = labels()
+    dataset.add_pass(second(dataset), "second")
+    dataset.add_pass(second(dataset), "third", annotator="cleo")
+    assert [(o.uid, o.name, o.annotator) for o in dataset.passes] == [
+        ("one", "second", "ben"),
+        ("one", "third", "cleo"),
+        ("three", "second", "ben"),
+        ("three", "third", "cleo"),
+    ]
+
+
+def test_a_pass_of_somebody_else_is_not_overwritten() -> None:
+    dataset = labels()
+    dataset.add_pass(second(dataset), "second")
+    with pytest.raises(ValueError, match=r"has labels of 'ben' on 2 of these.*remove_pass"):
+        dataset.add_pass(second(dataset), "second", annotator="cleo")
+    assert {o.annotator for o in dataset.passes} == {"ben"}
+
+
+def test_a_colleagues_file_with_its_keypoints_in_another_order(tmp_path: Path) -> None:
+    dataset = labels()
+    other = kp.Dataset.from_images(
+        {"a.png": IMAGES["a.png"], "elsewhere.png": IMAGES["a.png"]},
+        kp.Schema("vogel", ["tail", "beak", "eye"], []),
+    )
+    other.add_instance("a.png", keypoints=moved(2)[[2, 0, 1]])
+    other.add_instance("elsewhere.png", keypoints=moved(2)[[2, 0, 1]])
+    kp.write(other, tmp_path / "ben.json")
+    read = kp.read(tmp_path / "ben.json")
+    with pytest.raises(ValueError, match=r"does not say who made it; pass annotator='\.\.\.'"):
+        dataset.add_pass(read, "ben")
+    report = dataset.add_pass(read, "ben", annotator="ben")
+    assert report.n_added == 1
+    assert report.missing_images == ("elsewhere.png",)
+    assert len(report.unmatched_other) == 1
+    assert np.array_equal(dataset.passes[0].keypoints(SCHEMA.keypoints), moved(2))
+
+
+def test_other_schemas_are_refused_by_name() -> None:
+    dataset = labels()
+    other = kp.Dataset.from_images(IMAGES, kp.Schema("bird", ["beak", "eye", "wing"]))
+    other.add_instance("a.png", keypoints=POINTS)
+    with pytest.raises(ValueError, match="'bird' there lacks 'tail' and has 'wing' besides"):
+        dataset.add_pass(other, "second")
+    other = kp.Dataset.from_images(IMAGES, [kp.Schema("fish", ["beak"]), kp.Schema("cat", ["eye"])])
+    other.add_instance("a.png", "fish", keypoints=[(1, 1)])
+    with pytest.raises(ValueError, match="there is no category 'fish' here"):
+        dataset.add_pass(other, "second")
+    assert len(dataset.passes) == 0
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 101, None, 3])
+def test_names_that_are_none_are_refused(name: Any) -> None:
+    dataset = labels()
+    with pytest.raises(ValueError, match="the name of a pass is a text of 1 to 100 characters"):
+        dataset.start_pass(name)
+    with pytest.raises(ValueError, match="the name of a pass"):
+        dataset.add_pass(labels("ben"), name)
+
+
+def test_a_dataset_is_no_opinion_on_itself() -> None:
+    dataset = labels()
+    with pytest.raises(ValueError, match="no second opinion on itself"):
+        dataset.add_pass(dataset, "second")
+
+
+def test_a_pass_is_written_only_when_asked_for(tmp_path: Path) -> None:
+    dataset = labels()
+    kp.write(dataset, tmp_path / "before.json")
+    dataset.add_pass(second(dataset), "second")
+    report = kp.write(dataset, tmp_path / "after.json")
+    assert (tmp_path / "after.json").read_bytes() == (tmp_path / "before.json").read_bytes()
+    assert "2 second opinions not written: ds.passes.labels(name) makes" in str(report)
+    kp.write(dataset.passes.labels("second"), tmp_path / "second.json")
+    content = json.loads((tmp_path / "second.json").read_text())
+    found = [a["keypoints"] for a in content["annotations"]]
+    assert found == [moved(1).ravel().tolist(), (POINTS + np.array((36, 25, 0))).ravel().tolist()]
+    with pytest.raises(KeyError, match="there is no pass 'x'"):
+        dataset.passes.labels("x")
+
+
+def test_a_save_without_a_journal_says_that_passes_stay_behind(tmp_path: Path) -> None:
+    dataset = labels()
+    dataset.add_pass(second(dataset), "second")
+    report = store.save(dataset, tmp_path / "labels.json")
+    assert report.notes == ("second opinions are in memory only: this dataset has no journal",)
+
+
+def test_copies_and_parts_keep_the_opinions_on_what_they_have() -> None:
+    dataset = labels()
+    dataset.add_pass(second(dataset), "second")
+    assert said(dataset.select().copy()) == said(dataset)
+    parts = dataset.split({"x": ["a.png"], "y": "rest"})
+    assert [o.uid for o in parts["x"].passes] == ["one"]
+    assert [o.uid for o in parts["y"].passes] == ["three"]
+
+
+def test_opinions_are_mapped_by_name_to_the_schema_of_now() -> None:
+    dataset = labels()
+    dataset.add_pass(second(dataset), "second")
+    opinion = dataset.passes[0]
+    found = opinion.keypoints(["tail", "wing", "beak"])
+    assert found[[0, 2]].tolist() == moved(1)[[2, 0]].tolist()
+    assert np.isnan(found[1, :2]).all()
+    assert found[1, 2] == 0
+
+
+# --- in the journal -----------------------------------------------------------------------------
+
+
+def opened(folder: Path) -> kp.Dataset:
+    return kp.open(folder / "labels.json", IMAGES, SCHEMA, annotator="anna")
+
+
+def started(folder: Path) -> kp.Dataset:
+    """A dataset in a file, saved, with a pass that came after."""
+    dataset = opened(folder)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="one")
+    dataset.add_instance("b.png", keypoints=POINTS + np.array((35, 25, 0)), uid="three")
+    dataset.save()
+    again = dataset.start_pass("second", annotator="ben")
+    again.add_instance("a.png", keypoints=moved(1))
+    again.add_instance("b.png", keypoints=POINTS + np.array((36, 25, 0)))
+    dataset.add_pass(again, "second")
+    return dataset
+
+
+def test_passes_survive_reopening_and_saving(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    before = said(dataset)
+    assert len(before) == 2
+    again = opened(tmp_path)
+    assert said(again) == before
+    again.save()
+    # From now on the file covers the steps in the journal.
+    last = opened(tmp_path)
+    assert said(last) == before
+    assert last.is_saved
+    last.undo()
+    assert said(last) == []
+    assert said(opened(tmp_path)) == []
+
+
+def test_a_removed_pass_does_not_come_back(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    dataset.remove_pass("second")
+    dataset.save()
+    again = opened(tmp_path)
+    assert said(again) == []
+    again.undo()
+    assert len(said(again)) == 2
+
+
+def test_passes_survive_a_file_that_somebody_else_has_changed(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    before = said(dataset)
+    dataset.save()
+    path = tmp_path / "labels.json"
+    content = json.loads(path.read_text())
+    content["info"] = {"by": "another program"}
+    path.write_text(json.dumps(content))
+    again = opened(tmp_path)
+    uids = [instance.uid for instance in again.instances]
+    assert [o[2:] for o in said(again)] == [o[2:] for o in before], uids
+
+
+def test_passes_move_with_the_file_also_when_they_are_too_old_to_be_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_STEPS", 3)
+    dataset = started(tmp_path)
+    before = said(dataset)
+    for x in range(5):
+        dataset.instance("one").set_keypoint("beak", x, 1)
+    (tmp_path / "other").mkdir()
+    dataset.save(tmp_path / "other" / "labels.json")
+    again = opened(tmp_path / "other")
+    assert said(again) == before
+    assert again.journal_problems == ()
+
+
+def test_another_notebook_is_told(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    other = opened(tmp_path)
+    dataset.remove_pass("second")
+    assert len(said(other)) == 2
+    other.refresh()
+    assert said(other) == []
+
+
+def test_two_who_add_the_same_pass_differently_are_asked(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="one")
+    dataset.save()
+    other = opened(tmp_path)
+    for one, by in ((dataset, 1), (other, 2)):
+        again = one.start_pass("second", annotator="ben")
+        again.add_instance("a.png", keypoints=moved(by))
+        one.add_pass(again, "second")
+    dataset.refresh()
+    [conflict] = dataset.conflicts
+    assert (conflict.what, conflict.instance, conflict.keypoint) == ("pass", "one", None)
+    assert dataset.passes[0].keypoints()[0, 0] == 12  # the later one is in force
+    dataset.resolve(conflict, take="other")
+    assert dataset.passes[0].keypoints()[0, 0] == 11
+    dataset.save()
+    again = opened(tmp_path)
+    assert again.conflicts == []
+    assert again.passes[0].keypoints()[0, 0] == 11
+
+
+def test_code_that_is_run_again_adds_nothing_twice(tmp_path: Path) -> None:
+    dataset = None
+    for _ in range(2):
+        dataset = labels()
+        dataset.add_pass(second(dataset), "second")
+        dataset.instance("one").set_keypoint("tail", 41, 30)
+        store.attach_journal(dataset, tmp_path / "journal")
+    assert dataset is not None
+    assert len(dataset.instances) == 3
+    assert len(dataset.passes) == 2
+    assert dataset.conflicts == []
+
+
+def test_history_tells_of_passes(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    table = dataset.history()
+    rows = table[table.what == "pass"]
+    assert rows.instance.tolist() == ["one", "three"]
+    assert rows.label.unique().tolist() == ["add pass second"]
+
+
+def test_a_blind_pass_has_a_journal_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dataset = labels()
+    store.attach_journal(dataset)
+    folders = {dataset.recorder.journal.folder}
+    for name in ("second", "third"):
+        blind = dataset.start_pass(name)
+        store.attach_journal(blind)
+        assert len(blind.instances) == 0
+        folders.add(blind.recorder.journal.folder)
+        blind.add_instance("a.png", keypoints=moved(1))
+        after_restart = dataset.start_pass(name)
+        store.attach_journal(after_restart)
+        assert len(after_restart.instances) == 1
+    assert len(folders) == 3
+
+
+SCRIPT = """
+import sys
+import numpy as np
+import kpwidget as kp
+ds = kp.open(sys.argv[1], {"a.png": np.zeros((60, 80))}, kp.Schema("bird", ["beak", "eye"]))
+ds.add_instance("a.png", keypoints=[(10, 10), (40, 30)])
+again = ds.start_pass("second", annotator="ben")
+bird = again.add_instance("a.png", keypoints=[(0, 10), (40, 30)])
+for i in range(100000):
+    bird.set_keypoint("beak", 10 + i / 1000, 10)
+    ds.add_pass(again, "second")
+    print("done", i, flush=True)
+"""
+
+
+def test_an_acknowledged_pass_survives_sigkill(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(kp.__file__).resolve().parents[1])},
+    )
+    assert process.stdout is not None
+    last = -1
+    for line in process.stdout:
+        last = int(line.split()[1])
+        if last >= 25:
+            break
+    process.send_signal(signal.SIGKILL)
+    for line in process.stdout:
+        if line.endswith("\n"):
+            last = int(line.split()[1])
+    process.wait()
+    process.stdout.close()
+    dataset = kp.open(path, {"a.png": np.zeros((60, 80))}, kp.Schema("bird", ["beak", "eye"]))
+    [opinion] = dataset.passes
+    assert opinion.keypoints()[0, 0] >= 10 + last / 1000
+    assert dataset.journal_problems == ()
