@@ -75,6 +75,7 @@ class Stage {
   pointer: Xy | null = null;
   isReady = true;
   isByKeys = false;
+  hold: Xy | null = null;
   left = 0;
   fitted = 0;
   private uid = 0;
@@ -109,6 +110,9 @@ class Stage {
       stageSize: () => ({ w: 200, h: 150 }),
       getHovered: (): PointRef | null =>
         this.pointer && hit(this.state, this.viewport, this.pointer),
+      setHold: (at) => {
+        this.hold = at;
+      },
       isReady: () => this.isReady,
       newUid: () => `new${++this.uid}`,
       leave: () => {
