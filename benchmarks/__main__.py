@@ -18,6 +18,7 @@ from . import (
     pictures,
     plots,
     redraw,
+    template,
     traffic,
     viewer,
 )
@@ -34,6 +35,7 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "memory": pictures.measure_memory,
     "redraw": redraw.measure_redraw,
     "accuracy": accuracy.measure_accuracy,
+    "template": template.measure_template,
     "read-train": files.measure_read_train,
     "read-val": files.measure_read_val,
     "save-train": files.measure_save_train,

@@ -465,6 +465,7 @@ export function listen(
         return;
       }
       if (digits !== "") choose();
+      if (gesture && bound === "Escape") return abandon(); // that, and nothing else
       if (bound === " " || bound === "Shift+ ") {
         if (event.repeat) return;
         placedBySpace = hands.isPointerByKeys() && !viewer ? (event.shiftKey ? 1 : 2) : 0;

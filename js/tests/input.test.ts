@@ -233,6 +233,18 @@ describe("pointer", () => {
     expect(stage.done("place")).toEqual([]);
   });
 
+  it("Esc ends a drag for good, and nothing else", () => {
+    restart(twoFaces());
+    const [x, y] = stage.at(20, 15);
+    pointer(stage.ink, "pointerdown", x, y);
+    pointer(stage.ink, "pointermove", x + 20, y);
+    key(stage.root, "Escape");
+    pointer(stage.ink, "pointermove", x + 30, y);
+    pointer(stage.ink, "pointerup", x + 30, y);
+    expect(stage.state).toMatchObject({ drag: null, press: null, pending: [] });
+    expect(stage.state.doc.cursor.instance).toBe("f");
+  });
+
   it("a click on an old point places the next one over it", () => {
     restart(twoFaces());
     stage.clickAt(...stage.at(20, 15));

@@ -55,8 +55,10 @@ def shows(stage: Stage, at: tuple[float, float], image: int = 0) -> Any:
     px, py = stage.to_client(x, y)
     assert not (left - 8 < px < right + 8 and top - 8 < py < bottom + 8)
     ink = stage.ink_box
-    assert left >= ink.left and right <= ink.left + ink.width
-    assert top >= ink.top and bottom <= ink.top + ink.height
+    assert left >= ink.left
+    assert right <= ink.left + ink.width
+    assert top >= ink.top
+    assert bottom <= ink.top + ink.height
     return seen
 
 

@@ -42,7 +42,8 @@ _SPILLS = """(stage) => {
     const r = part.getBoundingClientRect();
     return Math.round((r.top + r.bottom) / 2);
   });
-  return {found, width: box.width, rows: new Set(toolbar).size, page: document.documentElement.scrollWidth - innerWidth,
+  return {found, width: box.width, rows: new Set(toolbar).size,
+    page: document.documentElement.scrollWidth - innerWidth,
     output: output.scrollWidth - output.clientWidth};
 }"""
 
