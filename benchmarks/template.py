@@ -96,18 +96,23 @@ class Hand:
     """A mouse on the stage whose movements are timed by the model."""
 
     stage: Stage
+    #: Where the image's corner and the mouse are, in CSS px of the window.
+    corner: tuple[float, float]
     at: tuple[float, float]
+    #: CSS px per image px.
+    scale: float
     seconds: float = 0.0
     #: Movements made.
     n: int = field(default=0)
 
     def move(self, x: float, y: float, width: float) -> None:
         """Move to the image point (x, y), to hit something of `width` CSS px."""
-        px, py = (float(round(value)) for value in self.stage.to_client(x, y))
+        px = float(round(self.corner[0] + self.scale * x))
+        py = float(round(self.corner[1] + self.scale * y))
         distance = math.hypot(px - self.at[0], py - self.at[1])
         self.seconds += math.log2(distance / max(width, 1.0) + 1) / RATE
         self.n += 1
-        self.stage.page.mouse.move(px, py, steps=2)
+        self.stage.page.mouse.move(px, py)
         self.at = px, py
 
     def drag(self, x: float, y: float, width: float) -> None:
@@ -139,20 +144,19 @@ def _zoom(stage: Stage, person: Person) -> None:
 
 def _begin(stage: Stage) -> Hand:
     """A hand in the middle of the stage."""
-    box = stage.ink_box
+    box, (scale, tx, ty) = stage.ink_box, stage.viewport
     at = box.left + box.width / 2, box.top + box.height / 2
     stage.page.mouse.move(*at)
-    return Hand(stage, at)
+    return Hand(stage, (box.left + tx, box.top + ty), at, scale)
 
 
 def _click_all(stage: Stage, person: Person) -> Hand:
     hand = _begin(stage)
-    scale = stage.viewport.scale
     for (x, y, visibility), fine in zip(person.keypoints, person.fine, strict=True):
         if not visibility:
             stage.press("s")
             continue
-        hand.move(x, y, 2 * fine * scale)
+        hand.move(x, y, 2 * fine * hand.scale)
         stage.page.mouse.click(*hand.at)
     return hand
 
@@ -160,7 +164,6 @@ def _click_all(stage: Stage, person: Person) -> Hand:
 def _adjust(notebook: Notebook, stage: Stage, person: Person) -> tuple[Hand, dict[str, float]]:
     """Drop the template and move what is not fine; how that went."""
     hand = _begin(stage)
-    scale = stage.viewport.scale
     low, high = _frame(person)
     n = notebook.kernel_eval("len(ds.instances)")
     stage.press("t")
@@ -175,7 +178,7 @@ def _adjust(notebook: Notebook, stage: Stage, person: Person) -> tuple[Hand, dic
     for k in np.flatnonzero(~is_fine):
         hand.move(*dropped[k, :2], GRAB)
         if is_labeled[k]:
-            hand.drag(*person.keypoints[k, :2], 2 * person.fine[k] * scale)
+            hand.drag(*person.keypoints[k, :2], 2 * person.fine[k] * hand.scale)
         else:
             stage.press("Delete")
     moved = max(1, int((~is_fine).sum()))
@@ -198,7 +201,7 @@ def _check(notebook: Notebook, stage: Stage, person: Person, what: str) -> None:
 
 
 def measure_template(rig: Rig) -> list[Row]:
-    """Both ways in turn for every person, with the mean pose of the other images and without."""
+    """Both ways for every person, with the mean pose of the other images and without."""
     if not PEOPLE.is_file():
         return [
             Row(
@@ -214,13 +217,16 @@ def measure_template(rig: Rig) -> list[Row]:
     setup = _SETUP.format(path=str(PEOPLE), images=str(PEOPLE.parent / "images"),
                           height=STAGE_HEIGHT)  # fmt: skip
     found: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    clicked: dict[int, Hand] = {}
     cells = [setup, *(f"show({image}, {learns})" for image in images for learns in found)]
     with rig.notebook(cells) as notebook:
         notebook.run(0)
         for n, (image, learns) in enumerate((i, b) for i in images for b in found):
             notebook.run(n + 1)
             stage = notebook.widget(n)
-            stage.wait_until("(root) => root.dataset.image && !root.querySelector('.is-loading')")
+            stage.wait_until(
+                "(root) => root.dataset.image && !root.classList.contains('is-loading')"
+            )
             stage.scroll_into_view()
             stage.focus()
             enough = notebook.kernel_eval("len(ds.instances)") >= 5
@@ -230,13 +236,14 @@ def measure_template(rig: Rig) -> list[Row]:
                 notebook.wait_python("a.templates and a.templates[0] is not None")
             for person in (one for one in people if one.image == image):
                 _zoom(stage, person)
-                clicked = _click_all(stage, person)
-                _check(notebook, stage, person, "click order")
-                notebook.kernel_exec("ds.instances[-1].remove()", on="beside")
+                if id(person) not in clicked:
+                    clicked[id(person)] = _click_all(stage, person)
+                    _check(notebook, stage, person, "click order")
+                    notebook.kernel_exec("ds.instances[-1].remove()", on="beside")
                 dropped, told_of = _adjust(notebook, stage, person)
                 _check(notebook, stage, person, "template")
                 notebook.kernel_exec("ds.instances[-1].remove()", on="beside")
-                found[learns].append({"click": clicked, "drop": dropped, **told_of})
+                found[learns].append({"click": clicked[id(person)], "drop": dropped, **told_of})
     return [_row(name, found[learns]) for learns, name in
             ((True, "mean pose"), (False, "schema's figure")) if found[learns]]  # fmt: skip
 

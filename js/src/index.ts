@@ -327,10 +327,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       const flag = visibilityOf(on, hovered.keypoint) === 1 ? "occluded" : "visible";
       return `${name}, ${flag}: drag to move, V changes the flag; a click places ${next}`;
     }
-    if (handle)
-      return handle === "move"
-        ? "Drag to move the whole instance"
-        : "Drag to scale the whole instance";
+    if (handle) return `Drag to ${handle} the whole instance; a click places ${next}`;
     const place = startsNewInstance(state)
       ? `Click: ${next} of a new instance (${category?.name})`
       : `Click: ${next}`;
@@ -509,8 +506,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
 
   /** What the loupe is about: the point that is being moved, else where the pointer is. */
   function aimedAt(): Xy | null {
-    // Who takes hold of the whole instance aims at no point.
-    if (!isReady() || state.scene.image?.error || state.whole || handle) return null;
+    // Who moves the whole instance aims at no point.
+    if (!isReady() || state.scene.image?.error || state.whole) return null;
     const { drag, selected } = state;
     if (drag) return toScreen(viewport, drag);
     const points = selected && state.doc.byUid.get(selected.instance)?.points;
@@ -757,7 +754,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     hovered = found;
     if (!isSamePoint(found, fresh)) fresh = null;
     root.classList.toggle("is-over-point", found !== null);
-    const isFree = pointer && !found && !isViewer && isReady();
+    // A cross put there by keys drags nothing.
+    const isFree = pointer && !found && !isViewer && !isPointerByKeys && isReady();
     handle = isFree ? hitHandle(handlesOf(state, viewport, size), pointer as Xy) : null;
     if ((root.dataset.handle ?? "") !== (handle ?? "")) root.dataset.handle = handle ?? "";
   }

@@ -536,6 +536,7 @@ export function listen(
         touches.set(event.pointerId, where);
         if (touches.size > 1) {
           abandon();
+          hands.setPointer(null); // neither finger aims at anything
           return;
         }
       }

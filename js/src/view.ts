@@ -391,8 +391,7 @@ export function drawInk(
       drawName(ctx, name, { x: at.x + look.activeRadius + 5, y: at.y });
     }
   }
-  if (input.isPlacing && !state.press)
-    drawHandles(ctx, input, { w: canvas.width / dpr, h: canvas.height / dpr });
+  if (input.isPlacing) drawHandles(ctx, input, { w: canvas.width / dpr, h: canvas.height / dpr });
   if (input.hasCross && pointer) drawCross(ctx, pointer);
   const box = state.boxDraft;
   if (box) {

@@ -35,8 +35,9 @@ _POSES = {
     "paste": "paste instance",
     "template": "drop template",
 }
-#: The mean pose is that of the last so many instances: enough, and soon computed.
-_POSES_IN_MEAN = 1000
+#: The mean pose is that of the last so many instances of a category, looked for among the last so
+#: many of all: enough, and soon computed in a dataset of any size.
+_POSES_IN_MEAN, _POSES_LOOKED_AT = 1000, 20_000
 #: How many conflicts are shown at once.
 _SHOWN_CONFLICTS = 3
 
@@ -410,7 +411,8 @@ class Annotator(Board):
         """Tell the browser the mean pose of each category, for the next box that is dragged."""
         dataset = self._dataset
         with dataset.lock:
-            rows = np.asarray(dataset._table.live_rows(), dtype=np.int64)
+            last = dataset._table.live_rows()[-_POSES_LOOKED_AT:]
+            rows = np.asarray(last, dtype=np.int64)
             of_row = dataset._table.column("category", rows)
             of_categories = [
                 dataset._table.keypoints_of(i, rows[of_row == i][-_POSES_IN_MEAN:])
