@@ -827,7 +827,7 @@ function extentOf(instance: SceneInstance): BBox | null {
   let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
   for (let k = 0; k < instance.points.length / 3; k++) {
     if (!visibilityOf(instance, k)) continue;
-    const [x, y] = instance.points.slice(3 * k, 3 * k + 2) as [number, number];
+    const [x, y] = [instance.points[3 * k] as number, instance.points[3 * k + 1] as number];
     x0 = Math.min(x0, x);
     y0 = Math.min(y0, y);
     x1 = Math.max(x1, x);
