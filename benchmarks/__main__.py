@@ -19,6 +19,7 @@ from . import (
     pictures,
     plots,
     redraw,
+    template,
     traffic,
     viewer,
 )
@@ -35,6 +36,7 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "memory": pictures.measure_memory,
     "redraw": redraw.measure_redraw,
     "accuracy": accuracy.measure_accuracy,
+    "template": template.measure_template,
     "read-train": files.measure_read_train,
     "read-val": files.measure_read_val,
     "save-train": files.measure_save_train,

@@ -24,6 +24,7 @@ __all__ = [
     "fit_viewport",
     "image_to_canvas",
     "layout_skeleton",
+    "mean_in_box",
     "mean_pose",
     "nearest_keypoint",
     "zoom_about",
@@ -358,6 +359,58 @@ def mean_pose(
             break
     is_known = np.isfinite(mean)
     return np.stack([np.where(is_known, part, np.nan) for part in (mean.real, mean.imag)], axis=-1)
+
+
+def mean_in_box(keypoints: ArrayLike, *, least: int = 5) -> tuple[NDArray[np.float64] | None, int]:
+    """Mean place of each keypoint in the box of its instance, if there are enough instances.
+
+    Unlike `mean_pose` it tells where in a drawn box a keypoint will be, each side of the box for
+    itself. As places vary, few of the means lie on the border.
+
+    Parameters
+    ----------
+    keypoints : array_like of shape (n, n_keypoints, 3)
+        (x, y, visibility), x and y in image pixels. A keypoint counts if its visibility is above
+        0 and both coordinates are finite; an instance if more than half of its keypoints do: the
+        box of a few says little about the others.
+    least : int, default 5
+        The fewest instances that make a mean.
+
+    Returns
+    -------
+    pose : ndarray of shape (n_keypoints, 2), or None
+        (x, y) from (0, 0), the top left of `bbox_from_keypoints`, to (1, 1), its bottom right. NaN
+        for a keypoint that is labeled in none of the instances. None if they are too few.
+    n : int
+        How many instances count.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another.
+
+    Examples
+    --------
+    >>> low = [(10, 10, 2), (30, 10, 2), (20, 50, 2)]
+    >>> bent = [(0, 0, 2), (10, 0, 2), (10, 10, 2)]
+    >>> pose, n = mean_in_box([low, bent], least=2)
+    >>> pose.tolist(), n
+    ([[0.0, 0.0], [1.0, 0.0], [0.75, 1.0]], 2)
+    """
+    points = np.asarray(keypoints, dtype=np.float64)
+    if points.ndim != 3 or points.shape[-1] != 3:
+        raise ValueError(f"keypoints have shape {points.shape}, expected (n, n_keypoints, 3)")
+    is_labeled = (points[..., 2] > 0) & np.isfinite(points[..., :2]).all(axis=-1)
+    counts = is_labeled.sum(axis=1) > points.shape[1] / 2
+    n = int(counts.sum())
+    if n < max(least, 1):
+        return None, n
+    points, is_labeled = points[counts], is_labeled[counts][..., None]
+    box = bbox_from_keypoints(points)[:, None]
+    places = np.where(is_labeled, (points[..., :2] - box[..., :2]) / box[..., 2:], 0.0)
+    n_labeled = is_labeled.sum(axis=0)
+    pose = np.where(n_labeled, places.sum(axis=0) / np.maximum(n_labeled, 1), np.nan)
+    return pose, n
 
 
 def _checked_poses(poses: ArrayLike) -> NDArray[np.float64]:

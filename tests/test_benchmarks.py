@@ -90,3 +90,21 @@ def test_file_of_another_edition_is_made_again(tmp_path: Path) -> None:
     changed = path.stat().st_mtime_ns
     made_coco(QUICK_VAL, tmp_path)
     assert path.stat().st_mtime_ns == changed
+
+
+def test_a_point_of_the_template_is_fine_within_coco_sigma(tmp_path: Path) -> None:
+    pytest.importorskip("playwright", reason="the benchmarks of the widget drive a browser")
+    from benchmarks.template import read_people
+
+    # By hand: the root of the area is 100 px; COCO's sigma is 0.026 for a nose, 0.089 for an ankle
+    # (pycocotools 2.0.11, Params.kpt_oks_sigmas). Eight labeled points of 17 are too few.
+    half, most = ([5, 6, 2] * n + [0, 0, 0] * (17 - n) for n in (8, 9))
+    annotations = [
+        {"image_id": 7, "area": 10_000, "num_keypoints": n, "keypoints": keypoints}
+        for n, keypoints in ((8, half), (9, most))
+    ]
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps({"images": [{"id": 3}, {"id": 7}], "annotations": annotations}))
+    [person] = read_people(path)
+    assert person.image == 1
+    assert person.fine[[0, 16]] == pytest.approx([2.6, 8.9])

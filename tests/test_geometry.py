@@ -337,3 +337,42 @@ def test_shapes_that_do_not_fit_are_refused():
         geometry.align_poses(np.zeros((1, 3, 2)), np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"poses have shape \(3, 2\), expected"):
         geometry.mean_pose(np.zeros((3, 2)))
+
+
+# --- the mean in a box ----------------------------------------------------------------------------
+
+
+def test_mean_in_a_box_is_that_of_the_places_in_each_ones_own_box():
+    # By hand. Box (10, 10) to (30, 50): the third keypoint is in the middle of its lower side.
+    # Box (0, 0) to (4, 2): it is a quarter from the left, in the middle of its height.
+    keypoints = [
+        [(10, 10, 2), (30, 50, 1), (20, 50, 2), (0, 0, 0)],
+        [(0, 0, 2), (4, 2, 2), (1, 1, 2), (np.nan, np.nan, 0)],
+    ]
+    pose, n = geometry.mean_in_box(keypoints, least=2)
+    assert n == 2
+    np.testing.assert_allclose(pose, [(0, 0), (1, 1), (0.375, 0.75), (np.nan, np.nan)])
+
+
+def test_mean_in_a_box_leaves_out_who_has_half_of_the_keypoints_or_fewer():
+    whole = [(0, 0, 2), (10, 10, 2), (5, 0, 2), (0, 5, 2)]
+    half = [(0, 0, 2), (10, 10, 2), (0, 0, 0), (0, 0, 0)]
+    most = [(0, 0, 2), (10, 10, 2), (0, 10, 2), (0, 0, 0)]
+    pose, n = geometry.mean_in_box([whole, half, most], least=2)
+    assert n == 2
+    np.testing.assert_allclose(pose, [(0, 0), (1, 1), (0.25, 0.5), (0, 0.5)])
+    assert geometry.mean_in_box([whole, half, most], least=3) == (None, 2)
+    assert geometry.mean_in_box([whole] * 4) == (None, 4)  # five by default
+    assert geometry.mean_in_box([whole] * 5)[1] == 5
+    assert geometry.mean_in_box(np.empty((0, 4, 3)), least=0) == (None, 0)
+
+
+def test_a_pose_without_width_is_in_the_middle_of_its_box():
+    # bbox_from_keypoints makes a side of 0 one of 1 px around it.
+    pose, _ = geometry.mean_in_box([[(7, 2, 2), (7, 12, 2)]], least=1)
+    np.testing.assert_allclose(pose, [(0.5, 0), (0.5, 1)])
+
+
+def test_mean_in_a_box_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"keypoints have shape \(4, 3\), expected \(n, n_keyp"):
+        geometry.mean_in_box(np.zeros((4, 3)))

@@ -1,8 +1,10 @@
 /** Entry point: wires model, state, input and views; the only file that knows anywidget. */
 
 import { type Browser, makeBrowser } from "./browse";
+import { type Handle, handlesOf, hitHandle } from "./handles";
 import { hit, listen } from "./input";
 import { Layers, type LayerView, type Painted } from "./layers";
+import { Loupe } from "./loupe";
 import {
   type FromPython,
   LAYERS,
@@ -38,6 +40,7 @@ import {
   reachesPast,
   showsMore,
   toImage,
+  toScreen,
   type Viewport,
   type Xy,
 } from "./viewport";
@@ -71,6 +74,7 @@ const OF_A_VIEWER: ReadonlySet<Action["type"]> = new Set<Action["type"]>([
   "goto",
   "toggle-skeletons",
   "toggle-names",
+  "toggle-loupe",
   "toggle-help",
   "filter",
   "hint",
@@ -140,6 +144,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     cursorName,
   );
   cursor.hidden = true;
+  const hold = h("div", { class: "kpwidget-hold", "aria-hidden": "true" });
+  hold.hidden = true;
   const root = h("div", {
     class: "kpwidget-stage",
     tabindex: "0",
@@ -148,14 +154,17 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     "data-lm-suppress-shortcuts": "true",
   });
   root.style.height = `${model.get("height")}px`;
-  root.append(poster, ink, message, cursor);
+  root.append(poster, ink, message, cursor, hold);
   const where = h("span", { class: "kpwidget-where" });
   const doing = h("span", { class: "kpwidget-doing" });
   const status = h("div", { class: "kpwidget-status" }, doing, where);
   const notices = h("div", { class: "kpwidget-notices", role: "alert" });
   const live = h("div", { class: "kpwidget-live", role: "status", "aria-live": "polite" });
 
-  let state: State = initialState(client, model.get("scene"), model.get("categories"));
+  let state: State = {
+    ...initialState(client, model.get("scene"), model.get("categories")),
+    templates: model.get("templates"),
+  };
   let viewport: Viewport = { scale: 1, tx: 0, ty: 0 };
   let size = { w: 0, h: 0 };
   let layoutTimer: ReturnType<typeof setTimeout> | undefined;
@@ -173,6 +182,11 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   let pointer: Xy | null = null;
   let isPointerByKeys = false;
   let hovered: PointRef | null = null;
+  let handle: Handle | null = null;
+  /** Made when it is wanted: nobody else pays for it. */
+  let loupe: Loupe | null = null;
+  /** Keys have moved the selected point since the pointer moved: it is what is aimed at. */
+  let isNudged = false;
   /** The point under a pointer that has not moved off it since placing it: it gets no ring. */
   let fresh: PointRef | null = null;
   let hasLayers = false;
@@ -240,6 +254,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     const before = state;
     state = reduce(state, action);
     if (state === before) return;
+    if (action.type === "nudge") isNudged = true;
     if (state.pending !== before.pending) outbox.flush();
     if (state.doc !== before.doc) {
       updateHover();
@@ -312,6 +327,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       const flag = visibilityOf(on, hovered.keypoint) === 1 ? "occluded" : "visible";
       return `${name}, ${flag}: drag to move, V changes the flag; a click places ${next}`;
     }
+    if (handle) return `Drag to ${handle} the whole instance; a click places ${next}`;
     const place = startsNewInstance(state)
       ? `Click: ${next} of a new instance (${category?.name})`
       : `Click: ${next}`;
@@ -469,6 +485,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       dpr,
       pointer,
       hovered: isSamePoint(hovered, fresh) ? null : hovered,
+      handle,
       isBlank: (isBlank && !isPosterOnly) || isUncovered(),
       isPlacing: isReady() && !isViewer,
       hasCross: isPointerByKeys,
@@ -484,6 +501,37 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     show("active", !(isHidden || stands.hideActive));
     // A picture that is late leaves the stage empty: the old one is of another image.
     for (const layer of ["image", "detail"] as const) show(layer, isPictureThere());
+    if (state.showLoupe || loupe) showLoupe();
+  }
+
+  /** What the loupe is about: the point that is being moved, else where the pointer is. */
+  function aimedAt(): Xy | null {
+    // Who moves the whole instance aims at no point.
+    if (!isReady() || state.scene.image?.error || state.whole) return null;
+    const { drag, selected } = state;
+    if (drag) return toScreen(viewport, drag);
+    const points = selected && state.doc.byUid.get(selected.instance)?.points;
+    if (!points || (pointer && !isNudged)) return pointer;
+    const [x, y] = points.slice(3 * selected.keypoint, 3 * selected.keypoint + 2);
+    return toScreen(viewport, { x: x as number, y: y as number });
+  }
+
+  function showLoupe(): void {
+    if (!state.showLoupe) {
+      loupe?.remove();
+      loupe = null;
+      return;
+    }
+    loupe ??= new Loupe(root);
+    const { left, top } = ink.getBoundingClientRect();
+    const layered = (["image", "detail"] as const).flatMap((layer) => views.get(layer)?.el ?? []);
+    loupe.show(
+      aimedAt(),
+      { size, corner: { x: left, y: top }, dpr },
+      viewport.scale,
+      poster.hidden ? layered : [poster],
+      pictureFilter(),
+    );
   }
 
   function show(layer: LayerName, isShown: boolean): void {
@@ -518,19 +566,21 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
         setStyle(style, "transform", cssTransform({ scale, tx, ty }, viewport));
       }
     }
-    const filter =
-      state.brightness === 1 && state.contrast === 1
-        ? "none"
-        : `brightness(${state.brightness}) contrast(${state.contrast})`;
     for (const layer of ["image", "detail"] as const) {
       const view = views.get(layer);
-      if (view) setStyle(view.el.style, "filter", filter);
+      if (view) setStyle(view.el.style, "filter", pictureFilter());
     }
     if (!poster.hidden && image) {
       poster.style.transform = `translate(${viewport.tx}px, ${viewport.ty}px)`;
       poster.style.width = `${viewport.scale * image.width}px`;
       poster.style.height = `${viewport.scale * image.height}px`;
     }
+  }
+
+  function pictureFilter(): string {
+    const { brightness, contrast } = state;
+    if (brightness === 1 && contrast === 1) return "none";
+    return `brightness(${brightness}) contrast(${contrast})`;
   }
 
   function setStyle(
@@ -580,6 +630,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       !state.scene.image?.error &&
       !state.isBoxMode &&
       !state.isWholeMode &&
+      !state.whole &&
       !state.drag &&
       category !== undefined;
     if (cursor.hidden === isShown) cursor.hidden = !isShown;
@@ -703,6 +754,10 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     hovered = found;
     if (!isSamePoint(found, fresh)) fresh = null;
     root.classList.toggle("is-over-point", found !== null);
+    // A cross put there by keys drags nothing.
+    const isFree = pointer && !found && !isViewer && !isPointerByKeys && isReady();
+    handle = isFree ? hitHandle(handlesOf(state, viewport, size), pointer as Xy) : null;
+    if ((root.dataset.handle ?? "") !== (handle ?? "")) root.dataset.handle = handle ?? "";
   }
 
   function isReady(): boolean {
@@ -730,6 +785,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
         const isSame = at && pointer && at.x === pointer.x && at.y === pointer.y;
         if (isSame && isByKeys === isPointerByKeys) return;
         pointer = at;
+        isNudged = false;
         isPointerByKeys = isByKeys && at !== null;
         updateHover();
         moveCursorLabel();
@@ -738,6 +794,10 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       isPointerByKeys: () => isPointerByKeys,
       stageSize: () => size,
       getHovered: () => hovered,
+      setHold: (at) => {
+        hold.hidden = at === null;
+        if (at) hold.style.transform = `translate(${at.x}px, ${at.y}px)`;
+      },
       isReady,
       newUid: () => randomHex(6),
       leave: () => {
@@ -865,6 +925,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     }
   };
   const onCategories = () => dispatch({ type: "categories", categories: model.get("categories") });
+  const onTemplates = () => dispatch({ type: "templates", templates: model.get("templates") });
   const onHeight = () => {
     root.style.height = `${model.get("height")}px`;
   };
@@ -882,6 +943,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   };
   model.on("change:scene", onScene);
   model.on("change:categories", onCategories);
+  model.on("change:templates", onTemplates);
   model.on("change:height", onHeight);
   model.on("change:poster", onPoster);
   model.on("change:preview", onPoster);
@@ -991,6 +1053,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     if (held) clearTimeout(held.timer);
     model.off("change:scene", onScene);
     model.off("change:categories", onCategories);
+    model.off("change:templates", onTemplates);
     model.off("change:height", onHeight);
     model.off("change:poster", onPoster);
     model.off("change:preview", onPoster);

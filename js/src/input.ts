@@ -1,5 +1,6 @@
 /** Pointer, wheel and key events become actions. The key table feeds bindings, help and docs. */
 
+import { type Handle, type Handles, handlesOf, hitHandle, wholeBy } from "./handles";
 import type { BBox } from "./model";
 import { type Action, type PointRef, refusal, type State } from "./state";
 import { hitPoint, oneToOne, pan, toImage, type Viewport, type Xy, zoomAbout } from "./viewport";
@@ -13,6 +14,8 @@ export const HIT_RADIUS = 8;
 const TOUCH_HIT_RADIUS = 18;
 /** How long a first digit waits for a second one, in milliseconds. */
 const DIGIT_PAUSE = 700;
+/** How long a finger rests until what it places is occluded, in milliseconds; as in style.css. */
+const HOLD = 500;
 /** Zoom of one notch (100 CSS px of wheel). */
 const NOTCH = 1.15;
 
@@ -33,6 +36,8 @@ export interface Hands {
   /** Size of the stage in CSS px. */
   stageSize(): { w: number; h: number };
   getHovered(): PointRef | null;
+  /** A finger rests here, and will soon have rested long enough; null: no longer. */
+  setHold(at: Xy | null): void;
   /** Another image's picture is not on the screen yet. */
   isReady(): boolean;
   newUid(): string;
@@ -88,6 +93,7 @@ function stepOut(hands: Hands): void {
     state.press ||
     state.isBoxMode ||
     state.isWholeMode ||
+    state.whole ||
     state.isHelpOpen ||
     state.selected
   ) {
@@ -109,6 +115,7 @@ function stepOut(hands: Hands): void {
 export const KEY_TABLE: readonly KeyRow[] = [
   { keys: "click", does: "place the next keypoint, visible", bind: [] },
   { keys: "Shift+click, right click", does: "place it occluded", bind: [] },
+  { keys: "tap, long press", does: "with a finger: place it visible, occluded", bind: [] },
   { keys: "drag a point", does: "move it", bind: [] },
   { keys: "Ctrl+click a point", does: "select it", bind: [] },
   { keys: "S", does: "skip this keypoint", bind: ["s"], run: send({ type: "skip" }) },
@@ -160,13 +167,14 @@ export const KEY_TABLE: readonly KeyRow[] = [
   },
   {
     keys: "T",
-    does: "drop the figure of the schema into a dragged box, to be adjusted",
+    does: "drop the mean pose, or the schema's figure, into a dragged box, to be adjusted",
     bind: ["t"],
     run: (hands) => {
       const { isBoxMode, isTemplate } = hands.getState();
       hands.dispatch({ type: "box-mode", isOn: !(isBoxMode && isTemplate), isTemplate: true });
     },
   },
+  { keys: "handles of the box", does: "drag: move, scale the whole active instance", bind: [] },
   {
     keys: "W",
     does: "move the whole instance by dragging, scale it with Shift",
@@ -223,7 +231,12 @@ export const KEY_TABLE: readonly KeyRow[] = [
     run: (hands) => zoomBy(hands, 1.25),
   },
   { keys: "", does: "", bind: ["-"], run: (hands) => zoomBy(hands, 1 / 1.25) },
-  { keys: "Space+drag, middle drag", does: "pan", bind: [" "], run: () => undefined },
+  {
+    keys: "Space+drag, middle drag, two fingers",
+    does: "pan",
+    bind: [" "],
+    run: () => undefined,
+  },
   { keys: "F", does: "fit the image", bind: ["f"], run: (hands) => hands.fit() },
   {
     keys: "0",
@@ -234,6 +247,12 @@ export const KEY_TABLE: readonly KeyRow[] = [
   },
   { keys: "H", does: "hide skeletons", bind: ["h"], run: send({ type: "toggle-skeletons" }) },
   { keys: "G", does: "show names", bind: ["g"], run: send({ type: "toggle-names" }) },
+  {
+    keys: "L",
+    does: "loupe: what is at the cursor, enlarged",
+    bind: ["l"],
+    run: send({ type: "toggle-loupe" }),
+  },
   { keys: "Ctrl+Z", does: "undo", bind: ["Ctrl+z"], run: send({ type: "undo" }) },
   {
     keys: "Ctrl+Shift+Z",
@@ -273,7 +292,7 @@ export const VIEW_TABLE: readonly KeyRow[] = [
   ...KEY_TABLE.filter(
     ({ keys, bind }) =>
       keys.startsWith("wheel") ||
-      ["F", "0", "H", "G", "?", "+, -"].includes(keys) ||
+      ["F", "0", "H", "G", "L", "?", "+, -"].includes(keys) ||
       bind.includes("-"),
   ),
   {
@@ -348,7 +367,10 @@ interface Gesture {
   readonly start: Xy;
   last: Xy;
   readonly target: PointRef | null;
-  readonly visibility: number;
+  /** The handle it began on, where no point is, and the handles as they were then. */
+  readonly handle: Handle | null;
+  readonly held: Handles | null;
+  visibility: number;
   hasMoved: boolean;
 }
 
@@ -365,6 +387,7 @@ export function listen(
   let placedBySpace = 0;
   let digits = "";
   let digitTimer: ReturnType<typeof setTimeout> | undefined;
+  let holdTimer: ReturnType<typeof setTimeout> | undefined;
   const touches = new Map<number, Xy>();
 
   const at = (event: { clientX: number; clientY: number }): Xy => {
@@ -388,7 +411,37 @@ export function listen(
       digitTimer = setTimeout(choose, DIGIT_PAUSE);
     }
   };
-  signal.addEventListener("abort", () => clearTimeout(digitTimer));
+  signal.addEventListener("abort", () => {
+    clearTimeout(digitTimer);
+    clearTimeout(holdTimer);
+  });
+
+  const stopHold = () => {
+    clearTimeout(holdTimer);
+    hands.setHold(null);
+  };
+
+  /** A finger that rests on the stage places an occluded point. */
+  const startHold = (where: Xy) => {
+    hands.setHold(where);
+    holdTimer = setTimeout(() => {
+      const { press } = hands.getState();
+      if (gesture?.kind !== "press" || !press) return;
+      gesture.visibility = 1;
+      hands.dispatch({ type: "press", press: { ...press, visibility: 1 } });
+      hands.dispatch({ type: "hint", text: "Occluded: lift the finger to place it." });
+    }, HOLD);
+  };
+
+  /** Ends what is under way as if it had not begun. */
+  const abandon = () => {
+    gesture = null;
+    stopHold();
+    hands.dispatch({ type: "press", press: null });
+    hands.dispatch({ type: "drag", drag: null });
+    hands.dispatch({ type: "box-draft", draft: null });
+    hands.dispatch({ type: "whole", whole: null });
+  };
 
   root.addEventListener(
     "keydown",
@@ -412,6 +465,7 @@ export function listen(
         return;
       }
       if (digits !== "") choose();
+      if (gesture && bound === "Escape") return abandon(); // that, and nothing else
       if (bound === " " || bound === "Shift+ ") {
         if (event.repeat) return;
         placedBySpace = hands.isPointerByKeys() && !viewer ? (event.shiftKey ? 1 : 2) : 0;
@@ -481,16 +535,23 @@ export function listen(
       if (event.pointerType === "touch") {
         touches.set(event.pointerId, where);
         if (touches.size > 1) {
-          gesture = null;
-          hands.dispatch({ type: "press", press: null });
-          hands.dispatch({ type: "drag", drag: null });
+          abandon();
+          hands.setPointer(null); // neither finger aims at anything
           return;
         }
       }
       if (gesture) return;
       const state = hands.getState();
       const v = hands.getViewport();
-      const none = { start: where, last: where, target: null, visibility: 2, hasMoved: false };
+      const none = {
+        start: where,
+        last: where,
+        target: null,
+        handle: null,
+        held: null,
+        visibility: 2,
+        hasMoved: false,
+      };
       if (event.button === 1 || (event.button === 0 && isSpaceDown)) {
         placedBySpace = 0;
         gesture = { ...none, kind: "pan" };
@@ -525,8 +586,11 @@ export function listen(
         return;
       }
       const visibility = visibilityOfPress(event);
-      gesture = { ...none, kind: "press", target, visibility };
+      const held = target ? null : handlesOf(state, v, hands.stageSize());
+      const handle = hitHandle(held, where);
+      gesture = { ...none, kind: "press", target, handle, held, visibility };
       hands.dispatch({ type: "press", press: { x: p.x, y: p.y, visibility } });
+      if (event.pointerType === "touch" && visibility === 2) startHold(where);
     },
     { signal },
   );
@@ -546,7 +610,10 @@ export function listen(
       hands.setPointer(where);
       if (!gesture) return;
       const moved = Math.hypot(where.x - gesture.start.x, where.y - gesture.start.y);
-      if (moved > CLICK_SLOP) gesture.hasMoved = true;
+      if (moved > CLICK_SLOP && !gesture.hasMoved) {
+        gesture.hasMoved = true;
+        stopHold();
+      }
       const v = hands.getViewport();
       const p = toImage(v, where);
       if (gesture.kind === "pan") {
@@ -571,6 +638,11 @@ export function listen(
             const y = (instance.points[i + 1] as number) + (where.y - gesture.start.y) / v.scale;
             hands.dispatch({ type: "drag", drag: { target: gesture.target, x, y } });
           }
+        } else if (gesture.held && gesture.handle) {
+          const from = toImage(v, gesture.start);
+          const by = { x: p.x - from.x, y: p.y - from.y };
+          const whole = wholeBy(hands.getState(), gesture.held, gesture.handle, by);
+          hands.dispatch({ type: "whole", whole });
         } else if (gesture.visibility) {
           hands.dispatch({ type: "press", press: { ...p, visibility: gesture.visibility } });
         }
@@ -583,17 +655,17 @@ export function listen(
   const end = (event: PointerEvent, isCancelled: boolean) => {
     touches.delete(event.pointerId);
     const done = gesture;
-    gesture = null;
     if (!done) return;
+    if (isCancelled) {
+      abandon();
+      return;
+    }
+    gesture = null;
+    stopHold();
     const where = at(event);
     const state = hands.getState();
     const v = hands.getViewport();
-    if (isCancelled) {
-      hands.dispatch({ type: "press", press: null });
-      hands.dispatch({ type: "drag", drag: null });
-      hands.dispatch({ type: "box-draft", draft: null });
-      hands.dispatch({ type: "whole", whole: null });
-    } else if (done.kind === "whole") {
+    if (done.kind === "whole" || (done.kind === "press" && state.whole)) {
       hands.dispatch({ type: "drop-whole" });
     } else if (done.kind === "pan" && hands.viewer && !done.hasMoved && event.button === 0) {
       hands.dispatch({ type: "activate", instance: done.target?.instance ?? null });

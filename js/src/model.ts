@@ -102,6 +102,12 @@ export interface Category {
   readonly layout: readonly (readonly [number, number])[];
 }
 
+/** The mean pose of a category's instances, in a box from (0, 0) to (1, 1), y down. */
+export interface Template {
+  readonly instances: number;
+  readonly points: readonly (readonly [number, number])[];
+}
+
 /** Colours, radii and line widths (CSS px), the same for both painters. */
 export interface Look {
   readonly instanceColors: readonly string[];
@@ -173,6 +179,8 @@ export type WireViewport = readonly [scale: number, tx: number, ty: number];
 export interface Traits {
   scene: Scene;
   categories: readonly Category[];
+  /** By category; null where too few instances are labeled. Empty before it is known. */
+  templates: readonly (Template | null)[];
   look: Look;
   poster: DataView | null;
   preview: DataView | null;
@@ -186,6 +194,7 @@ export interface Traits {
 export const TRAITS = [
   "scene",
   "categories",
+  "templates",
   "look",
   "poster",
   "preview",

@@ -46,6 +46,7 @@ const ICONS = {
   contrast: "M8 2a6 6 0 1 0 0 12A6 6 0 1 0 8 2M8 2v12M8 5h4.5M8 8h6M8 11h4.5",
   names: "M2 4h7l5 4-5 4H2zM5 8h.1",
   skeleton: "M8 3v5M4 6h8M8 8l-3 5M8 8l3 5",
+  loupe: "M6.8 2.3a4.5 4.5 0 1 0 0 9 4.5 4.5 0 1 0 0-9M10.2 10.2 14 14M6.8 4.8v4M4.8 6.8h4",
   help: "M5.5 6a2.5 2.5 0 1 1 3.6 2.2c-.8.4-1.1.9-1.1 1.8M8 12.6v.1",
   eye: "M1.5 8S4 3.8 8 3.8 14.5 8 14.5 8 12 12.2 8 12.2 1.5 8 1.5 8M8 6.2a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 1 0 0-3.6",
   eyeOff: "M2 2l12 12M1.5 8S4 3.8 8 3.8c4 0 6.500 4.2 6.500 4.2S12 12.2 8 12.2 1.500 8 1.500 8",
@@ -178,6 +179,8 @@ export function makePanel(
   const names = button("names", "Show names (G)");
   onClick(skeletons, () => dispatch({ type: "toggle-skeletons" }));
   onClick(names, () => dispatch({ type: "toggle-names" }));
+  const loupe = button("loupe", "Loupe (L)");
+  onClick(loupe, () => dispatch({ type: "toggle-loupe" }));
   const contrastButton = button("contrast", "Brightness and contrast");
   const range = (label: string) => {
     const input = h("input", { type: "range", min: "0.2", max: "3", step: "0.05", value: "1" });
@@ -216,6 +219,7 @@ export function makePanel(
     },
     { signal },
   );
+  const doneLabel = h("label", { class: "kpwidget-done" }, done, "done");
   const progress = h("span", { class: "kpwidget-progress" });
   const saved = h("span", { class: "kpwidget-saved" });
   const help = button("help", "Keys (?)");
@@ -239,18 +243,14 @@ export function makePanel(
       { class: "kpwidget-group kpwidget-popover" },
       skeletons,
       names,
+      loupe,
       contrastButton,
       filter,
     ),
     h(
       "span",
       { class: "kpwidget-group kpwidget-right" },
-      ...(isViewer
-        ? []
-        : [
-            h("label", { class: "kpwidget-done", title: "Image done (D)" }, done, "done"),
-            progress,
-          ]),
+      ...(isViewer ? [] : [doneLabel, progress]),
       saved,
       help,
     ),
@@ -539,10 +539,12 @@ export function makePanel(
       undo.title = state.scene.undo ? `Undo: ${state.scene.undo.label} (Ctrl+Z)` : "Undo (Ctrl+Z)";
       setAttribute(skeletons, "aria-pressed", String(state.showSkeletons));
       setAttribute(names, "aria-pressed", String(state.showNames));
+      setAttribute(loupe, "aria-pressed", String(state.showLoupe));
       if (done.checked !== state.doc.isDone) done.checked = state.doc.isDone;
       const wasDone = image?.status === "done" ? 1 : 0;
       const nDone = state.scene.done + (state.doc.isDone ? 1 : 0) - wasDone;
       setText(progress, `${nDone} of ${image?.count ?? 0} images done`);
+      setAttribute(doneLabel, "title", `Image done (D): ${progress.textContent}`);
       const waiting = state.pending.filter((entry) => entry.version === null).length;
       const text = !state.isConnected
         ? "kernel gone"

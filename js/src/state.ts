@@ -13,6 +13,7 @@ import type {
   EditBody,
   Scene,
   SceneInstance,
+  Template,
   Token,
   WireCursor,
 } from "./model";
@@ -117,6 +118,7 @@ export interface State {
   readonly seq: number;
   readonly scene: Scene;
   readonly categories: readonly Category[];
+  readonly templates: readonly (Template | null)[];
   readonly pending: readonly Entry[];
   readonly doc: Doc;
   readonly undoStack: readonly LocalStep[];
@@ -126,7 +128,7 @@ export interface State {
   readonly press: Press | null;
   readonly isBoxMode: boolean;
   readonly boxDraft: BoxDraft | null;
-  /** The box that is drawn next takes up the schema's figure. */
+  /** The box that is drawn next takes up the template: the mean pose, or the schema's figure. */
   readonly isTemplate: boolean;
   /** A drag moves the whole active instance. */
   readonly isWholeMode: boolean;
@@ -135,6 +137,7 @@ export interface State {
   readonly painted: Painted | null;
   readonly showSkeletons: boolean;
   readonly showNames: boolean;
+  readonly showLoupe: boolean;
   readonly isHelpOpen: boolean;
   readonly brightness: number;
   readonly contrast: number;
@@ -149,6 +152,7 @@ export interface State {
 export type Action =
   | { type: "scene"; scene: Scene }
   | { type: "categories"; categories: readonly Category[] }
+  | { type: "templates"; templates: readonly (Template | null)[] }
   | { type: "ack"; client: string; seq: number; version: number }
   | { type: "rejected"; client: string; seq: number; why: string }
   | { type: "painted"; scene: Scene }
@@ -194,6 +198,7 @@ export type Action =
   | { type: "resolve"; conflict: number; take: boolean }
   | { type: "toggle-skeletons" }
   | { type: "toggle-names" }
+  | { type: "toggle-loupe" }
   | { type: "toggle-help"; isOpen?: boolean }
   | { type: "filter"; brightness: number; contrast: number }
   | { type: "hint"; text: string };
@@ -204,6 +209,7 @@ export function initialState(client: string, scene: Scene, categories: readonly 
     seq: 0,
     scene,
     categories,
+    templates: [],
     pending: [],
     doc: overlay(scene, []),
     undoStack: [],
@@ -220,6 +226,7 @@ export function initialState(client: string, scene: Scene, categories: readonly 
     painted: null,
     showSkeletons: true,
     showNames: false,
+    showLoupe: false,
     isHelpOpen: false,
     brightness: 1,
     contrast: 1,
@@ -825,22 +832,32 @@ function swapped(points: readonly number[], flip: readonly number[]): number[] {
   return flip.flatMap((other) => points.slice(3 * other, 3 * other + 3));
 }
 
-/** Middle of the labeled points; without one, of the box. */
-function middle(instance: SceneInstance): { x: number; y: number } | null {
+/** The least box around the labeled points; null without one. */
+function extentOf(instance: SceneInstance): BBox | null {
   let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
   for (let k = 0; k < instance.points.length / 3; k++) {
     if (!visibilityOf(instance, k)) continue;
-    const [x, y] = instance.points.slice(3 * k, 3 * k + 2) as [number, number];
+    const [x, y] = [instance.points[3 * k] as number, instance.points[3 * k + 1] as number];
     x0 = Math.min(x0, x);
     y0 = Math.min(y0, y);
     x1 = Math.max(x1, x);
     y1 = Math.max(y1, y);
   }
-  if (x0 === Infinity && instance.bbox) {
-    const [x, y, w, h] = instance.bbox;
-    return { x: x + w / 2, y: y + h / 2 };
-  }
-  return x0 === Infinity ? null : { x: (x0 + x1) / 2, y: (y0 + y1) / 2 };
+  return x0 === Infinity ? null : [x0, y0, x1 - x0, y1 - y0];
+}
+
+/** Middle of the labeled points; without one, of the box. */
+export function middle(instance: SceneInstance): { x: number; y: number } | null {
+  const extent = extentOf(instance) ?? instance.bbox;
+  return extent && { x: extent[0] + extent[2] / 2, y: extent[1] + extent[3] / 2 };
+}
+
+/** The least box around the labeled points and the box. */
+export function frameOf(instance: SceneInstance): BBox | null {
+  const [a, b] = [extentOf(instance), instance.bbox];
+  if (!a || !b) return a ?? b;
+  const [x, y] = [Math.min(a[0], b[0]), Math.min(a[1], b[1])];
+  return [x, y, Math.max(a[0] + a[2], b[0] + b[2]) - x, Math.max(a[1] + a[3], b[1] + b[3]) - y];
 }
 
 function swapSides(state: State): State {
@@ -939,24 +956,33 @@ function paste(state: State, uid: string): State {
   return done.hint ? done : { ...done, spoken: "Pasted. W moves it." };
 }
 
-/** The schema's figure in a box, every keypoint visible: to be adjusted. */
-function dropTemplate(state: State, [x, y, w, h]: BBox, uid: string): State {
-  const off = { ...state, isBoxMode: false, isTemplate: false, boxDraft: null };
-  const category = state.categories[state.doc.cursor.category];
-  const why = refusal(state);
-  if (why || !category) return say(off, why);
-  const xs = category.layout.map(([u]) => u);
-  const ys = category.layout.map(([, v]) => v);
+/** What is dropped into a box from (0, 0) to (1, 1), and what it is called. */
+function templateOf(state: State): { name: string; points: Template["points"] } {
+  const { category } = state.doc.cursor;
+  const mean = state.templates[category];
+  const layout = state.categories[category]?.layout ?? [];
+  if (mean && mean.points.length === layout.length)
+    return { name: `the mean pose of ${mean.instances} instances`, points: mean.points };
+  const xs = layout.map(([u]) => u);
+  const ys = layout.map(([, v]) => v);
   const [u0, v0] = [Math.min(...xs), Math.min(...ys)];
   const across = Math.max(...xs) - u0 || 1;
   const down = Math.max(...ys) - v0 || 1;
-  const points = category.layout.flatMap(([u, v]) => [
-    x + ((u - u0) / across) * w,
-    y + ((v - v0) / down) * h,
-    2,
-  ]);
-  const done = added(off, "template", state.doc.cursor.category, uid, points, null);
-  return done.hint ? done : { ...done, spoken: "Template dropped: drag its points into place." };
+  return {
+    name: "the figure of the schema",
+    points: layout.map(([u, v]) => [(u - u0) / across, (v - v0) / down]),
+  };
+}
+
+/** The template in a box, every keypoint visible: to be adjusted. */
+function dropTemplate(state: State, [x, y, w, h]: BBox, uid: string): State {
+  const off = { ...state, isBoxMode: false, isTemplate: false, boxDraft: null };
+  const why = refusal(state);
+  if (why || !categoryOf(off)) return say(off, why);
+  const { name, points } = templateOf(state);
+  const flat = points.flatMap(([u, v]) => [x + u * w, y + v * h, 2]);
+  const done = added(off, "template", state.doc.cursor.category, uid, flat, null);
+  return done.hint ? done : say(done, `Dropped ${name}: drag its points into place.`);
 }
 
 /** The active instance as it is being moved. */
@@ -1039,6 +1065,8 @@ export function reduce(state: State, action: Action): State {
       return receiveScene(state, action.scene);
     case "categories":
       return { ...state, categories: action.categories };
+    case "templates":
+      return { ...state, templates: action.templates };
     case "ack":
       return acknowledge(state, action.client, action.seq, action.version);
     case "rejected":
@@ -1111,7 +1139,8 @@ export function reduce(state: State, action: Action): State {
       };
     }
     case "whole":
-      return { ...state, whole: action.whole };
+      // The press was on a handle: its release must not place a point.
+      return { ...state, whole: action.whole, press: null };
     case "drop-whole":
       return dropWhole(state);
     case "skip":
@@ -1206,7 +1235,7 @@ export function reduce(state: State, action: Action): State {
     }
     case "box-mode": {
       const isTemplate = action.isOn && action.isTemplate === true;
-      const what = isTemplate ? "where the figure of the schema is to be" : "around the instance";
+      const what = isTemplate ? `where ${templateOf(state).name} is to be` : "around the instance";
       return {
         ...state,
         isBoxMode: action.isOn,
@@ -1256,6 +1285,8 @@ export function reduce(state: State, action: Action): State {
       };
     case "toggle-names":
       return { ...state, showNames: !state.showNames };
+    case "toggle-loupe":
+      return { ...state, showLoupe: !state.showLoupe };
     case "toggle-help":
       return { ...state, isHelpOpen: action.isOpen ?? !state.isHelpOpen };
     case "filter":

@@ -5,6 +5,7 @@
  * and what the ink shows until then must look the same.
  */
 
+import { type Handle, handlesOf } from "./handles";
 import type { Category, Look, SceneInstance } from "./model";
 import {
   activeInstance,
@@ -15,7 +16,7 @@ import {
   startsNewInstance,
   visibilityOf,
 } from "./state";
-import { toScreen, type Viewport, type Xy } from "./viewport";
+import { type Size, toScreen, type Viewport, type Xy } from "./viewport";
 
 type Ctx = CanvasRenderingContext2D;
 
@@ -222,6 +223,58 @@ function drawCross(ctx: Ctx, { x, y }: Xy): void {
   }
 }
 
+/** What the handles show: arrows to all sides, and along the diagonal; halves of it. */
+const HANDLE_LINES = {
+  move: [
+    [0, -6, 0, 6],
+    [-6, 0, 6, 0],
+    [-2, -4, 0, -6, 2, -4],
+    [-2, 4, 0, 6, 2, 4],
+    [-4, -2, -6, 0, -4, 2],
+    [4, -2, 6, 0, 4, 2],
+  ],
+  scale: [
+    [-4, -4, 4, 4],
+    [-4, -1, -4, -4, -1, -4],
+    [4, 1, 4, 4, 1, 4],
+  ],
+} as const;
+
+/** The handles of the active instance, and its frame while one is pointed at. */
+function drawHandles(ctx: Ctx, { state, viewport: v, handle }: InkInput, stage: Size): void {
+  const handles = handlesOf(state, v, stage);
+  if (!handles) return;
+  if (handle) {
+    const [p, q] = [toScreen(v, handles.low), toScreen(v, handles.high)];
+    for (const [style, dash] of [
+      ["rgba(0, 0, 0, 0.7)", []],
+      ["#ffffff", [4, 4]],
+    ] as const) {
+      ctx.strokeStyle = style;
+      ctx.lineWidth = 1.5;
+      ctx.setLineDash([...dash]);
+      ctx.strokeRect(p.x, p.y, q.x - p.x, q.y - p.y);
+    }
+    ctx.setLineDash([]);
+  }
+  for (const name of ["move", "scale"] as const) {
+    const { x, y } = handles.at[name];
+    ctx.beginPath();
+    ctx.arc(x, y, 10, 0, 2 * Math.PI);
+    ctx.fillStyle = name === handle ? "#ffffff" : "rgba(255, 255, 255, 0.75)";
+    ctx.fill();
+    ctx.lineWidth = 1.5;
+    ctx.strokeStyle = "rgba(0, 0, 0, 0.85)";
+    ctx.stroke();
+    for (const line of HANDLE_LINES[name]) {
+      ctx.beginPath();
+      for (let i = 0; i < line.length; i += 2)
+        ctx.lineTo(x + (line[i] as number), y + (line[i + 1] as number));
+      ctx.stroke();
+    }
+  }
+}
+
 function drawName(ctx: Ctx, name: string, at: Xy): void {
   ctx.lineWidth = 3;
   ctx.strokeStyle = "rgba(0, 0, 0, 0.85)";
@@ -238,6 +291,8 @@ export interface InkInput {
   /** Where the pointer is, in CSS px of the stage; null when it is elsewhere. */
   readonly pointer: Xy | null;
   readonly hovered: { instance: string; keypoint: number } | null;
+  /** The handle under the pointer. */
+  readonly handle: Handle | null;
   readonly isBlank: boolean;
   readonly isPlacing: boolean;
   /** The pointer was put there by keys: nothing else shows where it is. */
@@ -336,6 +391,7 @@ export function drawInk(
       drawName(ctx, name, { x: at.x + look.activeRadius + 5, y: at.y });
     }
   }
+  if (input.isPlacing) drawHandles(ctx, input, { w: canvas.width / dpr, h: canvas.height / dpr });
   if (input.hasCross && pointer) drawCross(ctx, pointer);
   const box = state.boxDraft;
   if (box) {

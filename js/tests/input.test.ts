@@ -75,6 +75,7 @@ class Stage {
   pointer: Xy | null = null;
   isReady = true;
   isByKeys = false;
+  hold: Xy | null = null;
   left = 0;
   fitted = 0;
   private uid = 0;
@@ -109,6 +110,9 @@ class Stage {
       stageSize: () => ({ w: 200, h: 150 }),
       getHovered: (): PointRef | null =>
         this.pointer && hit(this.state, this.viewport, this.pointer),
+      setHold: (at) => {
+        this.hold = at;
+      },
       isReady: () => this.isReady,
       newUid: () => `new${++this.uid}`,
       leave: () => {
@@ -229,6 +233,18 @@ describe("pointer", () => {
     expect(stage.done("place")).toEqual([]);
   });
 
+  it("Esc ends a drag for good, and nothing else", () => {
+    restart(twoFaces());
+    const [x, y] = stage.at(20, 15);
+    pointer(stage.ink, "pointerdown", x, y);
+    pointer(stage.ink, "pointermove", x + 20, y);
+    key(stage.root, "Escape");
+    pointer(stage.ink, "pointermove", x + 30, y);
+    pointer(stage.ink, "pointerup", x + 30, y);
+    expect(stage.state).toMatchObject({ drag: null, press: null, pending: [] });
+    expect(stage.state.doc.cursor.instance).toBe("f");
+  });
+
   it("a click on an old point places the next one over it", () => {
     restart(twoFaces());
     stage.clickAt(...stage.at(20, 15));
@@ -318,8 +334,90 @@ describe("pointer", () => {
     expect(stage.state.pending).toEqual([]);
   });
 
+  const touch = (pointerId: number) => ({ pointerType: "touch", pointerId });
+
+  it("a finger that rests for 500 ms places occluded, when it is lifted", () => {
+    vi.useFakeTimers();
+    pointer(stage.ink, "pointerdown", 50, 60, touch(1));
+    expect(stage.hold).toEqual({ x: 50, y: 60 });
+    vi.advanceTimersByTime(499);
+    expect(stage.state.press).toMatchObject({ visibility: 2 });
+    vi.advanceTimersByTime(1);
+    expect(stage.state.press).toEqual({ x: 20, y: 20, visibility: 1 });
+    expect(stage.done("place")).toEqual([]);
+    pointer(stage.ink, "pointerup", 50, 60, touch(1));
+    expect(stage.hold).toBeNull();
+    expect(stage.done("place")).toMatchObject([{ x: 20, y: 20, visibility: 1 }]);
+  });
+
+  it.each([
+    ["lifted", "pointerup", 50, [{ visibility: 2 }]],
+    ["cancelled", "pointercancel", 50, []],
+    ["moved away", "pointermove", 90, []],
+  ])("a finger that is %s before does not", (_, type, x, placed) => {
+    vi.useFakeTimers();
+    pointer(stage.ink, "pointerdown", 50, 60, touch(1));
+    vi.advanceTimersByTime(300);
+    pointer(stage.ink, type, x, 60, touch(1));
+    expect(stage.hold).toBeNull();
+    vi.advanceTimersByTime(600);
+    pointer(stage.ink, "pointerup", x, 60, touch(1));
+    expect(stage.done("place")).toMatchObject(placed);
+    expect(stage.state.press).toBeNull();
+  });
+
+  it("a second finger ends a press, a drag, a box and the move of a handle", () => {
+    vi.useFakeTimers();
+    const second = () => {
+      pointer(stage.ink, "pointerdown", 150, 120, touch(2));
+      vi.advanceTimersByTime(600);
+      for (const id of [1, 2]) pointer(stage.ink, "pointerup", 150, 120, touch(id));
+      const { press, drag, boxDraft, whole, pending } = stage.state;
+      expect({ press, drag, boxDraft, whole }).toEqual({
+        press: null,
+        drag: null,
+        boxDraft: null,
+        whole: null,
+      });
+      expect(stage.hold).toBeNull();
+      expect(pending).toEqual([]);
+    };
+    pointer(stage.ink, "pointerdown", 50, 60, touch(1));
+    expect(stage.state.press).not.toBeNull();
+    second();
+    key(stage.root, "b");
+    pointer(stage.ink, "pointerdown", 50, 60, touch(1));
+    expect(stage.state.boxDraft).not.toBeNull();
+    second();
+    restart(twoFaces());
+    pointer(stage.ink, "pointerdown", ...stage.at(20, 15), touch(1));
+    pointer(stage.ink, "pointermove", ...stage.at(30, 15), touch(1));
+    expect(stage.state.drag).not.toBeNull();
+    second();
+    stage.viewport = { scale: 5, tx: 10, ty: 0 };
+    // The points of "f" end at (25, 25), which is (135, 125) on the stage.
+    pointer(stage.ink, "pointerdown", 149, 138, touch(1));
+    pointer(stage.ink, "pointermove", 140, 130, touch(1));
+    expect(stage.state.whole?.scale).toBeLessThan(1);
+    second();
+  });
+
+  it("a handle moves the whole instance in one step, and a click on it places a point", () => {
+    restart(twoFaces());
+    stage.viewport = { scale: 5, tx: 10, ty: 0 };
+    // The points of "f" begin at (15, 15), which is (85, 75) on the stage.
+    pointer(stage.ink, "pointerdown", 71, 61);
+    pointer(stage.ink, "pointermove", 96, 71);
+    expect(stage.state.pending).toEqual([]);
+    pointer(stage.ink, "pointerup", 96, 71);
+    expect(pointOf(stage.state, "f", 0)).toEqual([25, 17, 2]);
+    expect(stage.state.pending).toHaveLength(1);
+    expect(stage.done("place")).toEqual([]);
+    stage.clickAt(96, 71);
+    expect(stage.done("place")).toMatchObject([{ x: 17.2, y: 14.2 }]);
+  });
+
   it("two fingers zoom and pan and place nothing", () => {
-    const touch = (pointerId: number) => ({ pointerType: "touch", pointerId });
     pointer(stage.ink, "pointerdown", 100, 100, touch(1));
     pointer(stage.ink, "pointerdown", 200, 100, touch(2));
     pointer(stage.ink, "pointermove", 300, 100, touch(2));

@@ -64,6 +64,7 @@ export class FakeModel extends Events {
     this.traits = {
       scene: scene(),
       categories: [FACE, STICK],
+      templates: [],
       look: LOOK,
       poster: null,
       preview: null,

@@ -46,6 +46,8 @@ export class Python {
   private readonly images: Image[];
   private readonly hidden = new Set<string>();
   private readonly locked = new Set<string>();
+  /** By image, what was under way when it was left. */
+  private readonly left = new Map<number, Cursor>();
   private undone: Step[] = [];
   private done: Step[] = [];
 
@@ -237,8 +239,16 @@ export class Python {
         const to =
           edit.to === "next" ? this.index + 1 : edit.to === "previous" ? this.index - 1 : edit.to;
         if (typeof to !== "number" || !this.images[to]) throw new Error(`There is no image ${to}`);
-        if (to !== this.index)
-          this.cursor = { category: this.cursor.category, instance: null, keypoint: 0 };
+        if (to === this.index) return;
+        if (this.cursor.instance !== null && this.cursor.keypoint !== null)
+          this.left.set(this.index, this.cursor);
+        const left = this.left.get(to);
+        const begun = this.images[to].instances.find((i) => i.uid === left?.instance);
+        this.left.delete(to);
+        this.cursor =
+          left && begun && !begun.finished
+            ? left
+            : { category: this.cursor.category, instance: null, keypoint: 0 };
         this.index = to;
         return;
       }

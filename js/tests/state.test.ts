@@ -890,6 +890,32 @@ describe("the whole instance", () => {
     expect(lastBody(act(plain, { type: "box", bbox: [1, 1, 5, 5], uid: "b" })).op).toBe("box");
   });
 
+  it("T drops the mean pose where there is one, as it lies in its box", () => {
+    const mean = {
+      instances: 7,
+      points: [
+        [0.5, 0.1],
+        [0.2, 0.5],
+        [1, 0.5],
+        [0.5, 1],
+      ] as const,
+    };
+    const known = act(start(), { type: "templates", templates: [mean, null] });
+    const on = act(known, { type: "box-mode", isOn: true, isTemplate: true });
+    expect(on.hint).toMatch(/mean pose of 7 instances/);
+    const dropped = act(on, { type: "box", bbox: [10, 20, 40, 30], uid: "t" });
+    expect(points(dropped, "t")).toEqual([
+      [30, 23, 2],
+      [18, 35, 2],
+      [50, 35, 2],
+      [30, 50, 2],
+    ]);
+    expect(dropped.hint).toMatch(/Dropped the mean pose of 7 instances/);
+    const other = act(known, { type: "category", category: 1 });
+    const stick = act(other, { type: "box-mode", isOn: true, isTemplate: true });
+    expect(stick.hint).toMatch(/figure of the schema/);
+  });
+
   it("asks Python to repeat what the image before has", () => {
     expect(lastBody(act(start(), { type: "repeat" }))).toEqual({ op: "repeat", image: 0 });
   });

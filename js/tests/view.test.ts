@@ -190,6 +190,7 @@ describe("ink", () => {
       dpr: 2,
       pointer: null,
       hovered: null,
+      handle: null,
       isBlank: false,
       isPlacing: true,
       hasCross: false,

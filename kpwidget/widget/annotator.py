@@ -19,6 +19,7 @@ from .wire import (
     sendable,
     shown,
     step_to_wire,
+    template_to_wire,
     text_of,
     whole_of,
     words,
@@ -34,6 +35,9 @@ _POSES = {
     "paste": "paste instance",
     "template": "drop template",
 }
+#: The mean pose is that of the last so many instances of a category, looked for among the last so
+#: many of all: enough, and soon computed in a dataset of any size.
+_POSES_IN_MEAN, _POSES_LOOKED_AT = 1000, 20_000
 #: How many conflicts are shown at once.
 _SHOWN_CONFLICTS = 3
 
@@ -101,6 +105,8 @@ class Annotator(Board):
         self._others: tuple[int, list[str]] = (0, [])
         self._conflicts: list[int] = []
         self._told_of_saving = ""
+        #: By image, what was under way when it was left.
+        self._left: dict[int, Cursor] = {}
         index = dataset.images[image].index
         first = 0
         if category is not None:
@@ -169,6 +175,7 @@ class Annotator(Board):
                 instance.clear_keypoint(keypoint)
             if edit.get("finish") is True:
                 instance.set_finished(True)
+                self._publisher.plan_prefetch()  # one more for the mean pose
         # What is placed is seen.
         self._hidden.discard(instance.uid)
         self._settle(after, image.index)
@@ -382,6 +389,42 @@ class Annotator(Board):
             self._others, self._conflicts = found, conflicts
             self._dirty.add("scene")
         self._publisher.wake()
+
+    def _show(self, index: int) -> None:
+        """Go to another image; what was begun there before goes on."""
+        if index == self._index:
+            return
+        if self._cursor.instance is not None and self._cursor.keypoint is not None:
+            self._left[self._index] = self._cursor
+        super()._show(index)
+        left = self._left.pop(index, None)
+        if left is not None and left.instance in self._dataset:
+            instance = self._dataset.instance(str(left.instance))
+            if instance.image.index == index and not instance.is_finished:
+                self._cursor = left
+
+    def _prefetch(self) -> None:
+        super()._prefetch()
+        self._learn_templates()
+
+    def _learn_templates(self) -> None:
+        """Tell the browser the mean pose of each category, for the next box that is dragged."""
+        dataset = self._dataset
+        with dataset.lock:
+            last = dataset._table.live_rows()[-_POSES_LOOKED_AT:]
+            rows = np.asarray(last, dtype=np.int64)
+            of_row = dataset._table.column("category", rows)
+            of_categories = [
+                dataset._table.keypoints_of(i, rows[of_row == i][-_POSES_IN_MEAN:])
+                for i in range(len(dataset.categories))
+            ]
+            categories = dataset.categories
+        made = [
+            template_to_wire(category, keypoints)
+            for category, keypoints in zip(categories, of_categories, strict=True)
+        ]
+        if made != self.templates and not self._is_closed:
+            self.templates = made
 
     # -- what the browser is told ---------------------------------------------------------------
 

@@ -78,6 +78,9 @@ class Stage(anywidget.AnyWidget):
     scene = t.Dict().tag(sync=True)
     #: Keypoint names, edges, colours and sides of every category.
     categories: t.List[Any] = t.List().tag(sync=True)
+    #: Of every category the mean pose of the dataset, in a box from (0, 0) to (1, 1); None where
+    #: too few instances are labeled.
+    templates: t.List[Any] = t.List().tag(sync=True)
     #: Colours, radii and line widths in CSS px, the same for both painters.
     look = t.Dict().tag(sync=True)
     #: A still picture (WebP) for saved notebooks, HTML export and a kernel that is gone.

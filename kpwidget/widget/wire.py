@@ -161,6 +161,19 @@ def _layout(schema: Schema) -> list[list[float]]:
     return [[round(float(x), 3), round(float(y), 3)] for x, y in layout]
 
 
+def template_to_wire(category: Category, keypoints: np.ndarray[Any, Any]) -> dict[str, Any] | None:
+    """The mean pose that is dropped into a box; None where there are too few instances for one.
+
+    A keypoint that nobody has labeled stands where the schema's figure has it.
+    """
+    pose, n = geometry.mean_in_box(keypoints)
+    if pose is None:
+        return None
+    own = geometry.align_poses([_layout(category.schema)], pose)[0]
+    full = np.where(np.isfinite(pose), pose, np.where(np.isfinite(own), own, 0.5))
+    return {"instances": n, "points": [[round(float(x), 3), round(float(y), 3)] for x, y in full]}
+
+
 def step_to_wire(step: Any) -> dict[str, Any] | None:
     """What undo or redo would do, and which edit of the browser that was."""
     if step is None:

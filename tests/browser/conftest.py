@@ -36,6 +36,7 @@ class OpenNotebook(Protocol):
         proxy: Proxy | None = None,
         comms: Comms = "perCommTarget",
         kernel: str = "python3",
+        has_touch: bool = False,
         server: JupyterServer | None = None,
     ) -> Notebook:
         """Write a notebook, open it and wait until its kernel is idle; see `Notebook`.

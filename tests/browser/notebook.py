@@ -114,6 +114,8 @@ class Notebook:
         Whether widget messages ask for kernel subshells; Notebook 7 knows its default only.
     kernel : str
         Name of the kernel specification.
+    has_touch : bool
+        Whether the screen takes touches.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class Notebook:
         proxy: Proxy | None = None,
         comms: Comms = "perCommTarget",
         kernel: str = "python3",
+        has_touch: bool = False,
     ) -> None:
         if (cells is None) == (path is None):
             raise TypeError("give either the cells of a new notebook or the path of an old one")
@@ -158,6 +161,7 @@ class Notebook:
             viewport={"width": width, "height": height},
             device_scale_factor=dpr,
             color_scheme=theme,
+            has_touch=has_touch,
         )
         self.context.add_init_script(_SCRIPT)
         self.page: Page = self.context.new_page()

@@ -386,6 +386,55 @@ def test_an_edit_of_an_image_that_is_not_shown_leaves_the_cursor(browser, datase
     assert dataset.instances[0].image.index == 0
 
 
+def test_what_was_begun_on_an_image_goes_on_when_one_comes_back(browser, dataset):
+    browser.point("a", 0, 1, 2, new=True)
+    browser.do(op="goto", to="next")
+    assert browser.scene["cursor"] == {"category": 0, "instance": None, "keypoint": 0}
+    browser.do(op="goto", to="previous")
+    assert browser.scene["cursor"] == {"category": 0, "instance": "a", "keypoint": 1}
+    browser.point("a", 3, 4, 5, finish=True, next=[0, "a", None])
+    browser.do(op="goto", to="next")
+    browser.do(op="goto", to="previous")
+    assert browser.scene["cursor"] == {"category": 0, "instance": None, "keypoint": 0}
+
+
+@pytest.mark.parametrize("end", ["remove", "finish"])
+def test_what_code_has_ended_meanwhile_does_not_go_on(browser, dataset, end):
+    browser.point("a", 0, 1, 2, new=True)
+    browser.do(op="goto", to="next")
+    if end == "remove":
+        dataset.instance("a").remove()
+    else:
+        dataset.instance("a").set_finished(True)
+    browser.do(op="goto", to="previous")
+    assert browser.scene["cursor"] == {"category": 0, "instance": None, "keypoint": 0}
+
+
+# --- the mean pose --------------------------------------------------------------------------------
+
+
+def test_the_mean_pose_is_told_when_five_instances_are_labeled(make, dataset):
+    browser = make(dataset)
+    browser.hello()
+    browser.viewport()
+    wait_for(lambda: browser.annotator.templates == [None, None])
+    # By hand: top (0.5, 0), left (0, 0.5) and right (1, 1) in a box of 20 x 10; nobody has the
+    # fourth one. In half of a box of two points nothing is known: the sticks are too few, too.
+    for i in range(5):
+        dataset.add_instance(
+            0, "face", [(10 + i, 5, 2), (i, 10, 2), (20 + i, 15, 1), (0, 0, 0)], uid=f"f{i}"
+        )
+        dataset.add_instance(0, "stick", [(1, 1, 2), (0, 0, 0)], uid=f"s{i}")
+    browser.do(op="goto", to="next")
+    browser.viewport(rev=2, image=1)
+    wait_for(lambda: browser.annotator.templates[0])
+    face, stick = browser.annotator.templates
+    assert stick is None
+    assert face["instances"] == 5
+    assert face["points"][:3] == [[0.5, 0.0], [0.0, 0.5], [1.0, 1.0]]
+    assert all(math.isfinite(value) for value in face["points"][3])
+
+
 # --- the whole instance ---------------------------------------------------------------------------
 
 
