@@ -374,21 +374,28 @@ class Schema:
                     "metadata['categories'][0]" + _name_categories(copied["categories"])
                 ],
             )
-        fields = dict(copied)
         given_name = copied.get("name") if name is None else name
-        fields["name"] = default_name if given_name is None else given_name
         if not isinstance(metadata, os.PathLike):
             where = _where(given_name)
         elif given_name is not None:
             where = f"{where}: {_where(given_name)}"
-        parts, repeated = _check(fields, problems)
-        if parts is None:
-            raise FormatError.from_problems(where, problems)
+        schema, repeated = cls._of_metadata(
+            copied, default_name if given_name is None else given_name, where
+        )
         if repeated:
             warnings.warn(f"{where}: {repeated}", stacklevel=2)
-        schema = cls.__new__(cls)
-        schema._fill(parts, copied)
         return schema
+
+    @classmethod
+    def _of_metadata(cls, metadata: dict[str, Any], name: Any, where: str) -> tuple[Schema, str]:
+        """As `from_metadata`, of plain JSON that nobody else changes; the warning is returned."""
+        problems: list[str] = []
+        parts, repeated = _check({**metadata, "name": name}, problems)
+        if parts is None:
+            raise FormatError.from_problems(where, problems)
+        schema = cls.__new__(cls)
+        schema._fill(parts, metadata)
+        return schema, repeated
 
     def to_metadata(self) -> dict[str, Any]:
         """Metadata of this schema, ready for `json.dumps`.
