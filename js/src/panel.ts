@@ -28,7 +28,7 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-function svg(tag: string, attributes: Attributes = {}, ...children: Node[]): SVGElement {
+export function svg(tag: string, attributes: Attributes = {}, ...children: Node[]): SVGElement {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
@@ -53,6 +53,10 @@ const ICONS = {
   unlock: "M4 7h8v6H4zM5.500 7V5a2.500 2.500 0 0 1 4.800-1",
   remove: "M3 4.500h10M6.500 4.500V3h3v1.500M4.500 4.500l.6 8.500h5.800l.6-8.500",
   close: "M4 4l8 8M12 4l-8 8",
+  points: "M5 5.500a2 2 0 1 0 0-.1M11 11a2 2 0 1 0 0-.1",
+  edges: "M4.200 11.800l7.600-7.600M3 13a1.400 1.400 0 1 0 0-.1M11.500 4a1.400 1.400 0 1 0 0-.1",
+  crop: "M4.500 1.500v10h10M1.500 4.500h10v10",
+  swap: "M4 3 1.500 5.500 4 8M1.500 5.500h11M12 8l2.500 2.500L12 13M14.500 10.500h-11",
   grid: "M2.500 2.500h4v4h-4zM9.500 2.500h4v4h-4zM2.500 9.500h4v4h-4zM9.500 9.500h4v4h-4z",
 } as const;
 

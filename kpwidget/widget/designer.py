@@ -45,6 +45,7 @@ BLANK: Final = (640, 480)
 _KEPT_STEPS: Final = 500
 #: How many edits may wait for an earlier one.
 _MAX_HELD: Final = 10_000
+_MAX_VIEWS: Final = 100
 _MAX_KEYPOINTS: Final = 1000
 
 
@@ -83,8 +84,8 @@ class SchemaDesigner(Bundled):
     #: Points, edges and pairs as drawn, the text of the pane, what undo would do, what is wrong
     #: with the text, and the number of the last edit of each view; replaced as a whole.
     design = t.Dict().tag(sync=True)
-    #: Small pictures of keypoints as ``data:`` URLs, by the keypoint's id.
-    references = t.Dict().tag(sync=True)
+    #: Small pictures of keypoints as ``data:`` URLs, each with the keypoint's id.
+    references: t.List[Any] = t.List().tag(sync=True)
     #: Name, width and height of what is drawn on, in pixels; "name" is empty for a blank sheet.
     sheet = t.Dict().tag(sync=True)
     #: The picture, as a browser shows it; empty for a blank sheet.
@@ -114,7 +115,7 @@ class SchemaDesigner(Bundled):
         self._future: list[tuple[str, Draft]] = []
         self._applied: dict[str, int] = {}
         self._held: dict[str, dict[int, dict[str, Any]]] = {}
-        self._reading: dict[str, Any] = {}
+        self._reading: dict[str, Any] | None = None
         self._tried: tuple[Draft, Dataset] | None = None
         self._draft = Draft()
         if schema is not None:
@@ -226,6 +227,10 @@ class SchemaDesigner(Bundled):
     def _take(self, client: str, base: int, edits: list[Any]) -> None:
         """Apply edits in the order of their numbers, each once: a later message may come first."""
         held = self._held.setdefault(client, {})
+        if len(self._held) > _MAX_VIEWS:  # the oldest is of a page that is long gone
+            oldest = next(iter(self._held))
+            del self._held[oldest]
+            self._applied.pop(oldest, None)
         applied = max(self._applied.get(client, 0), base)
         for edit in edits:
             if not isinstance(edit, dict):
@@ -237,7 +242,7 @@ class SchemaDesigner(Bundled):
             applied += 1
             self._applied[client] = applied  # also of one that is refused: it is answered
             try:
-                self._apply(edit)
+                self._apply({**edit, "client": client})
             except (ValueError, TypeError, KeyError, OSError) as error:
                 self._say(words(error))
         self._applied[client] = applied
@@ -251,11 +256,12 @@ class SchemaDesigner(Bundled):
         index = {name: k for k, name in enumerate(names)}
         said = schema.definitions if schema else {}
         pictures = schema.references if schema else {}
-        self.references = {
-            draft.ids[index[name]]: reference_to_url(data) for name, data in pictures.items()
-        }
+        self.references = [
+            {"id": draft.ids[index[name]], "url": reference_to_url(data)}
+            for name, data in pictures.items()
+        ]
         self.design = {
-            "applied": dict(self._applied),
+            "applied": [{"client": one, "seq": seq} for one, seq in self._applied.items()],
             "name": str(draft.metadata.get("name") or ""),
             "points": [
                 {
@@ -445,6 +451,7 @@ class SchemaDesigner(Bundled):
         reading = read_text(text[: MAX_TEXT + 1], choice if isinstance(choice, int) else None)
         self._reading = {
             # So that a view knows whether this is about what stands in its pane.
+            "client": text_of(edit, "client"),
             "seq": whole_of(edit, "seq"),
             "kind": reading.kind,
             "choices": [sendable(name) for name in reading.choices],
