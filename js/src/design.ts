@@ -278,3 +278,34 @@ export function pieces(
   if (at < text.length) found.push({ text: text.slice(at), isMarked: false });
   return found;
 }
+
+type Box = readonly [x0: number, y0: number, x1: number, y1: number];
+
+const overlap = (a: Box, b: Box) =>
+  Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) *
+  Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
+
+/**
+ * Top left corners of labels in CSS px: right of the point, left, below or above, whichever covers
+ * the least of the dots and of the labels before it.
+ */
+export function placeLabels(
+  labels: readonly { at: Xy; width: number }[],
+  dots: readonly Box[],
+  height: number,
+): Xy[] {
+  const taken: Box[] = [...dots];
+  return labels.map(({ at: { x, y }, width }) => {
+    const corners: Xy[] = [
+      { x: x + 10, y: y - height / 2 },
+      { x: x - 10 - width, y: y - height / 2 },
+      { x: x - width / 2, y: y + 9 },
+      { x: x - width / 2, y: y - 9 - height },
+    ];
+    const boxes = corners.map((c): Box => [c.x, c.y, c.x + width, c.y + height]);
+    const costs = boxes.map((box) => taken.reduce((sum, other) => sum + overlap(box, other), 0));
+    const best = costs.indexOf(Math.min(...costs));
+    taken.push(boxes[best] as Box);
+    return corners[best] as Xy;
+  });
+}

@@ -10,6 +10,7 @@ import {
   otherSide,
   pairOf,
   pieces,
+  placeLabels,
   suggestName,
   type Two,
   troubleWithName,
@@ -50,6 +51,7 @@ type Tool = "points" | "edges" | "crop";
 /** How near the pointer must be to an edge to choose it, in CSS px. */
 const EDGE_RADIUS = 5;
 const POINT_SIZE = 6;
+const LABEL_HEIGHT = 16;
 /** Typing rests for so long before the text goes to Python, in milliseconds. */
 const TYPING = 250;
 /** Edits unanswered for so long are sent again; for so long mean a busy kernel. */
@@ -138,6 +140,8 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   let textSeq = 0;
   let textTimer: ReturnType<typeof setTimeout> | undefined;
   let textBurst = "";
+  /** The button was pressed here, and what it opens has not come yet. */
+  let isTrying = false;
 
   // -- the page ----------------------------------------------------------------------------------
   const title = h("input", {
@@ -239,7 +243,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     h("div", { class: "kpwidget-field" }, detailName, color),
     field("Mirrors", partner, swap),
     field("Edge to", joinWith),
-    field("Is at", definition),
+    field("Definition", definition),
     field("Picture", reference, crop, uncrop),
   );
 
@@ -771,7 +775,10 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   onClick(help, toggleHelp);
   onClick(closeHelp, toggleHelp);
   onClick(tryIt, () => {
-    if (finishNaming()) send({ op: "try" });
+    if (!finishNaming()) return;
+    isTrying = true;
+    send({ op: "try" });
+    if (model.get("trial")) trialBox.scrollIntoView({ block: "nearest" });
   });
   onClick(crop, () => setTool("crop"));
   onClick(uncrop, () => selected && send({ op: "crop", id: selected, box: null }));
@@ -1054,6 +1061,25 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     return made;
   }
 
+  /** The names, each beside its point where it covers the least of what is there. */
+  function labels(places: ReadonlyMap<string, Xy>): SVGElement[] {
+    const shown = design.points.filter(
+      (point) => !(point.id === naming && sheet.contains(namerBox)),
+    );
+    const dots = [...places.values()].map(({ x, y }) => [x - 9, y - 9, x + 9, y + 9] as const);
+    const spots = placeLabels(
+      shown.map((point) => ({ at: places.get(point.id) as Xy, width: 7.2 * point.name.length })),
+      dots,
+      LABEL_HEIGHT,
+    );
+    return shown.map((point, k) => {
+      const { x, y } = spots[k] as Xy;
+      const label = svg("text", { x: String(x), y: String(y + LABEL_HEIGHT - 4) });
+      label.textContent = point.name;
+      return label;
+    });
+  }
+
   function renderDrawing(): void {
     const places = new Map(design.points.map((point) => [point.id, place(point)]));
     const parts: SVGElement[] = [];
@@ -1077,6 +1103,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       const end = (to && places.get(to)) || gesture.last;
       if (from && gesture.hasMoved) parts.push(line(from, end, "kpwidget-edge is-drawn"));
     }
+    parts.push(...labels(places));
     for (const point of design.points) {
       const p = places.get(point.id) as Xy;
       if (point.id === selected || point.id === over) {
@@ -1090,10 +1117,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       const made = marker(p, point.side, point.color, POINT_SIZE);
       made.setAttribute("data-keypoint", point.name);
       parts.push(made);
-      if (point.id === naming && sheet.contains(namerBox)) continue;
-      const label = svg("text", { x: String(p.x + 10), y: String(p.y - 7) });
-      label.textContent = point.name;
-      parts.push(label);
     }
     if (gesture?.kind === "crop" && gesture.hasMoved) {
       const [a, b] = [gesture.start, gesture.last];
@@ -1294,7 +1317,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       state === "choose"
         ? `${said?.choices.length} categories: choose one`
         : state === "wrong"
-          ? `${n} problem${n === 1 ? "" : "s"}: the drawing stays as it is`
+          ? `${n} problem${n === 1 ? "" : "s"}, the drawing is kept`
           : said
             ? `Read as ${said.kind}`
             : "What is drawn, as metadata",
@@ -1381,12 +1404,19 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       }
       trialView = view;
       trialBox.replaceChildren(view.el);
-      trialBox.scrollIntoView?.({ block: "nearest" });
+      trialSize.observe(trialBox);
     } catch (error) {
       notice(`The annotator could not be shown: ${error instanceof Error ? error.message : error}`);
     }
   }
 
+  /** Who has pressed the button sees what comes of it, as soon as it has its height. */
+  const trialSize = new ResizeObserver(() => {
+    if (trialBox.offsetHeight < 200) return;
+    trialSize.disconnect();
+    if (isTrying) trialBox.scrollIntoView({ block: "nearest" });
+    isTrying = false;
+  });
   const onTrial = () => {
     void showTrial();
   };
@@ -1403,6 +1433,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     clearInterval(timer);
     clearTimeout(textTimer);
     observer.disconnect();
+    trialSize.disconnect();
     model.off("change:design", onDesign);
     model.off("change:references", render);
     model.off("change:trial", onTrial);

@@ -234,6 +234,12 @@ export const KEY_TABLE: readonly KeyRow[] = [
   },
   { keys: "H", does: "hide skeletons", bind: ["h"], run: send({ type: "toggle-skeletons" }) },
   { keys: "G", does: "show names", bind: ["g"], run: send({ type: "toggle-names" }) },
+  {
+    keys: "I",
+    does: "show where the next keypoint is to be placed: definition and picture",
+    bind: ["i"],
+    run: send({ type: "toggle-guide" }),
+  },
   { keys: "Ctrl+Z", does: "undo", bind: ["Ctrl+z"], run: send({ type: "undo" }) },
   {
     keys: "Ctrl+Shift+Z",

@@ -46,6 +46,7 @@ const ICONS = {
   contrast: "M8 2a6 6 0 1 0 0 12A6 6 0 1 0 8 2M8 2v12M8 5h4.5M8 8h6M8 11h4.5",
   names: "M2 4h7l5 4-5 4H2zM5 8h.1",
   skeleton: "M8 3v5M4 6h8M8 8l-3 5M8 8l3 5",
+  guide: "M8 7.500v4M8 4.600v.1M2 8a6 6 0 1 0 12 0A6 6 0 1 0 2 8",
   help: "M5.5 6a2.5 2.5 0 1 1 3.6 2.2c-.8.4-1.1.9-1.1 1.8M8 12.6v.1",
   eye: "M1.5 8S4 3.8 8 3.8 14.5 8 14.5 8 12 12.2 8 12.2 1.5 8 1.5 8M8 6.2a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 1 0 0-3.6",
   eyeOff: "M2 2l12 12M1.5 8S4 3.8 8 3.8c4 0 6.500 4.2 6.500 4.2S12 12.2 8 12.2 1.500 8 1.500 8",
@@ -182,6 +183,8 @@ export function makePanel(
   const names = button("names", "Show names (G)");
   onClick(skeletons, () => dispatch({ type: "toggle-skeletons" }));
   onClick(names, () => dispatch({ type: "toggle-names" }));
+  const guide = button("guide", "Show where the next keypoint is to be placed (I)");
+  onClick(guide, () => dispatch({ type: "toggle-guide" }));
   const contrastButton = button("contrast", "Brightness and contrast");
   const range = (label: string) => {
     const input = h("input", { type: "range", min: "0.2", max: "3", step: "0.05", value: "1" });
@@ -243,6 +246,7 @@ export function makePanel(
       { class: "kpwidget-group kpwidget-popover" },
       skeletons,
       names,
+      ...(isViewer ? [] : [guide]),
       contrastButton,
       filter,
     ),
@@ -477,6 +481,37 @@ export function makePanel(
     }
   }
 
+  // -- guide: where the next keypoint is to be placed ------------------------------------------
+  const guideName = h("strong", {});
+  const guideText = h("span", { class: "kpwidget-guide-text" });
+  const guidePicture = h("img", { alt: "" });
+  const guideCard = h(
+    "div",
+    { class: "kpwidget-guide", "aria-live": "polite" },
+    h("div", {}, guideName, guideText),
+  );
+  guideCard.hidden = true;
+
+  function renderGuide(state: State): void {
+    const isShown = state.showGuide && !isViewer;
+    setAttribute(guide, "aria-pressed", String(isShown));
+    guideCard.hidden = !isShown;
+    if (!isShown) return;
+    const kind = categoryOf(state);
+    const next = kind?.keypoints[nextName(state)] ?? "";
+    const found = kind?.guides.find((one) => one.keypoint === next);
+    setAttribute(guideCard, "data-keypoint", next);
+    setText(guideName, next);
+    setText(guideText, found?.definition || (found ? "" : "Nothing is said of this keypoint."));
+    // Checked by Python: a small PNG or JPEG.
+    const picture = found?.picture ?? "";
+    if (!/^data:image\/(png|jpeg);base64,/.test(picture)) guidePicture.remove();
+    else {
+      setAttribute(guidePicture, "src", picture);
+      if (!guidePicture.parentNode) guideCard.prepend(guidePicture);
+    }
+  }
+
   const side = h(
     "div",
     { class: "kpwidget-side" },
@@ -484,6 +519,7 @@ export function makePanel(
     h("div", { class: "kpwidget-stack-box" }, stack, stackEmpty),
     h("div", { class: "kpwidget-heading" }, "Keypoints"),
     keypoints,
+    guideCard,
     figure,
   );
 
@@ -564,6 +600,7 @@ export function makePanel(
       renderStack(state);
       renderKeypoints(state);
       renderFigure(state);
+      renderGuide(state);
     },
   };
 }

@@ -135,6 +135,7 @@ export interface State {
   readonly painted: Painted | null;
   readonly showSkeletons: boolean;
   readonly showNames: boolean;
+  readonly showGuide: boolean;
   readonly isHelpOpen: boolean;
   readonly brightness: number;
   readonly contrast: number;
@@ -194,6 +195,7 @@ export type Action =
   | { type: "resolve"; conflict: number; take: boolean }
   | { type: "toggle-skeletons" }
   | { type: "toggle-names" }
+  | { type: "toggle-guide" }
   | { type: "toggle-help"; isOpen?: boolean }
   | { type: "filter"; brightness: number; contrast: number }
   | { type: "hint"; text: string };
@@ -220,6 +222,7 @@ export function initialState(client: string, scene: Scene, categories: readonly 
     painted: null,
     showSkeletons: true,
     showNames: false,
+    showGuide: false,
     isHelpOpen: false,
     brightness: 1,
     contrast: 1,
@@ -1246,6 +1249,8 @@ export function reduce(state: State, action: Action): State {
       };
     case "toggle-names":
       return { ...state, showNames: !state.showNames };
+    case "toggle-guide":
+      return { ...state, showGuide: !state.showGuide };
     case "toggle-help":
       return { ...state, isHelpOpen: action.isOpen ?? !state.isHelpOpen };
     case "filter":
