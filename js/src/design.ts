@@ -297,8 +297,8 @@ export function placeLabels(
   const taken: Box[] = [...dots];
   return labels.map(({ at: { x, y }, width }) => {
     const corners: Xy[] = [
-      { x: x + 10, y: y - height / 2 },
-      { x: x - 10 - width, y: y - height / 2 },
+      { x: x + 13, y: y - height / 2 },
+      { x: x - 13 - width, y: y - height / 2 },
       { x: x - width / 2, y: y + 9 },
       { x: x - width / 2, y: y - 9 - height },
     ];

@@ -1272,7 +1272,9 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   choose.addEventListener(
     "change",
     () => {
-      if (choose.value !== "") sendText(Number(choose.value));
+      if (choose.value === "") return;
+      sendText(Number(choose.value));
+      sheet.focus({ preventScroll: true });
     },
     { signal },
   );
