@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from kpwidget.store import ConflictError as ConflictError
     from kpwidget.store import open as open
     from kpwidget.widget import Annotator as Annotator
+    from kpwidget.widget import SchemaDesigner as SchemaDesigner
     from kpwidget.widget import Viewer as Viewer
     from kpwidget.widget import compare as compare
 
@@ -54,6 +55,7 @@ _MODULE_OF = {
     "Instance": "kpwidget.dataset",
     "LossError": "kpwidget.formats",
     "Schema": "kpwidget.schema",
+    "SchemaDesigner": "kpwidget.widget",
     "Viewer": "kpwidget.widget",
     "Visibility": "kpwidget.schema",
     "compare": "kpwidget.widget",
@@ -86,6 +88,7 @@ __all__ = [
     "Instance",
     "LossError",
     "Schema",
+    "SchemaDesigner",
     "Viewer",
     "Visibility",
     "__version__",

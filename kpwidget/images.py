@@ -630,6 +630,34 @@ class ImageSource:
         return EncodedImage(data, _MIMES[header.format], width, height, True, True, box)
 
 
+def trouble_with_small_picture(data: bytes, max_side: int) -> str:
+    """Say why a file is no small PNG or JPEG that every browser shows; empty if it is one.
+
+    Parameters
+    ----------
+    data : bytes
+    max_side : int
+        Longest side that is allowed, in pixels.
+
+    Returns
+    -------
+    str
+        What is wrong, without the place.
+    """
+    kind = next((kind for magic, kind in _MAGIC[:2] if data.startswith(magic)), None)
+    if kind is None:
+        return "not a PNG or JPEG file"
+    source = ImageSource(data)
+    try:
+        width, height = source.size
+        if max(width, height) > max_side:
+            return f"{width}x{height} pixels, expected at most {max_side}x{max_side}"
+        source.to_array()
+    except ImageError as error:
+        return str(error)
+    return "" if _is_intact(data, kind) else "damaged: not every browser would show it"
+
+
 class _DecodedCache:
     """Decoded pictures, the least recently used dropped first."""
 

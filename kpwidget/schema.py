@@ -6,6 +6,7 @@ mirror each other, and how exactly each can be placed. It needs numpy alone.
 
 from __future__ import annotations
 
+import base64
 import difflib
 import json
 import math
@@ -13,11 +14,11 @@ import os
 import re
 import reprlib
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +55,10 @@ _MAX_SHOWN_PROBLEMS = 200
 _MAX_FAULTS = 200_000  # places at which JSON is not strict
 _MAX_SHOWN = 300  # characters of a value in a message
 _MAX_JSON_DEPTH = 100
+_MAX_DEFINITION = 300  # characters
+_MAX_REFERENCE_BYTES = 32_768
+#: Longest side of a reference picture, in pixels.
+REFERENCE_SIDE = 96
 _TOO_DEEP = f"nested more than {_MAX_JSON_DEPTH} levels deep; metadata needs 3"
 
 
@@ -119,6 +124,15 @@ class FormatError(ValueError):
         return cls("\n".join([*shown, *last]), [*lines, *last])
 
 
+class _Trouble(NamedTuple):
+    """What is wrong with one value."""
+
+    why: str
+
+
+_Checked = TypeVar("_Checked", str, bytes)
+
+
 class _Parts(NamedTuple):
     """The checked content of a schema."""
 
@@ -132,13 +146,15 @@ class _Parts(NamedTuple):
     layout: tuple[tuple[float, float], ...] | None
     aliases: tuple[tuple[str, tuple[str, ...]], ...] | None
     part_ranges: tuple[tuple[str, tuple[int, int]], ...] | None
+    definitions: tuple[tuple[str, str], ...] = ()
+    references: tuple[tuple[str, bytes], ...] = ()
 
 
 class Schema:
     """The keypoints of one kind of object: names, skeleton, flip pairs, sigmas and colours.
 
     Immutable and hashable. Two schemas are equal if name, keypoints, skeleton, flip pairs,
-    sigmas, their source and colours are.
+    sigmas, their source, colours, definitions and references are.
 
     Parameters
     ----------
@@ -159,12 +175,19 @@ class Schema:
         right orange and the rest green and yellow; without, eight distinct hues in turn.
     layout : sequence of pairs of float, optional
         A reference figure: per keypoint (x, y) in [0, 1], x right, y down. For pictures of the
-        schema only; not part of its metadata nor of equality.
+        schema only; not part of equality. Read from metadata that has it; `to_metadata` of a
+        schema made by the constructor leaves it out.
     aliases : mapping from str to sequence of str, optional
         Other names that keypoints go by, for `match`. Not part of equality.
     parts : mapping from str to pair of int, optional
         What runs of keypoints are, by the **1-based** numbers of the first and the last, as in
         ``{"jaw": (1, 17)}``. For pictures; not part of equality.
+    definitions : mapping from str to str, optional
+        Where exactly a keypoint is to be placed, in one line of at most 300 characters, by the
+        name of the keypoint.
+    references : mapping from str to bytes, optional
+        A picture of a keypoint and what is around it, by its name: the bytes of a PNG or JPEG
+        file, at most 96 x 96 pixels and 32,768 bytes. In metadata as ``data:`` URLs.
 
     Raises
     ------
@@ -220,6 +243,8 @@ class Schema:
         layout: Sequence[Sequence[float]] | NDArray[Any] | None = None,
         aliases: Mapping[str, Sequence[str]] | None = None,
         parts: Mapping[str, Sequence[int]] | None = None,
+        definitions: Mapping[str, str] | None = None,
+        references: Mapping[str, bytes] | None = None,
     ) -> None:
         fields: dict[str, Any] = {
             "name": name,
@@ -232,6 +257,8 @@ class Schema:
             "layout": layout,
             "aliases": aliases,
             "parts": parts,
+            "definitions": definitions,
+            "references": references,
         }
         where = f"schema {_show(name)}"
         problems: list[str] = []
@@ -286,8 +313,8 @@ class Schema:
         metadata : mapping, str or os.PathLike
             A mapping, JSON text (a `str` is always text), or the path of a JSON file. It has
             ``keypoints`` and may have ``skeleton`` (1-based), ``flip_pairs``, ``sigmas``,
-            ``sigma_source``, ``colors``, ``aliases``, ``parts`` and ``name``. Other keys are kept
-            for `to_metadata`.
+            ``sigma_source``, ``colors``, ``layout``, ``aliases``, ``parts``, ``definitions``,
+            ``references`` and ``name``. Other keys are kept for `to_metadata`.
         name : str, optional
             Name of the schema. By default the metadata's ``name``, else the file's name without
             its ending, else ``"schema"``.
@@ -347,21 +374,28 @@ class Schema:
                     "metadata['categories'][0]" + _name_categories(copied["categories"])
                 ],
             )
-        fields = {**copied, "layout": None}
         given_name = copied.get("name") if name is None else name
-        fields["name"] = default_name if given_name is None else given_name
         if not isinstance(metadata, os.PathLike):
             where = _where(given_name)
         elif given_name is not None:
             where = f"{where}: {_where(given_name)}"
-        parts, repeated = _check(fields, problems)
-        if parts is None:
-            raise FormatError.from_problems(where, problems)
+        schema, repeated = cls._of_metadata(
+            copied, default_name if given_name is None else given_name, where
+        )
         if repeated:
             warnings.warn(f"{where}: {repeated}", stacklevel=2)
-        schema = cls.__new__(cls)
-        schema._fill(parts, copied)
         return schema
+
+    @classmethod
+    def _of_metadata(cls, metadata: dict[str, Any], name: Any, where: str) -> tuple[Schema, str]:
+        """As `from_metadata`, of plain JSON that nobody else changes; the warning is returned."""
+        problems: list[str] = []
+        parts, repeated = _check({**metadata, "name": name}, problems)
+        if parts is None:
+            raise FormatError.from_problems(where, problems)
+        schema = cls.__new__(cls)
+        schema._fill(parts, metadata)
+        return schema, repeated
 
     def to_metadata(self) -> dict[str, Any]:
         """Metadata of this schema, ready for `json.dumps`.
@@ -394,6 +428,12 @@ class Schema:
             metadata["aliases"] = {name: list(others) for name, others in parts.aliases}
         if parts.part_ranges is not None:
             metadata["parts"] = {part: list(ends) for part, ends in parts.part_ranges}
+        if parts.definitions:
+            metadata["definitions"] = dict(parts.definitions)
+        if parts.references:
+            metadata["references"] = {
+                name: reference_to_url(data) for name, data in parts.references
+            }
         return metadata
 
     def with_layout(self, layout: Sequence[Sequence[float]] | NDArray[Any] | None) -> Schema:
@@ -515,6 +555,16 @@ class Schema:
         from kpwidget import schemas
 
         return schemas.find_parts(self.keypoints)
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Where keypoints are to be placed, one line each, by keypoint (a new dict)."""
+        return dict(self._parts.definitions)
+
+    @property
+    def references(self) -> dict[str, bytes]:
+        """Small pictures (PNG or JPEG files) of keypoints, by keypoint (a new dict)."""
+        return dict(self._parts.references)
 
     def index(self, keypoint: str | int) -> int:
         """0-based index of a keypoint.
@@ -753,10 +803,27 @@ def _check(fields: Mapping[str, Any], problems: list[str]) -> tuple[_Parts | Non
     layout = _check_layout(fields.get("layout"), n_keypoints, problems)
     aliases = _check_aliases(fields.get("aliases"), index, problems)
     part_ranges = _check_part_ranges(fields.get("parts"), n_keypoints, problems)
+    definitions = _check_by_name(
+        "definitions", fields.get("definitions"), index, _check_definition, problems
+    )
+    references = _check_by_name(
+        "references", fields.get("references"), index, _check_reference, problems
+    )
     if problems:
         return None, ""
     return _Parts(
-        name, keypoints, skeleton, flip_pairs, sigmas, source, colors, layout, aliases, part_ranges
+        name,
+        keypoints,
+        skeleton,
+        flip_pairs,
+        sigmas,
+        source,
+        colors,
+        layout,
+        aliases,
+        part_ranges,
+        definitions,
+        references,
     ), repeated
 
 
@@ -1044,6 +1111,81 @@ def _check_part_ranges(
         else:
             checked.append((part, (first, last)))
     return tuple(checked)
+
+
+def _check_by_name(
+    what: str,
+    given: Any,
+    index: Mapping[str, int],
+    check: Callable[[Any], _Checked | _Trouble],
+    problems: list[str],
+) -> tuple[tuple[str, _Checked], ...]:
+    """The values of an object from keypoint to something, in the order of the keypoints."""
+    if given is None:
+        return ()
+    if not isinstance(given, Mapping):
+        problems.append(f"{what} = {_show(given)}: expected an object by the names of keypoints")
+        return ()
+    checked: list[tuple[str, _Checked]] = []
+    for keypoint, value in given.items():
+        place = f"{what}[{_show(keypoint)}]"
+        if index and keypoint not in index:
+            problems.append(f"{place}: no keypoint is named {_show(keypoint)}")
+        found = check(value)
+        if isinstance(found, _Trouble):
+            problems.append(f"{place} = {_show(value)}: {found.why}")
+        else:
+            checked.append((keypoint, found))
+    return tuple(sorted(checked, key=lambda one: index.get(one[0], 0)))
+
+
+def _check_definition(value: Any) -> str | _Trouble:
+    if not isinstance(value, str):
+        return _Trouble(f"expected a string, got {type(value).__name__}")
+    trouble = _trouble_with_text(value)
+    if not trouble and len(value) > _MAX_DEFINITION:
+        trouble = f"has {len(value)} characters, expected at most {_MAX_DEFINITION}"
+    if not trouble and len(value.splitlines()) > 1:
+        trouble = "expected one line"
+    return _Trouble(trouble) if trouble else str(value)
+
+
+def _check_reference(value: Any) -> bytes | _Trouble:
+    """The bytes of a small PNG or JPEG file that every browser shows, or what is wrong."""
+    if isinstance(value, str):
+        if len(value) > 2 * _MAX_REFERENCE_BYTES:
+            return _Trouble(f"expected a file of at most {_MAX_REFERENCE_BYTES:,} bytes")
+        head, _, coded = value.partition(";base64,")
+        if head not in ("data:image/png", "data:image/jpeg"):
+            return _Trouble("expected 'data:image/png;base64,...' or 'data:image/jpeg;base64,...'")
+        try:
+            value = base64.b64decode(coded, validate=True)
+        except ValueError as error:
+            return _Trouble(f"not base64: {error}")
+    if not isinstance(value, bytes):
+        return _Trouble(f"expected the bytes of a PNG or JPEG file, got {type(value).__name__}")
+    if len(value) > _MAX_REFERENCE_BYTES:
+        return _Trouble(f"has {len(value):,} bytes, expected at most {_MAX_REFERENCE_BYTES:,}")
+    from kpwidget.images import trouble_with_small_picture
+
+    trouble = trouble_with_small_picture(value, REFERENCE_SIDE)
+    return _Trouble(trouble) if trouble else value
+
+
+def reference_to_url(data: bytes) -> str:
+    """``data:`` URL of a reference picture, as it stands in metadata.
+
+    Parameters
+    ----------
+    data : bytes
+        A PNG or JPEG file.
+
+    Returns
+    -------
+    str
+    """
+    kind = "png" if data.startswith(b"\x89PNG") else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _as_list(value: Any) -> list[Any] | None:

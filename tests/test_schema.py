@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import pickle
 import re
+import struct
 import time
 import warnings
+import zlib
 from itertools import product
 
 import numpy as np
@@ -647,3 +650,72 @@ def test_category_names_every_bad_field():
     problems = problems_of(lambda: Category(True, "coco17", 3, 4, 5))
     fields = [problem.split(": ")[1].split(" =")[0] for problem in problems]
     assert fields == ["id", "schema", "name", "supercategory", "extra"]
+
+
+# --- definitions, references and the figure in metadata -------------------------------------------
+
+# A row of grey pixels, chunk by chunk after the PNG specification (the crc is zlib's).
+_IHDR = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+
+
+def _png(width: int = 1) -> bytes:
+    chunks = [
+        (b"IHDR", struct.pack(">II", width, 1) + _IHDR[8:]),
+        (b"IDAT", zlib.compress(b"\0" + b"\x80" * width)),
+        (b"IEND", b""),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+
+
+def test_definitions_and_references_survive_metadata_and_count_for_equality():
+    definitions = {"b": "the outer corner", "a": "the tip"}
+    schema = Schema("x", ["a", "b"], definitions=definitions, references={"b": _png()})
+    metadata = json.loads(json.dumps(schema.to_metadata()))
+    assert metadata["definitions"] == definitions
+    url = "data:image/png;base64," + base64.b64encode(_png()).decode()
+    assert metadata["references"] == {"b": url}
+    again = Schema.from_metadata(metadata)
+    assert again == schema == pickle.loads(pickle.dumps(schema))
+    assert (again.definitions, again.references) == (definitions, {"b": _png()})
+    assert json.dumps(again.to_metadata()) == json.dumps(metadata)
+    assert schema != Schema("x", ["a", "b"], definitions=definitions)
+    assert schema != Schema("x", ["a", "b"], references={"b": _png()})
+    plain = Schema("x", ["a", "b"])
+    assert plain == Schema("x", ["a", "b"], definitions={}, references={})
+    assert plain.definitions == plain.references == {}
+    assert not plain.to_metadata().keys() & {"definitions", "references"}
+
+
+def test_a_figure_in_metadata_is_read():
+    metadata = {"keypoints": ["a", "b"], "layout": [[0.25, 0.5], [1, 0]]}
+    schema = Schema.from_metadata(metadata)
+    np.testing.assert_array_equal(schema.layout, [[0.25, 0.5], [1, 0]])
+    assert schema.to_metadata() == metadata
+    assert schema == Schema("schema", ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("definitions", ["a"], r"definitions = \['a'\]: expected an object by the names"),
+        ("definitions", {"c": "x"}, r"definitions\['c'\]: no keypoint is named 'c'"),
+        ("definitions", {"a": 1}, r"definitions\['a'\] = 1: expected a string, got int"),
+        ("definitions", {"a": " "}, r"definitions\['a'\] = ' ': .*nothing but white space"),
+        ("definitions", {"a": "x\ny"}, "expected one line"),
+        ("definitions", {"a": "x" * 301}, "has 301 characters, expected at most 300"),
+        ("references", {"a": 1}, "expected the bytes of a PNG or JPEG file, got int"),
+        ("references", {"a": b"<svg/>"}, "not a PNG or JPEG file"),
+        ("references", {"a": "data:image/svg+xml;base64,AA=="}, "expected 'data:image/png"),
+        ("references", {"a": "data:image/png;base64,?"}, "not base64"),
+        ("references", {"a": _png()[:-4]}, r"references\['a'\]"),
+        ("references", {"a": _png(97)}, "97x1 pixels, expected at most 96x96"),
+        ("references", {"a": _png() + bytes(32_768)}, "expected at most 32,768"),
+        ("layout", [[0, 2], [0, 0]], r"layout\[0\] = \[0, 2\]: expected \[x, y\], both in 0..1"),
+    ],
+)
+def test_wrong_definitions_references_and_figures_are_named(field, value, message):
+    with pytest.raises(FormatError, match=message):
+        Schema("x", ["a", "b"], **{field: value})

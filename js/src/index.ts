@@ -1,6 +1,8 @@
 /** Entry point: wires model, state, input and views; the only file that knows anywidget. */
 
 import { type Browser, makeBrowser } from "./browse";
+import { dataUrl, randomHex } from "./bytes";
+import { type DesignerModel, mountDesigner } from "./designer";
 import { type Handle, handlesOf, hitHandle } from "./handles";
 import { hit, listen } from "./input";
 import { Layers, type LayerView, type Painted } from "./layers";
@@ -80,24 +82,11 @@ const OF_A_VIEWER: ReadonlySet<Action["type"]> = new Set<Action["type"]>([
   "hint",
 ]);
 
-function randomHex(bytes: number): string {
-  const values = crypto.getRandomValues(new Uint8Array(bytes));
-  return Array.from(values, (value) => value.toString(16).padStart(2, "0")).join("");
-}
-
-/** The picture as a URL of its own: one of a blob would take the browser some 20 ms to load. */
-function dataUrl(picture: DataView): string {
-  const bytes = new Uint8Array(picture.buffer, picture.byteOffset, picture.byteLength);
-  let text = "";
-  for (let i = 0; i < bytes.length; i += 8192)
-    text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-  return `data:image/*;base64,${btoa(text)}`;
-}
-
 export default () => {
   let layers: Layers | null = null;
   return {
-    initialize({ model }: { model: Model }) {
+    initialize({ model }: { model: Model | DesignerModel }) {
+      if (isDesigner(model)) return () => undefined;
       const found = new Layers(model);
       layers = found;
       const onMessage = (message: FromPython, buffers: DataView[]) => {
@@ -111,11 +100,17 @@ export default () => {
         found.dispose();
       };
     },
-    render({ model, el }: { model: Model; el: HTMLElement }) {
+    render({ model, el }: { model: Model | DesignerModel; el: HTMLElement }) {
+      if (isDesigner(model)) return mountDesigner(model, el);
       return mount(model, el, layers ?? new Layers(model));
     },
   };
 };
+
+/** One bundle serves all widgets: a designer is told by its trait. */
+function isDesigner(model: Model | DesignerModel): model is DesignerModel {
+  return (model as DesignerModel).get("design") !== undefined;
+}
 
 function isSamePoint(a: PointRef | null, b: PointRef | null): boolean {
   return a?.instance === b?.instance && a?.keypoint === b?.keypoint;

@@ -253,6 +253,12 @@ export const KEY_TABLE: readonly KeyRow[] = [
     bind: ["l"],
     run: send({ type: "toggle-loupe" }),
   },
+  {
+    keys: "I",
+    does: "show where the next keypoint is to be placed: definition and picture",
+    bind: ["i"],
+    run: send({ type: "toggle-guide" }),
+  },
   { keys: "Ctrl+Z", does: "undo", bind: ["Ctrl+z"], run: send({ type: "undo" }) },
   {
     keys: "Ctrl+Shift+Z",

@@ -89,6 +89,14 @@ export interface Scene {
   readonly arrows: readonly number[];
 }
 
+/** Where a keypoint is to be placed. */
+export interface Guide {
+  readonly keypoint: string;
+  readonly definition: string;
+  /** `data:` URL of a small PNG or JPEG that Python has looked at; empty for none. */
+  readonly picture: string;
+}
+
 export interface Category {
   readonly name: string;
   readonly keypoints: readonly string[];
@@ -100,6 +108,8 @@ export interface Category {
   readonly flip: readonly number[];
   /** Where the schema figure puts each keypoint, in [0, 1], y down. */
   readonly layout: readonly (readonly [number, number])[];
+  /** Of the keypoints that have one. */
+  readonly guides: readonly Guide[];
 }
 
 /** The mean pose of a category's instances, in a box from (0, 0) to (1, 1), y down. */

@@ -28,7 +28,7 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-function svg(tag: string, attributes: Attributes = {}, ...children: Node[]): SVGElement {
+export function svg(tag: string, attributes: Attributes = {}, ...children: Node[]): SVGElement {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
@@ -47,6 +47,7 @@ const ICONS = {
   names: "M2 4h7l5 4-5 4H2zM5 8h.1",
   skeleton: "M8 3v5M4 6h8M8 8l-3 5M8 8l3 5",
   loupe: "M6.8 2.3a4.5 4.5 0 1 0 0 9 4.5 4.5 0 1 0 0-9M10.2 10.2 14 14M6.8 4.8v4M4.8 6.8h4",
+  guide: "M8 7.500v4M8 4.600v.1M2 8a6 6 0 1 0 12 0A6 6 0 1 0 2 8",
   help: "M5.5 6a2.5 2.5 0 1 1 3.6 2.2c-.8.4-1.1.9-1.1 1.8M8 12.6v.1",
   eye: "M1.5 8S4 3.8 8 3.8 14.5 8 14.5 8 12 12.2 8 12.2 1.5 8 1.5 8M8 6.2a1.8 1.8 0 1 0 0 3.6 1.8 1.8 0 1 0 0-3.6",
   eyeOff: "M2 2l12 12M1.5 8S4 3.8 8 3.8c4 0 6.500 4.2 6.500 4.2S12 12.2 8 12.2 1.500 8 1.500 8",
@@ -54,6 +55,10 @@ const ICONS = {
   unlock: "M4 7h8v6H4zM5.500 7V5a2.500 2.500 0 0 1 4.800-1",
   remove: "M3 4.500h10M6.500 4.500V3h3v1.500M4.500 4.500l.6 8.500h5.800l.6-8.500",
   close: "M4 4l8 8M12 4l-8 8",
+  points: "M5 5.500a2 2 0 1 0 0-.1M11 11a2 2 0 1 0 0-.1",
+  edges: "M4.200 11.800l7.600-7.600M3 13a1.400 1.400 0 1 0 0-.1M11.500 4a1.400 1.400 0 1 0 0-.1",
+  crop: "M4.500 1.500v10h10M1.500 4.500h10v10",
+  swap: "M4 3 1.500 5.500 4 8M1.500 5.500h11M12 8l2.500 2.500L12 13M14.500 10.500h-11",
   grid: "M2.500 2.500h4v4h-4zM9.500 2.500h4v4h-4zM2.500 9.500h4v4h-4zM9.500 9.500h4v4h-4z",
 } as const;
 
@@ -181,6 +186,8 @@ export function makePanel(
   onClick(names, () => dispatch({ type: "toggle-names" }));
   const loupe = button("loupe", "Loupe (L)");
   onClick(loupe, () => dispatch({ type: "toggle-loupe" }));
+  const guide = button("guide", "Show where the next keypoint is to be placed (I)");
+  onClick(guide, () => dispatch({ type: "toggle-guide" }));
   const contrastButton = button("contrast", "Brightness and contrast");
   const range = (label: string) => {
     const input = h("input", { type: "range", min: "0.2", max: "3", step: "0.05", value: "1" });
@@ -244,6 +251,7 @@ export function makePanel(
       skeletons,
       names,
       loupe,
+      ...(isViewer ? [] : [guide]),
       contrastButton,
       filter,
     ),
@@ -473,6 +481,37 @@ export function makePanel(
     }
   }
 
+  // -- guide: where the next keypoint is to be placed ------------------------------------------
+  const guideName = h("strong", {});
+  const guideText = h("span", { class: "kpwidget-guide-text" });
+  const guidePicture = h("img", { alt: "" });
+  const guideCard = h(
+    "div",
+    { class: "kpwidget-guide", "aria-live": "polite" },
+    h("div", {}, guideName, guideText),
+  );
+  guideCard.hidden = true;
+
+  function renderGuide(state: State): void {
+    const isShown = state.showGuide && !isViewer;
+    setAttribute(guide, "aria-pressed", String(isShown));
+    guideCard.hidden = !isShown;
+    if (!isShown) return;
+    const kind = categoryOf(state);
+    const next = kind?.keypoints[nextName(state)] ?? "";
+    const found = kind?.guides.find((one) => one.keypoint === next);
+    setAttribute(guideCard, "data-keypoint", next);
+    setText(guideName, next);
+    setText(guideText, found?.definition || (found ? "" : "Nothing is said of this keypoint."));
+    // Checked by Python: a small PNG or JPEG.
+    const picture = found?.picture ?? "";
+    if (!/^data:image\/(png|jpeg);base64,/.test(picture)) guidePicture.remove();
+    else {
+      setAttribute(guidePicture, "src", picture);
+      if (!guidePicture.parentNode) guideCard.prepend(guidePicture);
+    }
+  }
+
   const side = h(
     "div",
     { class: "kpwidget-side" },
@@ -480,6 +519,7 @@ export function makePanel(
     h("div", { class: "kpwidget-stack-box" }, stack, stackEmpty),
     h("div", { class: "kpwidget-heading" }, "Keypoints"),
     keypoints,
+    guideCard,
     figure,
   );
 
@@ -562,6 +602,7 @@ export function makePanel(
       renderStack(state);
       renderKeypoints(state);
       renderFigure(state);
+      renderGuide(state);
     },
   };
 }

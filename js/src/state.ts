@@ -138,6 +138,7 @@ export interface State {
   readonly showSkeletons: boolean;
   readonly showNames: boolean;
   readonly showLoupe: boolean;
+  readonly showGuide: boolean;
   readonly isHelpOpen: boolean;
   readonly brightness: number;
   readonly contrast: number;
@@ -199,6 +200,7 @@ export type Action =
   | { type: "toggle-skeletons" }
   | { type: "toggle-names" }
   | { type: "toggle-loupe" }
+  | { type: "toggle-guide" }
   | { type: "toggle-help"; isOpen?: boolean }
   | { type: "filter"; brightness: number; contrast: number }
   | { type: "hint"; text: string };
@@ -227,6 +229,7 @@ export function initialState(client: string, scene: Scene, categories: readonly 
     showSkeletons: true,
     showNames: false,
     showLoupe: false,
+    showGuide: false,
     isHelpOpen: false,
     brightness: 1,
     contrast: 1,
@@ -1287,6 +1290,8 @@ export function reduce(state: State, action: Action): State {
       return { ...state, showNames: !state.showNames };
     case "toggle-loupe":
       return { ...state, showLoupe: !state.showLoupe };
+    case "toggle-guide":
+      return { ...state, showGuide: !state.showGuide };
     case "toggle-help":
       return { ...state, isHelpOpen: action.isOpen ?? !state.isHelpOpen };
     case "filter":

@@ -15,6 +15,7 @@ export const FACE: Category = {
   colors: ["#111111", "#222222", "#333333", "#444444"],
   sides: [null, "left", "right", null],
   flip: [0, 2, 1, 3],
+  guides: [],
   layout: [
     [0.5, 0],
     [0, 0.5],
@@ -30,6 +31,7 @@ export const STICK: Category = {
   colors: ["#aa0000", "#00aa00"],
   sides: [null, null],
   flip: [0, 1],
+  guides: [],
   layout: [
     [0, 0],
     [1, 1],

@@ -64,7 +64,13 @@ _TOP_KEYS: Final = ("info", "licenses", "images", "annotations", "categories")
 _NEEDED_BY_SCHEMA: Final[tuple[str, ...]] = ("keypoints", "skeleton")
 _OPTIONAL_FOR_SCHEMA: Final[tuple[str, ...]] = ("flip_pairs", "sigmas", "sigma_source", "colors")
 # As others may well call something of their own: used only where they have kpwidget's form.
-_PERHAPS_FOR_SCHEMA: Final[tuple[str, ...]] = ("aliases", "parts")
+_PERHAPS_FOR_SCHEMA: Final[tuple[str, ...]] = (
+    "aliases",
+    "parts",
+    "layout",
+    "definitions",
+    "references",
+)
 _OF_CATEGORY: Final[tuple[str, ...]] = ("id", "name", "supercategory")
 
 _MIN_INT64: Final = -(2**63) + 1  # -2**63 stands for "no id" in a dataset
@@ -943,6 +949,8 @@ def _with_values(own: Schema, given: Schema) -> Schema:
         layout=given.layout,
         aliases=dict(given._parts.aliases or own._parts.aliases or ()) or None,
         parts=dict(given._parts.part_ranges or own._parts.part_ranges or ()) or None,
+        definitions=given.definitions or own.definitions,
+        references=given.references or own.references,
     )
 
 

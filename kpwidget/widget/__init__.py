@@ -2,6 +2,7 @@
 
 from .annotator import Annotator
 from .comparison import Comparison, compare
+from .designer import SchemaDesigner
 from .viewer import Viewer
 
-__all__ = ["Annotator", "Comparison", "Viewer", "compare"]
+__all__ = ["Annotator", "Comparison", "SchemaDesigner", "Viewer", "compare"]

@@ -66,37 +66,11 @@ def _bundle(name: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
-class Stage(anywidget.AnyWidget):
-    """What is displayed: the picture with its layers, and the controls around it.
+class Bundled(anywidget.AnyWidget):
+    """A widget whose browser half is in the bundle."""
 
-    The browser sends edits as custom messages, never by a trait: while the kernel is busy a trait
-    keeps only its last value. Traits carry what a view must know to show and hit-test without a
-    kernel. Nothing here writes a trait from the browser's side.
-    """
-
-    #: The current image with its instances, the cursor, what undo would do; replaced as a whole.
-    scene = t.Dict().tag(sync=True)
-    #: Keypoint names, edges, colours and sides of every category.
-    categories: t.List[Any] = t.List().tag(sync=True)
-    #: Of every category the mean pose of the dataset, in a box from (0, 0) to (1, 1); None where
-    #: too few instances are labeled.
-    templates: t.List[Any] = t.List().tag(sync=True)
-    #: Colours, radii and line widths in CSS px, the same for both painters.
-    look = t.Dict().tag(sync=True)
-    #: A still picture (WebP) for saved notebooks, HTML export and a kernel that is gone.
-    poster = t.Bytes(b"").tag(sync=True)
-    #: The first picture as it is encoded for its layer: a view shows it before Python has painted.
-    #: Empty again when there is a poster, so that a saved notebook does not keep both.
-    preview = t.Bytes(b"").tag(sync=True)
-    #: What a viewer lists, and what was asked for; None for an annotator.
-    browse = t.Dict(allow_none=True, default_value=None).tag(sync=True)
-    #: Height of the stage in CSS px.
+    #: Height of the picture in CSS px.
     height = t.Int(600).tag(sync=True)
-    #: The ipycanvas layers: image, detail, skeletons, active, and the source of pictures. Empty
-    #: until a view asks for them, which by then shows `preview`: they would hold that up.
-    canvases = t.List(t.Instance(ipywidgets.Widget)).tag(
-        sync=True, **ipywidgets.widget_serialization
-    )
 
     @t.validate("height")
     def _check_height(self, proposal: Any) -> int:
@@ -122,3 +96,34 @@ class Stage(anywidget.AnyWidget):
         """
         if hasattr(change["new"], "_reply_subshell_for"):
             change["new"]._reply_subshell_for = None
+
+
+class Stage(Bundled):
+    """What is displayed: the picture with its layers, and the controls around it.
+
+    The browser sends edits as custom messages, never by a trait: while the kernel is busy a trait
+    keeps only its last value. Traits carry what a view must know to show and hit-test without a
+    kernel. Nothing here writes a trait from the browser's side.
+    """
+
+    #: The current image with its instances, the cursor, what undo would do; replaced as a whole.
+    scene = t.Dict().tag(sync=True)
+    #: Keypoint names, edges, colours and sides of every category.
+    categories: t.List[Any] = t.List().tag(sync=True)
+    #: Of every category the mean pose of the dataset, in a box from (0, 0) to (1, 1); None where
+    #: too few instances are labeled.
+    templates: t.List[Any] = t.List().tag(sync=True)
+    #: Colours, radii and line widths in CSS px, the same for both painters.
+    look = t.Dict().tag(sync=True)
+    #: A still picture (WebP) for saved notebooks, HTML export and a kernel that is gone.
+    poster = t.Bytes(b"").tag(sync=True)
+    #: The first picture as it is encoded for its layer: a view shows it before Python has painted.
+    #: Empty again when there is a poster, so that a saved notebook does not keep both.
+    preview = t.Bytes(b"").tag(sync=True)
+    #: What a viewer lists, and what was asked for; None for an annotator.
+    browse = t.Dict(allow_none=True, default_value=None).tag(sync=True)
+    #: The ipycanvas layers: image, detail, skeletons, active, and the source of pictures. Empty
+    #: until a view asks for them, which by then shows `preview`: they would hold that up.
+    canvases = t.List(t.Instance(ipywidgets.Widget)).tag(
+        sync=True, **ipywidgets.widget_serialization
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .. import geometry
+from ..schema import reference_to_url
 
 if TYPE_CHECKING:
     from ..dataset import Instance
@@ -150,7 +151,22 @@ def category_to_wire(category: Category) -> dict[str, Any]:
         "sides": list(schema.sides),
         "flip": schema.flip_indices.tolist(),
         "layout": _layout(schema),
+        "guides": _guides(schema),
     }
+
+
+def _guides(schema: Schema) -> list[dict[str, str]]:
+    """Definition and reference picture of each keypoint, of those that have one."""
+    definitions, references = schema.definitions, schema.references
+    return [
+        {
+            "keypoint": name,
+            "definition": definitions.get(name, ""),
+            "picture": reference_to_url(references[name]) if name in references else "",
+        }
+        for name in schema.keypoints
+        if name in definitions or name in references
+    ]
 
 
 def _layout(schema: Schema) -> list[list[float]]:

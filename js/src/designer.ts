@@ -1,0 +1,1447 @@
+/** The schema designer: a sheet to draw on, a list of keypoints, a pane with the metadata. */
+
+import { dataUrl, randomHex } from "./bytes";
+import {
+  apply,
+  type Design,
+  type DesignEdit,
+  type DesignTraits,
+  hitEdge,
+  otherSide,
+  pairOf,
+  pieces,
+  placeLabels,
+  suggestName,
+  type Two,
+  troubleWithName,
+} from "./design";
+import { bindingOf, CLICK_SLOP, HIT_RADIUS } from "./input";
+import { button, h, setAttribute, setText, svg } from "./panel";
+import {
+  fitImage,
+  hitPoint,
+  keepInSight,
+  oneToOne,
+  pan,
+  toImage,
+  toScreen,
+  type Viewport,
+  type Xy,
+  zoomAbout,
+} from "./viewport";
+
+/** The part of anywidget's model that the designer uses. */
+export interface DesignerModel {
+  get<K extends keyof DesignTraits>(name: K): DesignTraits[K];
+  send(content: {
+    kind: "edits";
+    client: string;
+    base: number;
+    edits: readonly (DesignEdit & { seq: number })[];
+  }): void;
+  on(event: "msg:custom", callback: (message: { kind: "refused"; text: string }) => void): void;
+  on(event: string, callback: () => void): void;
+  off(event: string, callback: unknown): void;
+  // biome-ignore lint/suspicious/noExplicitAny: the widget manager is ipywidgets' own, untyped here
+  widget_manager: any;
+}
+
+type Tool = "points" | "edges" | "crop";
+
+/** How near the pointer must be to an edge to choose it, in CSS px. */
+const EDGE_RADIUS = 5;
+const POINT_SIZE = 6;
+const LABEL_HEIGHT = 16;
+/** Typing rests for so long before the text goes to Python, in milliseconds. */
+const TYPING = 250;
+/** Edits unanswered for so long are sent again; for so long mean a busy kernel. */
+const RESEND = 5000;
+const BUSY = 1500;
+
+interface Gesture {
+  readonly kind: "press" | "move" | "edge" | "crop" | "pan";
+  readonly start: Xy;
+  readonly point: string | null;
+  last: Xy;
+  hasMoved: boolean;
+}
+
+export interface DesignKey {
+  readonly keys: string;
+  readonly does: string;
+  readonly bind: readonly string[];
+}
+
+/** The order is that of the help and of docs/designer.md. */
+export const DESIGN_KEYS: readonly DesignKey[] = [
+  {
+    keys: "click",
+    does: "add a keypoint and type its name; on a point or an edge: select",
+    bind: [],
+  },
+  { keys: "Shift+click", does: "add a keypoint on top of a point or an edge", bind: [] },
+  { keys: "drag a point", does: "move it", bind: [] },
+  { keys: "E", does: "draw edges, or points again", bind: ["e"] },
+  { keys: "Alt+drag, drag (edges)", does: "from point to point: an edge", bind: [] },
+  { keys: "double click, Enter, F2", does: "rename the keypoint", bind: ["Enter", "F2"] },
+  { keys: "Delete", does: "remove the selected edge or keypoint", bind: ["Delete", "Backspace"] },
+  { keys: "A", does: "add a keypoint in the middle, to be moved by arrows", bind: ["a"] },
+  {
+    keys: "arrows",
+    does: "move the selected keypoint by 1 px (Shift: 10)",
+    bind: ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"].flatMap((k) => [k, `Shift+${k}`]),
+  },
+  {
+    keys: "[ ], PageUp PageDown",
+    does: "previous, next keypoint",
+    bind: ["[", "]", "PageUp", "PageDown"],
+  },
+  { keys: "Alt+Up, Alt+Down", does: "move it up or down in the list", bind: [] },
+  { keys: "C", does: "drag a box: the reference picture of the selected keypoint", bind: ["c"] },
+  { keys: "Ctrl+Z", does: "undo", bind: ["Ctrl+z"] },
+  { keys: "Ctrl+Shift+Z", does: "redo", bind: ["Ctrl+Shift+z", "Ctrl+y"] },
+  { keys: "wheel, Ctrl+wheel, + -", does: "zoom", bind: ["+", "=", "-"] },
+  { keys: "middle drag, Ctrl+drag", does: "pan", bind: [] },
+  { keys: "F, 0", does: "fit the image; one image pixel per screen pixel", bind: ["f", "0"] },
+  { keys: "Esc", does: "stop, select nothing; again: give up the focus", bind: ["Escape"] },
+  { keys: "?", does: "this table", bind: ["?"] },
+];
+const BOUND: ReadonlySet<string> = new Set(DESIGN_KEYS.flatMap(({ bind }) => bind));
+
+/** Puts a designer into `el`; returns what takes it away again. */
+export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const client = randomHex(4);
+  const sheetOf = model.get("sheet");
+  const imageSize = { w: sheetOf.width, h: sheetOf.height };
+
+  let design: Design = model.get("design");
+  let pending: { seq: number; edit: DesignEdit }[] = [];
+  let seq = 0;
+  let acked = 0;
+  let sentAt = 0;
+  let oldest = 0;
+  let isGone = false;
+  let tool: Tool = "points";
+  let selected: string | null = null;
+  let edge: Two | null = null;
+  let viewport: Viewport = { scale: 1, tx: 0, ty: 0 };
+  let isFitted = true;
+  let size = { w: 0, h: 0 };
+  let pointer: Xy | null = null;
+  let gesture: Gesture | null = null;
+  let hint = "";
+  let burst = 0;
+  /** Which keypoint's name is being typed. */
+  let naming: string | null = null;
+  /** What stands in the pane and is not, or not yet, the metadata. */
+  let typed: string | null = null;
+  let textSeq = 0;
+  let textTimer: ReturnType<typeof setTimeout> | undefined;
+  let textBurst = "";
+  /** The button was pressed here, and what it opens has not come yet. */
+  let isTrying = false;
+
+  // -- the page ----------------------------------------------------------------------------------
+  const title = h("input", {
+    type: "text",
+    class: "kpwidget-title",
+    "aria-label": "Name of the schema",
+    title: "Name of the schema",
+    placeholder: "name of the schema",
+    maxlength: "200",
+    spellcheck: "false",
+  });
+  const toolButton = (name: "points" | "edges" | "crop", text: string) => {
+    const made = button(name, text);
+    made.addEventListener("click", () => setTool(tool === name ? "points" : name), { signal });
+    return made;
+  };
+  const tools = {
+    points: toolButton("points", "Points: click to add, drag to move"),
+    edges: toolButton("edges", "Edges: drag from point to point (E)"),
+    crop: toolButton("crop", "Reference picture of the selected keypoint: drag a box (C)"),
+  };
+  tools.crop.disabled = sheetOf.name === "";
+  const undo = button("undo", "Undo (Ctrl+Z)");
+  const redo = button("redo", "Redo (Ctrl+Shift+Z)");
+  const remove = button("remove", "Remove the selected edge or keypoint (Delete)");
+  const fit = button("fit", "Fit the image (F)");
+  const one = button("one", "One image pixel per screen pixel (0)");
+  const help = button("help", "Keys (?)");
+  const tryIt = h(
+    "button",
+    { type: "button", class: "kpwidget-try", title: "Label this image with the schema, below" },
+    "Try it",
+  );
+  const summary = h("span", { class: "kpwidget-count" });
+  const saved = h("span", { class: "kpwidget-saved" });
+  const toolbar = h(
+    "div",
+    { class: "kpwidget-toolbar", role: "toolbar", "aria-label": "Schema designer" },
+    title,
+    h("span", { class: "kpwidget-group" }, tools.points, tools.edges, tools.crop),
+    h("span", { class: "kpwidget-group" }, undo, redo, remove),
+    h("span", { class: "kpwidget-group" }, fit, one),
+    h("span", { class: "kpwidget-group kpwidget-right" }, saved, summary, tryIt, help),
+  );
+  const notices = h("div", { class: "kpwidget-notices", role: "alert" });
+  const picture = model.get("picture");
+  const paper =
+    sheetOf.name && picture
+      ? h("img", { class: "kpwidget-poster", alt: "", decoding: "sync", src: dataUrl(picture) })
+      : h("div", { class: "kpwidget-poster kpwidget-blank" });
+  const drawing = svg("svg", { class: "kpwidget-drawing", "aria-hidden": "true" });
+  const namer = h("input", {
+    type: "text",
+    class: "kpwidget-namer",
+    "aria-label": "Name of the keypoint",
+    maxlength: "200",
+    spellcheck: "false",
+    autocomplete: "off",
+  });
+  const namerTrouble = h("span", { class: "kpwidget-trouble", role: "alert" });
+  const namerBox = h("div", { class: "kpwidget-namer-box" }, namer, namerTrouble);
+  const invitation = h(
+    "div",
+    { class: "kpwidget-invitation" },
+    "Click to add the first keypoint, or paste names or metadata below.",
+  );
+  const sheet = h("div", {
+    class: "kpwidget-sheet",
+    tabindex: "0",
+    role: "application",
+    "aria-label": "Schema drawing: press ? for the keys, Escape to leave",
+    "data-lm-suppress-shortcuts": "true",
+  });
+  sheet.style.height = `${model.get("height")}px`;
+  sheet.append(paper, drawing, invitation);
+  const doing = h("span", { class: "kpwidget-doing" });
+  const where = h("span", { class: "kpwidget-where" });
+  const list = h("div", { class: "kpwidget-list", role: "listbox", "aria-label": "Keypoints" });
+
+  const color = h("input", { type: "color", "aria-label": "Colour" });
+  const partner = h("select", { "aria-label": "Keypoint on the other side" });
+  const swap = button("swap", "Let left and right change places");
+  const joinWith = h("select", { "aria-label": "Join with" });
+  const definition = h("input", {
+    type: "text",
+    "aria-label": "Definition",
+    placeholder: "where exactly, in one line",
+    maxlength: "300",
+  });
+  const reference = h("img", { class: "kpwidget-reference", alt: "" });
+  const crop = h("button", { type: "button", class: "kpwidget-reset" }, "Crop");
+  const uncrop = button("remove", "Remove the reference picture");
+  const detailName = h("span", { class: "kpwidget-detail-name" });
+  const field = (label: string, ...parts: Node[]) =>
+    h("div", { class: "kpwidget-field" }, h("span", {}, label), ...parts);
+  const details = h(
+    "fieldset",
+    { class: "kpwidget-details", "aria-label": "The selected keypoint" },
+    h("div", { class: "kpwidget-field" }, detailName, color),
+    field("Mirrors", partner, swap),
+    field("Edge to", joinWith),
+    field("Definition", definition),
+    field("Picture", reference, crop, uncrop),
+  );
+
+  const pane = h("textarea", {
+    class: "kpwidget-text",
+    "aria-label": "Metadata: type or paste",
+    spellcheck: "false",
+    autocomplete: "off",
+    wrap: "off",
+    placeholder:
+      "Names, one a line; or metadata of COCO or DataTorch; or the categories of a COCO file; or labels of CVAT",
+  });
+  const marks = h("div", { class: "kpwidget-marks", "aria-hidden": "true" });
+  const problems = h("div", { class: "kpwidget-problems", role: "list", "aria-label": "Problems" });
+  const readAs = h("div", { class: "kpwidget-read-as", role: "status" });
+  const revert = h("button", { type: "button", class: "kpwidget-reset" }, "Back to the drawing");
+  const choose = h("select", { class: "kpwidget-choose", "aria-label": "Which category" });
+  const paneBox = h(
+    "div",
+    { class: "kpwidget-pane" },
+    h("div", { class: "kpwidget-text-box" }, marks, pane),
+    h("div", { class: "kpwidget-said" }, readAs, choose, problems, revert),
+  );
+  const closeHelp = button("close", "Close (?)");
+  const helpBox = h(
+    "div",
+    { class: "kpwidget-help", role: "dialog", "aria-label": "Keys" },
+    h("div", { class: "kpwidget-help-head" }, h("strong", {}, "Keys and gestures"), closeHelp),
+    h(
+      "div",
+      { class: "kpwidget-keys" },
+      ...DESIGN_KEYS.map(({ keys, does }) => h("div", {}, h("b", {}, keys), h("span", {}, does))),
+    ),
+  );
+  helpBox.hidden = true;
+  const frame = h(
+    "div",
+    { class: "kpwidget kpwidget-designer", "data-lm-suppress-shortcuts": "true" },
+    toolbar,
+    notices,
+    h(
+      "div",
+      { class: "kpwidget-body" },
+      h(
+        "div",
+        { class: "kpwidget-main" },
+        sheet,
+        h("div", { class: "kpwidget-status" }, doing, where),
+      ),
+      h(
+        "div",
+        { class: "kpwidget-side" },
+        h("div", { class: "kpwidget-heading" }, "Keypoints"),
+        list,
+        h("div", { class: "kpwidget-heading" }, "Selected"),
+        details,
+      ),
+    ),
+    h("div", { class: "kpwidget-heading" }, "Metadata"),
+    paneBox,
+    helpBox,
+  );
+  const trialBox = h("div", { class: "kpwidget-trial" });
+  el.classList.add("kpwidget-host");
+  el.append(frame, trialBox);
+
+  // -- edits ---------------------------------------------------------------------------------------
+  function send(edit: DesignEdit): number {
+    seq += 1;
+    pending.push({ seq, edit });
+    if (oldest === 0) oldest = performance.now();
+    deliver(pending.slice(-1));
+    refresh();
+    return seq;
+  }
+
+  function deliver(edits: typeof pending): void {
+    sentAt = performance.now();
+    try {
+      const body = edits.map((one) => ({ ...one.edit, seq: one.seq }));
+      model.send({ kind: "edits", client, base: acked, edits: body });
+    } catch {
+      // The comm is gone with its kernel.
+      isGone = true;
+    }
+  }
+
+  const timer = setInterval(() => {
+    if (pending.length > 0 && !isGone && performance.now() - sentAt > RESEND) deliver(pending);
+    renderSaved();
+  }, 500);
+
+  function onDesign(): void {
+    const known = model.get("design").applied.find((one) => one.client === client)?.seq ?? 0;
+    if (known > acked) {
+      acked = known;
+      oldest = performance.now();
+    }
+    pending = pending.filter((one) => one.seq > acked);
+    if (pending.length === 0) oldest = 0;
+    refresh();
+  }
+
+  function refresh(): void {
+    design = pending.reduce((so, { edit }) => apply(so, edit), model.get("design"));
+    const ids = new Set(design.points.map((point) => point.id));
+    if (selected && !ids.has(selected)) selected = null;
+    if (naming && !ids.has(naming)) stopNaming();
+    const kept = edge;
+    if (kept && !design.edges.some(([a, b]) => a === kept[0] && b === kept[1])) edge = null;
+    render();
+  }
+
+  const pointOf = (id: string | null) => design.points.find((point) => point.id === id);
+  const nameOf = (id: string) => pointOf(id)?.name ?? "";
+  const newBurst = (what: string) => `${what}-${client}-${++burst}`;
+
+  function setTool(next: Tool): void {
+    if (next === "crop" && !selected) {
+      setHint("Select a keypoint first: the picture is for that one.");
+      return;
+    }
+    tool = next;
+    hint = "";
+    render();
+  }
+
+  function setHint(text: string): void {
+    hint = text;
+    renderStatus();
+  }
+
+  function select(id: string | null): void {
+    if (id !== selected) burst += 1;
+    selected = id;
+    edge = null;
+    render();
+    if (id) scrollRow(id);
+  }
+
+  function removeSelected(): void {
+    if (edge) send({ op: "part", a: edge[0], b: edge[1] });
+    else if (selected) {
+      const k = design.points.findIndex((point) => point.id === selected);
+      const next = design.points[k + 1] ?? design.points[k - 1];
+      const gone = selected;
+      selected = next?.id ?? null;
+      send({ op: "remove", id: gone });
+    }
+  }
+
+  function addPoint(at: Xy): void {
+    const id = `${client}-${seq + 1}`;
+    const name = suggestName(design.points.map((point) => point.name));
+    selected = id;
+    edge = null;
+    send({ op: "add", id, name, x: at.x, y: at.y });
+    startNaming(id, sheet);
+  }
+
+  function step(by: number): void {
+    const n = design.points.length;
+    if (n === 0) return;
+    const k = design.points.findIndex((point) => point.id === selected);
+    const next = k < 0 ? (by > 0 ? 0 : n - 1) : Math.min(n - 1, Math.max(0, k + by));
+    select(design.points[next]?.id ?? null);
+  }
+
+  function reorder(by: number): void {
+    const k = design.points.findIndex((point) => point.id === selected);
+    const to = k + by;
+    if (k < 0 || to < 0 || to >= design.points.length || !selected) return;
+    send({ op: "order", id: selected, to });
+    scrollRow(selected);
+  }
+
+  // -- names -----------------------------------------------------------------------------------------
+  function startNaming(id: string, host: HTMLElement): void {
+    if (!finishNaming()) return;
+    const point = pointOf(id);
+    if (!point) return;
+    naming = id;
+    namer.value = point.name;
+    checkName();
+    host.append(namerBox);
+    render();
+    namer.focus({ preventScroll: true });
+    namer.select();
+  }
+
+  function checkName(): boolean {
+    const trouble = naming ? troubleWithName(design, naming, namer.value) : "";
+    setText(namerTrouble, trouble);
+    namerTrouble.hidden = trouble === "";
+    setAttribute(namer, "aria-invalid", String(trouble !== ""));
+    return trouble === "";
+  }
+
+  /** Takes the name that is typed; false if it cannot be one: then it stays to be mended. */
+  function finishNaming(): boolean {
+    if (!naming) return true;
+    const [id, name] = [naming, namer.value.trim()];
+    if (!checkName()) {
+      namer.focus({ preventScroll: true });
+      return false;
+    }
+    stopNaming();
+    if (name !== nameOf(id)) send({ op: "rename", id, name });
+    return true;
+  }
+
+  function stopNaming(): void {
+    naming = null;
+    namerBox.remove();
+    render();
+  }
+
+  namer.addEventListener("input", checkName, { signal });
+  namer.addEventListener(
+    "keydown",
+    (event) => {
+      event.stopPropagation();
+      if (event.isComposing) return;
+      const isInList = list.contains(namerBox);
+      const id = naming;
+      if (event.key === "Enter") {
+        event.preventDefault();
+        if (finishNaming()) back();
+      } else if (event.key === "Escape") {
+        event.preventDefault();
+        stopNaming();
+        back();
+      } else if (event.key === "Tab") checkName();
+      function back(): void {
+        if (isInList && id) rows.get(id)?.element.focus({ preventScroll: true });
+        else sheet.focus({ preventScroll: true });
+      }
+    },
+    { signal },
+  );
+  namer.addEventListener(
+    "blur",
+    () => {
+      // What cannot be a name stays there with the reason, and keeps nobody from leaving.
+      if (naming && checkName()) finishNaming();
+    },
+    { signal },
+  );
+  for (const type of ["pointerdown", "dblclick", "click"] as const)
+    namerBox.addEventListener(type, (event) => event.stopPropagation(), { signal });
+
+  // -- the sheet -------------------------------------------------------------------------------------
+  const at = (event: { clientX: number; clientY: number }): Xy => {
+    const box = sheet.getBoundingClientRect();
+    return { x: event.clientX - box.left, y: event.clientY - box.top };
+  };
+
+  function under(screen: Xy): string | null {
+    const flat = design.points.flatMap(({ x, y }) => [x, y, 2]);
+    const found = hitPoint(viewport, flat, screen, HIT_RADIUS + 2);
+    return found ? (design.points[found.keypoint]?.id ?? null) : null;
+  }
+
+  const within = (p: Xy): Xy => ({
+    x: Math.min(imageSize.w, Math.max(0, p.x)),
+    y: Math.min(imageSize.h, Math.max(0, p.y)),
+  });
+
+  sheet.addEventListener(
+    "pointerdown",
+    (event) => {
+      if (event.button > 1 || gesture) return;
+      event.preventDefault();
+      const start = at(event);
+      pointer = start;
+      if (!finishNaming()) return;
+      sheet.focus({ preventScroll: true });
+      hint = "";
+      const point = under(start);
+      const isPan = event.button === 1 || event.ctrlKey || event.metaKey;
+      const kind = isPan
+        ? "pan"
+        : tool === "crop"
+          ? "crop"
+          : point && (tool === "edges" || event.altKey)
+            ? "edge"
+            : point && !event.shiftKey
+              ? "move"
+              : "press";
+      gesture = { kind, start, point, last: start, hasMoved: false };
+      sheet.setPointerCapture?.(event.pointerId);
+      if (kind === "move" || kind === "edge") select(point);
+      render();
+    },
+    { signal },
+  );
+  sheet.addEventListener(
+    "pointermove",
+    (event) => {
+      pointer = at(event);
+      if (gesture) {
+        const moved = Math.hypot(pointer.x - gesture.start.x, pointer.y - gesture.start.y);
+        if (moved > CLICK_SLOP) gesture.hasMoved = true;
+        if (gesture.kind === "pan")
+          setViewport(pan(viewport, pointer.x - gesture.last.x, pointer.y - gesture.last.y));
+        gesture.last = pointer;
+      }
+      renderDrawing();
+      renderStatus();
+    },
+    { signal },
+  );
+  sheet.addEventListener("pointerup", (event) => finish(at(event), event.shiftKey), { signal });
+  sheet.addEventListener(
+    "pointercancel",
+    () => {
+      gesture = null;
+      render();
+    },
+    { signal },
+  );
+  sheet.addEventListener(
+    "pointerleave",
+    () => {
+      pointer = null;
+      renderDrawing();
+      renderStatus();
+    },
+    { signal },
+  );
+  sheet.addEventListener(
+    "dblclick",
+    (event) => {
+      const id = under(at(event));
+      if (id && naming !== id) startNaming(id, sheet);
+    },
+    { signal },
+  );
+
+  function finish(end: Xy, isOver: boolean): void {
+    const done = gesture;
+    gesture = null;
+    if (!done) return;
+    const to = toImage(viewport, end);
+    if (done.kind === "move" && done.point && done.hasMoved) {
+      const from = pointOf(done.point);
+      const grabbed = toImage(viewport, done.start);
+      // The point keeps its place under the pointer.
+      const { x, y } = within({
+        x: (from?.x ?? 0) + to.x - grabbed.x,
+        y: (from?.y ?? 0) + to.y - grabbed.y,
+      });
+      send({ op: "move", id: done.point, x, y });
+    } else if (done.kind === "edge" && done.point) {
+      const target = under(end);
+      if (target && target !== done.point) send({ op: "join", a: done.point, b: target });
+      else if (done.hasMoved) hint = "An edge ends on another point: nothing was drawn.";
+    } else if (done.kind === "crop" && selected) {
+      const [a, b] = [within(toImage(viewport, done.start)), within(to)];
+      if (done.hasMoved) {
+        const box = [
+          Math.min(a.x, b.x),
+          Math.min(a.y, b.y),
+          Math.max(a.x, b.x),
+          Math.max(a.y, b.y),
+        ] as const;
+        send({ op: "crop", id: selected, box });
+        tool = "points";
+      } else hint = "Drag a box around the keypoint.";
+    } else if (done.kind === "press") press(done, isOver);
+    render();
+  }
+
+  function press(done: Gesture, isOver: boolean): void {
+    if (done.hasMoved) {
+      hint = "A drag that begins on no point does nothing; Ctrl+drag pans.";
+      return;
+    }
+    const on = hitEdge(design, viewport, done.start, EDGE_RADIUS);
+    const p = toImage(viewport, done.start);
+    const isInside = p.x >= 0 && p.y >= 0 && p.x <= imageSize.w && p.y <= imageSize.h;
+    if (on && !isOver) {
+      selected = null;
+      edge = on;
+    } else if (tool === "edges") select(null);
+    else if (isInside) addPoint(p);
+    else hint = "Outside of the image: nothing was added.";
+  }
+
+  sheet.addEventListener(
+    "wheel",
+    (event) => {
+      const isFocused = sheet.contains(sheet.ownerDocument.activeElement);
+      if (!isFocused && !event.ctrlKey) return;
+      event.preventDefault();
+      event.stopPropagation();
+      const delta = Math.max(-300, Math.min(300, event.deltaY * (event.deltaMode === 1 ? 33 : 1)));
+      setViewport(zoomAbout(viewport, 1.15 ** (-delta / 100), at(event)));
+    },
+    { signal, passive: false },
+  );
+
+  function setViewport(next: Viewport): void {
+    isFitted = false;
+    viewport = keepInSight(next, imageSize, size);
+    render();
+  }
+
+  function fitNow(): void {
+    isFitted = true;
+    viewport = fitImage(imageSize, size);
+    render();
+  }
+
+  const middle = (): Xy => pointer ?? { x: size.w / 2, y: size.h / 2 };
+  const observer = new ResizeObserver(() => measure());
+  observer.observe(sheet);
+  function measure(): void {
+    const next = { w: sheet.clientWidth, h: sheet.clientHeight };
+    if (next.w === size.w && next.h === size.h) return;
+    size = next;
+    if (isFitted) fitNow();
+    else setViewport(viewport);
+  }
+
+  // -- keys ------------------------------------------------------------------------------------------
+  /** Does what a key stands for; false if it is none of ours here. */
+  function runKey(event: KeyboardEvent): boolean {
+    if (event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+      reorder(event.key === "ArrowUp" ? -1 : 1);
+      return true;
+    }
+    const bound = bindingOf(event);
+    if (!BOUND.has(bound)) return false;
+    const arrow = /^(Shift\+)?Arrow(Left|Right|Up|Down)$/.exec(bound);
+    const point = pointOf(selected);
+    if (arrow) {
+      const by = arrow[1] ? 10 : 1;
+      const dx = { Left: -by, Right: by, Up: 0, Down: 0 }[arrow[2] as "Left"];
+      const dy = { Left: 0, Right: 0, Up: -by, Down: by }[arrow[2] as "Left"];
+      if (point) {
+        const { x, y } = within({ x: point.x + dx, y: point.y + dy });
+        send({ op: "move", id: point.id, x, y, burst: `nudge-${client}-${burst}` });
+      }
+      return true;
+    }
+    const run: Record<string, () => void> = {
+      e: () => setTool(tool === "edges" ? "points" : "edges"),
+      c: () => (sheetOf.name ? setTool("crop") : setHint("A blank sheet has nothing to crop.")),
+      a: () => addPoint({ x: imageSize.w / 2, y: imageSize.h / 2 }),
+      f: fitNow,
+      "0": () => setViewport(oneToOne(viewport, middle())),
+      "-": () => setViewport(zoomAbout(viewport, 1 / 1.25, middle())),
+      "[": () => step(-1),
+      "]": () => step(1),
+      PageUp: () => step(-1),
+      PageDown: () => step(1),
+      "Ctrl+z": () => send({ op: "undo" }),
+      "Ctrl+Shift+z": () => send({ op: "redo" }),
+      "Ctrl+y": () => send({ op: "redo" }),
+      "?": () => toggleHelp(),
+      Escape: stepOut,
+    };
+    if (bound === "Enter" || bound === "F2") {
+      const isRow = selected ? rows.get(selected)?.element : undefined;
+      if (selected) startNaming(selected, isRow?.matches(":focus") ? isRow : sheet);
+    } else if (bound === "Delete" || bound === "Backspace") removeSelected();
+    else if (bound === "+" || bound === "=") setViewport(zoomAbout(viewport, 1.25, middle()));
+    else run[bound]?.();
+    return true;
+  }
+
+  function stepOut(): void {
+    if (!helpBox.hidden) toggleHelp();
+    else if (gesture || tool !== "points" || hint || selected || edge) {
+      gesture = null;
+      tool = "points";
+      hint = "";
+      selected = null;
+      edge = null;
+      render();
+    } else (frame.ownerDocument.activeElement as HTMLElement | null)?.blur();
+  }
+
+  function toggleHelp(): void {
+    helpBox.hidden = !helpBox.hidden;
+  }
+
+  const isField = (target: EventTarget | null) =>
+    target instanceof Element && target.matches("input, textarea, select");
+  frame.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key === "Tab" || event.isComposing) return;
+      if (isField(event.target)) {
+        // What is typed here is nobody else's; Esc gives the keyboard back to the drawing.
+        event.stopPropagation();
+        if (event.key === "Escape") {
+          event.preventDefault();
+          sheet.focus({ preventScroll: true });
+        }
+        return;
+      }
+      const isButton = event.target instanceof Element && event.target.matches("button");
+      if (isButton && (event.key === "Enter" || event.key === " ")) {
+        event.stopPropagation();
+        return;
+      }
+      const isRow = event.target instanceof Element && event.target.closest("[data-id]") !== null;
+      if (isRow && !event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
+        step(event.key === "ArrowUp" ? -1 : 1);
+        if (selected) rows.get(selected)?.element.focus({ preventScroll: true });
+      } else if (!runKey(event)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      if (isRow && selected && !naming) rows.get(selected)?.element.focus({ preventScroll: true });
+    },
+    { signal },
+  );
+
+  // -- controls --------------------------------------------------------------------------------------
+  const onClick = (element: HTMLElement, run: () => void) =>
+    element.addEventListener("click", run, { signal });
+  onClick(undo, () => send({ op: "undo" }));
+  onClick(redo, () => send({ op: "redo" }));
+  onClick(remove, removeSelected);
+  onClick(fit, fitNow);
+  onClick(one, () => setViewport(oneToOne(viewport, middle())));
+  onClick(help, toggleHelp);
+  onClick(closeHelp, toggleHelp);
+  onClick(tryIt, () => {
+    if (!finishNaming()) return;
+    isTrying = true;
+    send({ op: "try" });
+    if (model.get("trial")) trialBox.scrollIntoView({ block: "nearest" });
+  });
+  onClick(crop, () => setTool("crop"));
+  onClick(uncrop, () => selected && send({ op: "crop", id: selected, box: null }));
+  title.addEventListener(
+    "change",
+    () => {
+      if (title.value.trim()) send({ op: "title", name: title.value.trim() });
+      render();
+    },
+    { signal },
+  );
+  title.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key === "Enter") title.blur();
+    },
+    { signal },
+  );
+  color.addEventListener(
+    "input",
+    () => {
+      if (selected)
+        send({ op: "color", id: selected, color: color.value, burst: `color-${client}-${burst}` });
+    },
+    { signal },
+  );
+  color.addEventListener("change", () => newBurst("color"), { signal });
+  /** Whose definition is being typed: it must not go to the next one that is selected. */
+  let defining: string | null = null;
+  definition.addEventListener("focus", () => {
+    defining = selected;
+    burst += 1;
+  });
+  definition.addEventListener(
+    "input",
+    () => {
+      const text = definition.value;
+      if (defining) send({ op: "define", id: defining, text, burst: `define-${client}-${burst}` });
+    },
+    { signal },
+  );
+  definition.addEventListener(
+    "blur",
+    () => {
+      defining = null;
+      render();
+    },
+    { signal },
+  );
+  definition.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.key === "Enter") sheet.focus({ preventScroll: true });
+    },
+    { signal },
+  );
+  partner.addEventListener(
+    "change",
+    () => {
+      if (!selected) return;
+      const other = partner.value;
+      if (!other) send({ op: "pair", left: selected, right: null });
+      else {
+        // The name says the side, if it says one; else the selected one is the left one.
+        const isRight = /right/i.test(nameOf(selected)) || /left/i.test(nameOf(other));
+        const [left, right] = isRight ? [other, selected] : [selected, other];
+        send({ op: "pair", left, right });
+      }
+    },
+    { signal },
+  );
+  onClick(swap, () => {
+    const pair = selected ? pairOf(design, selected) : null;
+    if (!pair || !selected) return;
+    const [left, right] = pair.isFirst ? [pair.other, selected] : [selected, pair.other];
+    send({ op: "pair", left, right });
+  });
+  joinWith.addEventListener(
+    "change",
+    () => {
+      if (selected && joinWith.value) send({ op: "join", a: selected, b: joinWith.value });
+      joinWith.value = "";
+    },
+    { signal },
+  );
+
+  // -- the list --------------------------------------------------------------------------------------
+  interface Row {
+    readonly element: HTMLElement;
+    readonly number: HTMLElement;
+    readonly dot: HTMLElement;
+    readonly label: HTMLElement;
+    readonly side: HTMLElement;
+  }
+  const rows = new Map<string, Row>();
+  let dragged: { id: string; to: number } | null = null;
+
+  function makeRow(id: string): Row {
+    const grip = h("span", { class: "kpwidget-grip", "aria-hidden": "true", title: "Drag" }, "⠿");
+    const number = h("span", { class: "kpwidget-number" });
+    const dot = h("span", { class: "kpwidget-dot" });
+    const label = h("span", { class: "kpwidget-row-title" });
+    const side = h("span", { class: "kpwidget-flag" });
+    const element = h(
+      "div",
+      { class: "kpwidget-row", role: "option", "data-id": id },
+      grip,
+      number,
+      dot,
+      label,
+      side,
+    );
+    element.addEventListener("click", () => select(id), { signal });
+    element.addEventListener("focus", () => selected !== id && select(id), { signal });
+    element.addEventListener("dblclick", () => startNaming(id, element), { signal });
+    element.addEventListener(
+      "pointerdown",
+      (event) => {
+        if (event.button !== 0 || !(event.target as Element).closest(".kpwidget-grip")) return;
+        event.preventDefault();
+        if (!finishNaming()) return;
+        select(id);
+        element.setPointerCapture?.(event.pointerId);
+        dragged = { id, to: design.points.findIndex((point) => point.id === id) };
+      },
+      { signal },
+    );
+    element.addEventListener(
+      "pointermove",
+      (event) => {
+        if (dragged?.id !== id) return;
+        const others = design.points.filter((point) => point.id !== id);
+        const above = others.filter((point) => {
+          const box = rows.get(point.id)?.element.getBoundingClientRect();
+          return box && event.clientY > box.top + box.height / 2;
+        });
+        dragged.to = above.length;
+        renderList();
+      },
+      { signal },
+    );
+    const drop = (isTaken: boolean) => {
+      const done = dragged;
+      dragged = null;
+      if (!done || done.id !== id) return;
+      const from = design.points.findIndex((point) => point.id === id);
+      if (isTaken && done.to !== from) send({ op: "order", id, to: done.to });
+      render();
+    };
+    element.addEventListener("pointerup", () => drop(true), { signal });
+    element.addEventListener("pointercancel", () => drop(false), { signal });
+    return { element, number, dot, label, side };
+  }
+
+  function scrollRow(id: string): void {
+    const row = rows.get(id)?.element;
+    if (!row) return;
+    const top = row.offsetTop - list.offsetTop;
+    if (top < list.scrollTop) list.scrollTop = top;
+    else if (top + row.offsetHeight > list.scrollTop + list.clientHeight)
+      list.scrollTop = top + row.offsetHeight - list.clientHeight;
+  }
+
+  function renderList(): void {
+    let shown = design.points;
+    if (dragged) {
+      const { id, to } = dragged;
+      shown = apply(design, { op: "order", id, to }).points;
+    }
+    const alive = new Set(shown.map((point) => point.id));
+    for (const [id, row] of rows) {
+      if (alive.has(id)) continue;
+      row.element.remove();
+      rows.delete(id);
+    }
+    const reachable = selected ?? shown[0]?.id;
+    let next: ChildNode | null = list.firstChild;
+    for (const [k, point] of shown.entries()) {
+      const row = rows.get(point.id) ?? makeRow(point.id);
+      rows.set(point.id, row);
+      setAttribute(row.element, "data-keypoint", point.name);
+      setAttribute(row.element, "title", point.definition || point.name);
+      setAttribute(row.element, "aria-selected", String(point.id === selected));
+      setAttribute(row.element, "tabindex", point.id === reachable ? "0" : "-1");
+      row.element.classList.toggle("is-active", point.id === selected);
+      row.element.classList.toggle("is-dragged", dragged?.id === point.id);
+      setText(row.number, String(k + 1));
+      setText(row.label, point.name);
+      setText(row.side, point.side ?? "");
+      row.dot.style.setProperty("--color", point.color);
+      setAttribute(row.dot, "data-side", point.side ?? "none");
+      // The row under the pointer stays where it is: moving it would let go of it.
+      while (next && next !== row.element && dragged?.id === point.id) {
+        const after: ChildNode | null = next.nextSibling;
+        list.append(next);
+        next = after;
+      }
+      if (row.element === next) next = next.nextSibling;
+      else list.insertBefore(row.element, next);
+    }
+  }
+
+  // -- what is shown ---------------------------------------------------------------------------------
+  let isRenderPlanned = false;
+  function render(): void {
+    for (const [name, value] of Object.entries({
+      "data-scale": String(viewport.scale),
+      "data-tx": String(viewport.tx),
+      "data-ty": String(viewport.ty),
+      "data-tool": tool,
+    }))
+      setAttribute(sheet, name, value);
+    setAttribute(frame, "data-pending", String(pending.length));
+    setAttribute(frame, "data-selected", selected ? nameOf(selected) : "");
+    setAttribute(frame, "data-selected-edge", edge ? edge.map(nameOf).join(" – ") : "");
+    if (isRenderPlanned) return;
+    isRenderPlanned = true;
+    requestAnimationFrame(() => {
+      isRenderPlanned = false;
+      if (signal.aborted) return;
+      placePaper();
+      renderDrawing();
+      renderList();
+      renderDetails();
+      renderToolbar();
+      renderStatus();
+      renderPane();
+    });
+  }
+
+  function placePaper(): void {
+    paper.style.transform = `translate(${viewport.tx}px, ${viewport.ty}px)`;
+    paper.style.width = `${viewport.scale * imageSize.w}px`;
+    paper.style.height = `${viewport.scale * imageSize.h}px`;
+    const point = pointOf(naming);
+    if (point && sheet.contains(namerBox)) {
+      const { x, y } = toScreen(viewport, point);
+      const left = Math.max(4, Math.min(x + 12, size.w - 190));
+      const top = Math.max(4, Math.min(y + 10, size.h - 52));
+      namerBox.style.transform = `translate(${left}px, ${top}px)`;
+    } else namerBox.style.transform = "";
+  }
+
+  /** Where a point is on the screen, the one that is dragged under the pointer. */
+  function place(point: { id: string; x: number; y: number }): Xy {
+    if (gesture?.kind !== "move" || gesture.point !== point.id || !gesture.hasMoved)
+      return toScreen(viewport, point);
+    const [a, b] = [toImage(viewport, gesture.start), toImage(viewport, gesture.last)];
+    return toScreen(viewport, within({ x: point.x + b.x - a.x, y: point.y + b.y - a.y }));
+  }
+
+  function line(a: Xy, b: Xy, className: string, stroke?: string): SVGElement {
+    const made = svg("line", {
+      class: className,
+      x1: String(a.x),
+      y1: String(a.y),
+      x2: String(b.x),
+      y2: String(b.y),
+    });
+    if (stroke) made.style.stroke = stroke;
+    return made;
+  }
+
+  function marker(at: Xy, side: string | null, fill: string, r: number): SVGElement {
+    const { x, y } = at;
+    const a = r * (side === "left" ? 0.9 : 1.25);
+    const made =
+      side === "left"
+        ? svg("rect", {
+            x: String(x - a),
+            y: String(y - a),
+            width: String(2 * a),
+            height: String(2 * a),
+          })
+        : side === "right"
+          ? svg("path", { d: `M${x} ${y - a}L${x + a} ${y}L${x} ${y + a}L${x - a} ${y}Z` })
+          : svg("circle", { cx: String(x), cy: String(y), r: String(r) });
+    made.setAttribute("class", "kpwidget-marker");
+    made.style.fill = fill;
+    return made;
+  }
+
+  /** The names, each beside its point where it covers the least of what is there. */
+  function labels(places: ReadonlyMap<string, Xy>): SVGElement[] {
+    const shown = design.points.filter(
+      (point) => !(point.id === naming && sheet.contains(namerBox)),
+    );
+    const dots = [...places.values()].map(({ x, y }) => [x - 9, y - 9, x + 9, y + 9] as const);
+    const spots = placeLabels(
+      shown.map((point) => ({ at: places.get(point.id) as Xy, width: 7.2 * point.name.length })),
+      dots,
+      LABEL_HEIGHT,
+    );
+    return shown.map((point, k) => {
+      const { x, y } = spots[k] as Xy;
+      const label = svg("text", { x: String(x), y: String(y + LABEL_HEIGHT - 4) });
+      label.textContent = point.name;
+      return label;
+    });
+  }
+
+  function renderDrawing(): void {
+    const places = new Map(design.points.map((point) => [point.id, place(point)]));
+    const parts: SVGElement[] = [];
+    const over = pointer && !gesture ? under(pointer) : null;
+    const overEdge =
+      pointer && !gesture && !over ? hitEdge(design, viewport, pointer, EDGE_RADIUS) : null;
+    for (const two of design.edges) {
+      const [a, b] = [places.get(two[0]), places.get(two[1])];
+      if (!a || !b) continue;
+      const isChosen = edge?.[0] === two[0] && edge[1] === two[1];
+      const isOver = overEdge === two;
+      const state = isChosen ? " is-selected" : isOver ? " is-over" : "";
+      parts.push(line(a, b, `kpwidget-edge-rim${state}`));
+      const made = line(a, b, "kpwidget-edge", pointOf(two[1])?.color);
+      made.setAttribute("data-edge", `${nameOf(two[0])} – ${nameOf(two[1])}`);
+      parts.push(made);
+    }
+    if (gesture?.kind === "edge" && gesture.point) {
+      const from = places.get(gesture.point);
+      const to = under(gesture.last);
+      const end = (to && places.get(to)) || gesture.last;
+      if (from && gesture.hasMoved) parts.push(line(from, end, "kpwidget-edge is-drawn"));
+    }
+    parts.push(...labels(places));
+    for (const point of design.points) {
+      const p = places.get(point.id) as Xy;
+      if (point.id === selected || point.id === over) {
+        const ring = svg("circle", { cx: String(p.x), cy: String(p.y), r: "11" });
+        ring.setAttribute(
+          "class",
+          point.id === selected ? "kpwidget-ring" : "kpwidget-ring is-over",
+        );
+        parts.push(ring);
+      }
+      const made = marker(p, point.side, point.color, POINT_SIZE);
+      made.setAttribute("data-keypoint", point.name);
+      parts.push(made);
+    }
+    if (gesture?.kind === "crop" && gesture.hasMoved) {
+      const [a, b] = [gesture.start, gesture.last];
+      parts.push(
+        svg("rect", {
+          class: "kpwidget-crop-box",
+          x: String(Math.min(a.x, b.x)),
+          y: String(Math.min(a.y, b.y)),
+          width: String(Math.abs(a.x - b.x)),
+          height: String(Math.abs(a.y - b.y)),
+        }),
+      );
+    }
+    drawing.replaceChildren(...parts);
+    invitation.hidden = design.points.length > 0;
+    sheet.classList.toggle("is-over-point", over !== null && tool === "points");
+  }
+
+  /** The choices of a list of keypoints, kept while they are the same. */
+  function setOptions(element: HTMLSelectElement, options: readonly [string, string][]): void {
+    const key = JSON.stringify(options);
+    if (element.dataset.options === key) return;
+    element.dataset.options = key;
+    element.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
+  }
+
+  function renderDetails(): void {
+    const point = pointOf(selected);
+    details.disabled = !point;
+    setText(
+      detailName,
+      point ? point.name : edge ? edge.map(nameOf).join(" – ") : "no keypoint is selected",
+    );
+    if (document.activeElement !== color) color.value = point?.color || "#888888";
+    const others = design.points.filter((other) => other.id !== selected);
+    const joined = new Set(
+      design.edges.flatMap(([a, b]) => (a === selected ? [b] : b === selected ? [a] : [])),
+    );
+    const named = (list: typeof others): [string, string][] =>
+      point ? list.map((other) => [other.id, other.name]) : [];
+    setOptions(partner, [["", "nothing"], ...named(others)]);
+    setOptions(joinWith, [["", "…"], ...named(others.filter((other) => !joined.has(other.id)))]);
+    const pair = point ? pairOf(design, point.id) : null;
+    if (partner.value !== (pair?.other ?? "")) partner.value = pair?.other ?? "";
+    swap.disabled = !pair || otherSide(point?.name ?? "") !== null;
+    if (!defining && definition.value !== (point?.definition ?? ""))
+      definition.value = point?.definition ?? "";
+    const found = model.get("references").find((one) => one.id === selected);
+    // Made by Python, or checked by it: a small PNG or JPEG.
+    const isPicture = found !== undefined && /^data:image\/(png|jpeg);base64,/.test(found.url);
+    reference.hidden = !isPicture;
+    if (isPicture) setAttribute(reference, "src", found.url);
+    uncrop.disabled = !isPicture;
+    crop.disabled = sheetOf.name === "";
+  }
+
+  function renderToolbar(): void {
+    for (const name of ["points", "edges", "crop"] as const)
+      setAttribute(tools[name], "aria-pressed", String(tool === name));
+    const { points, edges } = design;
+    const plural = (n: number, what: string) => `${n} ${what}${n === 1 ? "" : "s"}`;
+    setText(summary, `${plural(points.length, "keypoint")}, ${plural(edges.length, "edge")}`);
+    undo.disabled = design.undo === "" && pending.length === 0;
+    redo.disabled = design.redo === "";
+    setAttribute(undo, "title", design.undo ? `Undo: ${design.undo} (Ctrl+Z)` : "Undo (Ctrl+Z)");
+    setAttribute(redo, "title", design.redo ? `Redo: ${design.redo}` : "Redo (Ctrl+Shift+Z)");
+    remove.disabled = !selected && !edge;
+    tryIt.disabled = points.length === 0;
+    if (document.activeElement !== title && title.value !== design.name) title.value = design.name;
+    renderSaved();
+  }
+
+  function renderSaved(): void {
+    const isBusy = oldest > 0 && performance.now() - oldest > BUSY;
+    const text = isGone ? "kernel gone" : isBusy ? `kernel busy, ${pending.length} waiting` : "";
+    setText(saved, text);
+    setAttribute(saved, "data-state", isGone ? "gone" : isBusy ? "busy" : "");
+  }
+
+  function renderStatus(): void {
+    const p = pointer ? toImage(viewport, pointer) : null;
+    const isInside = p && p.x >= 0 && p.y >= 0 && p.x <= imageSize.w && p.y <= imageSize.h;
+    const zoom = `${(100 * viewport.scale).toFixed(0)} %`;
+    setText(where, isInside ? `x ${p.x.toFixed(1)}  y ${p.y.toFixed(1)}  ${zoom}` : zoom);
+    setText(doing, hint || describe());
+  }
+
+  function describe(): string {
+    if (gesture?.kind === "edge") return "Release on another point";
+    if (tool === "crop") return `Reference picture of ${nameOf(selected ?? "")}: drag a box`;
+    const over = pointer ? under(pointer) : null;
+    const on = pointer && !over ? hitEdge(design, viewport, pointer, EDGE_RADIUS) : null;
+    const mode = tool === "edges" ? "Edges (E: points)" : "Points (E: edges)";
+    if (over)
+      return tool === "edges"
+        ? `${mode}: drag from ${nameOf(over)} to another point`
+        : `${mode}: drag ${nameOf(over)}; Alt+drag: edge; double click: rename`;
+    if (on) return `${mode}: click selects the edge ${nameOf(on[0])} – ${nameOf(on[1])}`;
+    if (edge) return `${nameOf(edge[0])} – ${nameOf(edge[1])}: Delete removes the edge`;
+    return tool === "edges"
+      ? `${mode}: drag from point to point`
+      : `${mode}: click adds a keypoint (?: keys)`;
+  }
+
+  // -- the pane --------------------------------------------------------------------------------------
+  function sendText(choice: number | null = null): void {
+    clearTimeout(textTimer);
+    textTimer = undefined;
+    if (typed === null) return;
+    textSeq = send({ op: "text", text: typed, choice, burst: textBurst });
+  }
+
+  pane.addEventListener(
+    "focus",
+    () => {
+      textBurst = newBurst("text");
+    },
+    { signal },
+  );
+  pane.addEventListener(
+    "input",
+    () => {
+      typed = pane.value;
+      clearTimeout(textTimer);
+      textTimer = setTimeout(() => sendText(), TYPING);
+      renderPane();
+    },
+    { signal },
+  );
+  pane.addEventListener(
+    "blur",
+    () => {
+      if (textTimer !== undefined) sendText();
+      render();
+    },
+    { signal },
+  );
+  pane.addEventListener(
+    "scroll",
+    () => {
+      marks.scrollTop = pane.scrollTop;
+      marks.scrollLeft = pane.scrollLeft;
+    },
+    { signal },
+  );
+  onClick(revert, () => {
+    clearTimeout(textTimer);
+    textTimer = undefined;
+    typed = null;
+    textSeq = 0;
+    render();
+  });
+  choose.addEventListener(
+    "change",
+    () => {
+      if (choose.value === "") return;
+      sendText(Number(choose.value));
+      sheet.focus({ preventScroll: true });
+    },
+    { signal },
+  );
+
+  /** What Python says of what stands in the pane; null while it has not said anything. */
+  function reading() {
+    const said = design.reading;
+    const isOurs = said?.client === client && said.seq === textSeq;
+    return typed !== null && textSeq > 0 && isOurs && textTimer === undefined ? said : null;
+  }
+
+  let shownProblems: unknown = null;
+  function renderPane(): void {
+    const said = reading();
+    const isGood = said !== null && said.problems.length === 0 && said.choices.length === 0;
+    // A good text is shown as kpwidget writes it, once nobody is at it any more.
+    if (isGood && document.activeElement !== pane) typed = null;
+    const text = typed ?? design.text;
+    if (pane.value !== text) {
+      const { selectionStart, scrollTop } = pane;
+      pane.value = text;
+      if (document.activeElement === pane) pane.setSelectionRange(selectionStart, selectionStart);
+      pane.scrollTop = scrollTop;
+    }
+    const state =
+      typed === null || isGood
+        ? "good"
+        : said === null
+          ? "waiting"
+          : said.choices.length > 0
+            ? "choose"
+            : "wrong";
+    setAttribute(pane, "data-state", state);
+    setAttribute(pane, "aria-invalid", String(state === "wrong"));
+    revert.disabled = typed === null;
+    // While Python has not answered, what it said before stays: nothing flickers.
+    if (state === "waiting") return;
+    const found = said?.problems ?? [];
+    const n = found.length;
+    setText(
+      readAs,
+      state === "choose"
+        ? `${said?.choices.length} categories: choose one`
+        : state === "wrong"
+          ? `${n} problem${n === 1 ? "" : "s"}, the drawing is kept`
+          : said
+            ? `Read as ${said.kind}`
+            : "What is drawn, as metadata",
+    );
+    choose.hidden = state !== "choose";
+    if (said && state === "choose")
+      setOptions(choose, [
+        ["", "choose …"],
+        ...said.choices.map((name, i): [string, string] => [String(i), name]),
+      ]);
+    const key = n > 0 ? said : null;
+    if (key === shownProblems) return;
+    shownProblems = key;
+    problems.replaceChildren(
+      ...found.map((problem) => {
+        const place = `line ${problem.line}, column ${problem.column}`;
+        const go = h(
+          "button",
+          {
+            type: "button",
+            class: "kpwidget-problem",
+            "data-line": String(problem.line),
+            "data-column": String(problem.column),
+          },
+          h("b", {}, place),
+          ` ${problem.message}`,
+        );
+        go.addEventListener(
+          "click",
+          () => {
+            pane.focus();
+            pane.setSelectionRange(problem.start, Math.max(problem.end, problem.start));
+          },
+          { signal },
+        );
+        return h("div", { role: "listitem" }, go);
+      }),
+    );
+    const made =
+      n > 0
+        ? pieces(text, found).map((piece) => h(piece.isMarked ? "mark" : "span", {}, piece.text))
+        : [];
+    marks.replaceChildren(...made, h("span", {}, "\n"));
+    marks.scrollTop = pane.scrollTop;
+    marks.scrollLeft = pane.scrollLeft;
+  }
+
+  // -- what Python says ------------------------------------------------------------------------------
+  function notice(text: string): void {
+    const dismiss = h("button", { type: "button", class: "kpwidget-reset" }, "Dismiss");
+    const row = h(
+      "div",
+      { class: "kpwidget-notice", "data-level": "error" },
+      h("span", {}, text),
+      dismiss,
+    );
+    onClick(dismiss, () => {
+      row.remove();
+      sheet.focus({ preventScroll: true });
+    });
+    notices.append(row);
+    while (notices.children.length > 3) notices.firstChild?.remove();
+  }
+  const onMessage = (message: { kind: string; text: string }) => {
+    if (message.kind === "refused") notice(message.text);
+    else throw new Error(`unknown message ${message.kind} from Python`);
+  };
+
+  // biome-ignore lint/suspicious/noExplicitAny: a view of another widget, untyped
+  let trialView: any = null;
+  async function showTrial(): Promise<void> {
+    const wanted = model.get("trial");
+    trialView?.remove();
+    trialView = null;
+    trialBox.replaceChildren();
+    if (!wanted) return;
+    try {
+      const manager = model.widget_manager;
+      const found = await manager.get_model(wanted.replace(/^IPY_MODEL_/, ""));
+      const view = await manager.create_view(found);
+      if (signal.aborted || model.get("trial") !== wanted) {
+        view.remove();
+        return;
+      }
+      trialView = view;
+      trialBox.replaceChildren(view.el);
+      trialSize.observe(trialBox);
+    } catch (error) {
+      notice(`The annotator could not be shown: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  /** Who has pressed the button sees what comes of it, as soon as it has its height. */
+  const trialSize = new ResizeObserver(() => {
+    if (trialBox.offsetHeight < 200) return;
+    trialSize.disconnect();
+    if (isTrying) trialBox.scrollIntoView({ block: "nearest" });
+    isTrying = false;
+  });
+  const onTrial = () => {
+    void showTrial();
+  };
+  model.on("change:design", onDesign);
+  model.on("change:references", render);
+  model.on("change:trial", onTrial);
+  model.on("msg:custom", onMessage);
+  measure();
+  refresh();
+  onTrial();
+
+  return () => {
+    controller.abort();
+    clearInterval(timer);
+    clearTimeout(textTimer);
+    observer.disconnect();
+    trialSize.disconnect();
+    model.off("change:design", onDesign);
+    model.off("change:references", render);
+    model.off("change:trial", onTrial);
+    model.off("msg:custom", onMessage);
+    trialView?.remove();
+    frame.remove();
+    trialBox.remove();
+  };
+}
