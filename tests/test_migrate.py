@@ -592,7 +592,8 @@ def test_edits_from_before_it_that_its_file_has_not_reach_the_same_points(tmp_pa
     bob = opened(tmp_path, annotator="bob")
     bob.instance("x").set_keypoint("beak", 20, 21)  # index 0, which is the tail in anna's file
     bob.instance("x").set_keypoint("eye", 30, 31)  # which it has not
-    assert anna.recorder is not None and bob.recorder is not None
+    assert anna.recorder is not None
+    assert bob.recorder is not None
     anna.recorder.journal.follow(bob.recorder.journal._clock)  # no two in one millisecond
     anna.migrate_schema("bird", NEW, MAPPING, remove=True)
     anna.save()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -351,16 +353,47 @@ def _sources(old: Schema, new: Schema, mapping: Mapped, where: str) -> tuple[int
                 )
             source_of[target] = name
     added = [name for name in new.keypoints if name not in source_of]
+    known = _known_by_alias(old, new, gone, added) if gone and added and not problems else {}
+    source_of.update((target, name) for name, target in known.items())
+    gone = [name for name in gone if name not in known]
+    added = [name for name in added if name not in source_of]
     if gone and added and not problems:
         problems.append(
             f"{_names(gone)} {'is' if len(gone) == 1 else 'are'} not in the new schema and "
             f"{_names(added)} {'is' if len(added) == 1 else 'are'} new there; renamed, or removed "
             f"and added? That is not guessed: pass mapping={{{gone[0]!r}: {added[0]!r}}} for a new "
-            f"name, {{{gone[0]!r}: None}} for one that is removed, for each of {_names(gone)}"
+            f"name, {{{gone[0]!r}: None}} for one that is removed, for each of {_names(gone)}. "
+            "kpwidget.plot_schema(schema) is a picture of the new ones, kpwidget.plot_schema"
+            "(category, layout=dataset) of where the old ones are labeled"
         )
     if problems:
         raise ValueError("\n".join(f"{where}: {problem}" for problem in problems))
     return tuple(old.index(source_of[name]) if name in source_of else -1 for name in new.keypoints)
+
+
+def _known_by_alias(
+    old: Schema, new: Schema, gone: Sequence[str], added: Sequence[str]
+) -> dict[str, str]:
+    """New names of keypoints that are gone, told by the aliases of either schema.
+
+    Only where one fits and no other: what is doubtful has to be said.
+    """
+    pairs = set()
+    with suppress(ValueError):  # several stand for one
+        places = new.match(gone)
+        pairs |= {(a, new.keypoints[k]) for a, k in zip(gone, places, strict=True) if k is not None}
+    with suppress(ValueError):
+        places = old.match(added)
+        pairs |= {
+            (old.keypoints[k], b) for b, k in zip(added, places, strict=True) if k is not None
+        }
+    ends = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
+    free = set(gone), set(added)
+    return {
+        a: b
+        for a, b in pairs
+        if a in free[0] and b in free[1] and ends[0][a] == 1 and ends[1][b] == 1
+    }
 
 
 def _refuse_parts(dataset: Dataset, category: Category, is_in_place: bool) -> None:
