@@ -201,6 +201,89 @@ def test_nothing_is_guessed(mapping: Any, expected: str) -> None:
     assert said(dataset) == before
 
 
+def test_names_that_are_aliases_are_known_and_no_others() -> None:
+    dataset = birds()
+    before = dataset.keypoints("bird")
+    schema = kp.Schema(
+        "bird", ["Tail", "left_eye", "bill"], aliases={"bill": ["beak", "snout"], "Tail": ["x"]}
+    )
+    with pytest.raises(ValueError, match=r"'eye' is not .* 'left_eye' is new .*plot_schema"):
+        dataset.migrate_schema("bird", schema)
+    report = dataset.migrate_schema("bird", schema, {"eye": "left_eye"})
+    assert [(point.before, point.after) for point in report.points] == [
+        ("tail", "Tail"), ("eye", "left_eye"), ("beak", "bill"),
+    ]  # fmt: skip
+    assert dataset.keypoints("bird").tolist() == before[:, ::-1].tolist()
+    # The other way round: it is the old schema that knows the new name.
+    dataset.migrate_schema("bird", kp.Schema("bird", ["snout", "Tail", "left_eye"]))
+    assert dataset.keypoints("bird").tolist() == before[:, [0, 2, 1]].tolist()
+    two = kp.Schema("bird", ["left_eye", "tail end", "tip"],
+                    aliases={"tail end": ["Tail"], "tip": ["Tail", "snout"]})  # fmt: skip
+    with pytest.raises(ValueError, match="'Tail' is not in the new schema"):
+        dataset.migrate_schema("bird", two)
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        ["beak"], "beak", 7, {"beak": 7}, {"beak": [None]}, {7: "bill"}, {"beak": {"bill"}},
+        {"beak": b"bill"}, {("beak",): "bill"}, {"beak": {"bill": 1}}, {"beak": ["bill", ["eye"]]},
+    ],
+)  # fmt: skip
+def test_mapping_of_another_type_is_refused(mapping: Any) -> None:
+    dataset = birds()
+    before = said(dataset)
+    with pytest.raises(TypeError, match=r"mapping(\[| = )"):
+        dataset.migrate_schema("bird", NEW, mapping, remove=True)
+    assert said(dataset) == before
+
+
+def test_many_keypoints_take_no_time() -> None:
+    n = 20_000
+    dataset = kp.Dataset.from_images(IMAGES, kp.Schema("dust", [f"a{k}" for k in range(n)]))
+    dataset.add_instance("a.png", keypoints={f"a{k}": (k % 60, 2) for k in range(0, n, 200)})
+    before = dataset.instances[0].raw.tolist()
+    schema = kp.Schema("dust", [f"b{k}" for k in range(n)][::-1])
+    mapping = {f"a{k}": f"b{k}" for k in range(n)}
+    said_of = str(dataset.migrate_schema("dust", schema, mapping))
+    assert len(said_of) < 20_000
+    assert dataset.instances[0].raw.tolist() == before[::-1]
+    dataset.undo()
+    assert dataset.instances[0].raw.tolist() == before
+    with pytest.raises(ValueError, match="is not guessed"):
+        dataset.migrate_schema("dust", schema)
+    with pytest.raises(ValueError, match="more of this kind"):
+        dataset.migrate_schema("dust", schema, {f"c{k}": "b0" for k in range(n)})
+
+
+def test_category_without_instances_is_changed(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    dataset.migrate_schema("bird", NEW, MAPPING)
+    dataset.save()
+    dataset = opened(tmp_path)
+    assert dataset.categories[0].keypoints == NEW.keypoints
+    dataset.undo()
+    assert dataset.categories[0].keypoints == SCHEMA.keypoints
+
+
+def test_name_that_was_removed_and_comes_again_is_another_keypoint(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="x")
+    less = kp.Schema("bird", ["beak", "tail"])
+    dataset.migrate_schema("bird", less, remove=True)
+    dataset.migrate_schema("bird", SCHEMA)
+    assert raw(dataset, "x")["eye"] == [0, 0, 0]
+    dataset.instance("x").set_keypoint("eye", 9, 9)
+    for _ in range(2):
+        dataset = opened(tmp_path)
+        assert dataset.journal_problems == ()
+        assert raw(dataset, "x")["eye"] == [9, 9, 2]
+        dataset.save()
+    for expected in ([0, 0, 0], None, POINTS[1]):
+        dataset.undo()
+        assert raw(dataset, "x").get("eye") == expected
+
+
 def test_labels_are_removed_when_that_is_asked_for_only() -> None:
     dataset = birds()
     dataset.instance("bird0").clear_keypoint("eye")

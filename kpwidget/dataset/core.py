@@ -960,7 +960,8 @@ class Dataset:
         mapping : mapping of str to str, list of str or None, optional
             What becomes of keypoints: their new name; None to remove one; several names for a
             split, each of which takes the value. One that is not in it and has the same name in
-            both schemas is kept.
+            both schemas is kept, and one whose new name is an alias of the old, or the other way
+            round, is renamed (`Schema.match`).
         remove : bool, default False
             Whether labels may be removed with the keypoints that the new schema has not.
         dry_run : bool, default False

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpwidget.history import PrimitiveChange
-from kpwidget.schema import Category, Schema
+from kpwidget.schema import Category, Schema, _show
 from kpwidget.schemas.orders import find_other_order, has_other_orders
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ Mapped = Mapping[str, str | Sequence[str] | None]
 """What becomes of keypoints: a new name, several for a split, None to remove it."""
 
 _N_SHOWN: Final = 12
+_N_LINES: Final = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,8 @@ class Migration:
                 lines.append(f"  {point.after!r} {would}moved {moved}, {labels}")
             else:
                 n_unchanged += 1
+        if len(lines) > _N_LINES:
+            lines[_N_LINES:] = [f"  and {len(lines) - _N_LINES} more"]
         if n_unchanged:
             lines.append(f"  {_count(n_unchanged, 'keypoint')} {would}kept as they are")
         if self.other:
@@ -195,6 +200,7 @@ def migrate(
     """Give a category another schema; see `Dataset.migrate_schema`."""
     if not isinstance(schema, Schema):
         raise TypeError(f"schema is a kpwidget.Schema, not {type(schema).__name__}")
+    _check_mapping(mapping)
     with dataset._history.callbacks_after(), dataset.lock:
         dataset._history.refuse_when_open("change a schema")
         index = dataset._category_index(category)
@@ -315,6 +321,31 @@ def schema_token(dataset: Dataset, index: int) -> str:
     return str(steps[-1].changes[0].after.token) if steps else ""
 
 
+def _check_mapping(mapping: object) -> None:
+    """Raise TypeError naming every part of it that is of another type."""
+    if mapping is None:
+        return
+    if not isinstance(mapping, Mapping):
+        raise TypeError(
+            f"mapping = {_show(mapping)}: expected a dict from names of keypoints to their new "
+            "names, such as {'head': 'cap', 'tip': None}"
+        )
+    problems = []
+    for name, value in mapping.items():
+        names = [name, *(value if isinstance(value, list | tuple) else [value])]
+        if value is None:
+            names.pop()
+        if not all(isinstance(one, str) for one in names):
+            problems.append(
+                f"mapping[{_show(name)}] = {_show(value)}: expected the name of a keypoint, and "
+                "its new name, a list of them for a split, or None to remove it"
+            )
+    if problems:
+        rest = len(problems) - _N_SHOWN
+        more = [f"and {rest} more"] if rest > 0 else []
+        raise TypeError("; ".join(problems[:_N_SHOWN] + more))
+
+
 def _sources(old: Schema, new: Schema, mapping: Mapped, where: str) -> tuple[int, ...]:
     """For each new keypoint the index of the old one whose values it takes, -1 for none.
 
@@ -322,14 +353,15 @@ def _sources(old: Schema, new: Schema, mapping: Mapped, where: str) -> tuple[int
     """
     problems = []
     given: dict[str, tuple[str, ...]] = {}
+    there, wanted = set(old.keypoints), set(new.keypoints)
     for name, value in mapping.items():
         targets = () if value is None else (value,) if isinstance(value, str) else tuple(value)
-        if name not in old.keypoints:
+        if name not in there:
             problems.append(
                 f"mapping: there is no keypoint {name!r}, there are {_names(old.keypoints)}"
             )
             continue
-        unknown = [target for target in targets if target not in new.keypoints]
+        unknown = [target for target in targets if target not in wanted]
         if unknown:
             problems.append(
                 f"mapping[{name!r}]: the new schema has no {_names(unknown)}, it has "
@@ -341,9 +373,9 @@ def _sources(old: Schema, new: Schema, mapping: Mapped, where: str) -> tuple[int
     source_of: dict[str, str] = {}
     gone = []
     for name in old.keypoints:
-        if name not in given and name not in new.keypoints:
+        if name not in given and name not in wanted:
             gone.append(name)
-        for target in dict.fromkeys(given.get(name, (name,) if name in new.keypoints else ())):
+        for target in dict.fromkeys(given.get(name, (name,) if name in wanted else ())):
             if target in source_of:
                 problems.append(
                     f"{target!r} would have the values of both {source_of[target]!r} and {name!r}; "
@@ -351,16 +383,49 @@ def _sources(old: Schema, new: Schema, mapping: Mapped, where: str) -> tuple[int
                 )
             source_of[target] = name
     added = [name for name in new.keypoints if name not in source_of]
+    known = _known_by_alias(old, new, gone, added) if gone and added and not problems else {}
+    source_of.update((target, name) for name, target in known.items())
+    gone = [name for name in gone if name not in known]
+    added = [name for name in added if name not in source_of]
     if gone and added and not problems:
         problems.append(
             f"{_names(gone)} {'is' if len(gone) == 1 else 'are'} not in the new schema and "
             f"{_names(added)} {'is' if len(added) == 1 else 'are'} new there; renamed, or removed "
             f"and added? That is not guessed: pass mapping={{{gone[0]!r}: {added[0]!r}}} for a new "
-            f"name, {{{gone[0]!r}: None}} for one that is removed, for each of {_names(gone)}"
+            f"name, {{{gone[0]!r}: None}} for one that is removed, for each of {_names(gone)}. "
+            "kpwidget.plot_schema(schema) is a picture of the new ones, kpwidget.plot_schema"
+            "(category, layout=dataset) of where the old ones are labeled"
         )
     if problems:
+        rest = len(problems) - _N_SHOWN
+        problems[_N_SHOWN:] = [f"and {rest} more of this kind"] if rest > 0 else []
         raise ValueError("\n".join(f"{where}: {problem}" for problem in problems))
     return tuple(old.index(source_of[name]) if name in source_of else -1 for name in new.keypoints)
+
+
+def _known_by_alias(
+    old: Schema, new: Schema, gone: Sequence[str], added: Sequence[str]
+) -> dict[str, str]:
+    """New names of keypoints that are gone, told by the aliases of either schema.
+
+    Only where one fits and no other: what is doubtful has to be said.
+    """
+    pairs = set()
+    with suppress(ValueError):  # several stand for one
+        places = new.match(gone)
+        pairs |= {(a, new.keypoints[k]) for a, k in zip(gone, places, strict=True) if k is not None}
+    with suppress(ValueError):
+        places = old.match(added)
+        pairs |= {
+            (old.keypoints[k], b) for b, k in zip(added, places, strict=True) if k is not None
+        }
+    ends = Counter(a for a, _ in pairs), Counter(b for _, b in pairs)
+    free = set(gone), set(added)
+    return {
+        a: b
+        for a, b in pairs
+        if a in free[0] and b in free[1] and ends[0][a] == 1 and ends[1][b] == 1
+    }
 
 
 def _refuse_parts(dataset: Dataset, category: Category, is_in_place: bool) -> None:
@@ -384,10 +449,11 @@ def _point_changes(
         else PointChange(old.keypoints[source], name, source, k, n_labels[source])
         for k, (name, source) in enumerate(zip(new.keypoints, sources, strict=True))
     ]
+    kept = set(sources)
     found += [
         PointChange(name, None, k, None, n_labels[k])
         for k, name in enumerate(old.keypoints)
-        if k not in sources
+        if k not in kept
     ]
     return tuple(found)
 
@@ -420,10 +486,9 @@ def _taken(raw: NDArray[np.float64], sources: Sequence[int]) -> NDArray[np.float
     return taken
 
 
-def _names(names: Iterable[str]) -> str:
-    listed = [repr(name) for name in names]
-    rest = len(listed) - _N_SHOWN
-    return ", ".join(listed[:_N_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+def _names(names: Sequence[str]) -> str:
+    rest = len(names) - _N_SHOWN
+    return ", ".join(map(repr, names[:_N_SHOWN])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _count(n: int, noun: str) -> str:

@@ -963,8 +963,22 @@ def _how_schema_differs(category: Category, schema: Schema) -> str:
     return (
         f"schema {schema.name!r} does not fit category {category.name!r}: the file names the "
         f"keypoints {shown[0]}, the schema {shown[1]}{', in another order' if order else ''}. "
-        "Leave it out, or give the schema of each category by its name, in Python"
+        "Leave it out, or give the schema of each category by its name, in Python. "
+        f"Names and aliases tell {_n_known(category, schema)} of {category.n_keypoints}: "
+        f"ds.migrate_schema({category.name!r}, schema) goes by these once the file is read without "
+        "schema=; kpwidget.plot_schema(ds.categories[0], layout=ds) shows where each is labeled"
     )
+
+
+def _n_known(category: Category, schema: Schema) -> str:
+    """How many keypoints of a category a schema knows by name or alias, and which it does not."""
+    try:
+        known = schema.match(category.keypoints)
+    except ValueError:  # several stand for one
+        return "not all"
+    unknown = [name for name, k in zip(category.keypoints, known, strict=True) if k is None]
+    listed = ", ".join(map(shown, unknown[:6])) + (", ..." if len(unknown) > 6 else "")
+    return f"{len(known) - len(unknown)}" + (f" (not {listed})" if unknown else "")
 
 
 def _part_of(whole: Schema, part: str) -> Schema:

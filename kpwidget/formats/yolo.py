@@ -271,7 +271,8 @@ class _Reader:
             shown = ", ".join(map(_show, unnamed[:5])) + (", ..." if len(unnamed) > 5 else "")
             self.warnings.append(
                 f"no keypoint names are given for class {shown} ('kpt_names'); they are called "
-                "'0', '1', ...; pass schema= to name them"
+                "'0', '1', ...; kpwidget.plot_schema(category, layout=dataset) shows where each "
+                "is labeled; pass schema= to name them"
             )
         return categories
 

@@ -752,6 +752,9 @@ def test_schema_with_other_keypoints_than_a_category_is_refused(tmp_path: Path) 
         read(tmp_path, value, schema=schemas.get("coco17"), on_error="skip")
     with pytest.raises(ValueError, match="in another order"):
         read(tmp_path, value, schema=Schema("other", names[::-1]))
+    known = Schema("other", ["x", "y"], aliases={"x": [names[0].upper()]})
+    with pytest.raises(ValueError, match=rf"tell 1 \(not '{names[1]}'\) of 2: ds.migrate_schema"):
+        read(tmp_path, value, schema=known)
     with pytest.raises(ValueError, match=r"there is no category 'car', the categories are '\w+'"):
         read(tmp_path, value, schema={"car": Schema("other", names)})
     with pytest.raises(TypeError, match=r"not 'coco17'; kp.schemas.get\('coco17'\) is one"):
