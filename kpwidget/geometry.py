@@ -380,7 +380,8 @@ def mean_in_box(keypoints: ArrayLike, *, least: int = 5) -> tuple[NDArray[np.flo
     -------
     pose : ndarray of shape (n_keypoints, 2), or None
         (x, y) from (0, 0), the top left of `bbox_from_keypoints`, to (1, 1), its bottom right. NaN
-        for a keypoint that is labeled in none of the instances. None if they are too few.
+        for a keypoint that is labeled in none of the instances, or beyond what a float can tell.
+        None if they are too few.
     n : int
         How many instances count.
 
@@ -406,8 +407,10 @@ def mean_in_box(keypoints: ArrayLike, *, least: int = 5) -> tuple[NDArray[np.flo
     if n < max(least, 1):
         return None, n
     points, is_labeled = points[counts], is_labeled[counts][..., None]
-    box = bbox_from_keypoints(points)[:, None]
-    places = np.where(is_labeled, (points[..., :2] - box[..., :2]) / box[..., 2:], 0.0)
+    # Coordinates near the largest float have a box of infinite size, and no place in it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        box = bbox_from_keypoints(points)[:, None]
+        places = np.where(is_labeled, (points[..., :2] - box[..., :2]) / box[..., 2:], 0.0)
     n_labeled = is_labeled.sum(axis=0)
     pose = np.where(n_labeled, places.sum(axis=0) / np.maximum(n_labeled, 1), np.nan)
     return pose, n

@@ -373,6 +373,13 @@ def test_a_pose_without_width_is_in_the_middle_of_its_box():
     np.testing.assert_allclose(pose, [(0.5, 0), (0.5, 1)])
 
 
+def test_mean_in_a_box_says_nothing_of_places_beyond_what_a_float_can_tell():
+    pose, n = geometry.mean_in_box([[(-1e308, 0, 2), (1e308, 10, 2)]], least=1)
+    assert n == 1
+    assert not np.isinf(pose).any()
+    np.testing.assert_allclose(pose[:, 1], [0, 1])
+
+
 def test_mean_in_a_box_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"keypoints have shape \(4, 3\), expected \(n, n_keyp"):
         geometry.mean_in_box(np.zeros((4, 3)))

@@ -539,6 +539,7 @@ export function listen(
       }
       hands.setPointer(where);
       if (event.pointerType === "touch") {
+        if (event.isPrimary) touches.clear(); // the end of an earlier one may have been missed
         touches.set(event.pointerId, where);
         if (touches.size > 1) {
           abandon();

@@ -189,7 +189,7 @@ export type WireViewport = readonly [scale: number, tx: number, ty: number];
 export interface Traits {
   scene: Scene;
   categories: readonly Category[];
-  /** By category; null where too few instances are labeled. Empty before it is known. */
+  /** By category; null where too few instances are labeled, empty where that is so of all. */
   templates: readonly (Template | null)[];
   look: Look;
   poster: DataView | null;

@@ -423,8 +423,9 @@ class Annotator(Board):
             template_to_wire(category, keypoints)
             for category, keypoints in zip(categories, of_categories, strict=True)
         ]
-        if made != self.templates and not self._is_closed:
-            self.templates = made
+        told = made if any(made) else []
+        if told != self.templates and not self._is_closed:
+            self.templates = told
 
     # -- what the browser is told ---------------------------------------------------------------
 

@@ -111,7 +111,7 @@ class Stage(Bundled):
     #: Keypoint names, edges, colours and sides of every category.
     categories: t.List[Any] = t.List().tag(sync=True)
     #: Of every category the mean pose of the dataset, in a box from (0, 0) to (1, 1); None where
-    #: too few instances are labeled.
+    #: too few instances are labeled; empty where that is so of all.
     templates: t.List[Any] = t.List().tag(sync=True)
     #: Colours, radii and line widths in CSS px, the same for both painters.
     look = t.Dict().tag(sync=True)
