@@ -121,7 +121,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   let seq = 0;
   let acked = 0;
   let sentAt = 0;
-  let oldest = 0;
+  let oldest: number | null = null;
   let isGone = false;
   let tool: Tool = "points";
   let selected: string | null = null;
@@ -314,7 +314,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   function send(edit: DesignEdit): number {
     seq += 1;
     pending.push({ seq, edit });
-    if (oldest === 0) oldest = performance.now();
+    oldest ??= performance.now();
     deliver(pending.slice(-1));
     refresh();
     return seq;
@@ -343,7 +343,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       oldest = performance.now();
     }
     pending = pending.filter((one) => one.seq > acked);
-    if (pending.length === 0) oldest = 0;
+    if (pending.length === 0) oldest = null;
     refresh();
   }
 
@@ -808,10 +808,14 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   color.addEventListener("change", () => newBurst("color"), { signal });
   /** Whose definition is being typed: it must not go to the next one that is selected. */
   let defining: string | null = null;
-  definition.addEventListener("focus", () => {
-    defining = selected;
-    burst += 1;
-  });
+  definition.addEventListener(
+    "focus",
+    () => {
+      defining = selected;
+      burst += 1;
+    },
+    { signal },
+  );
   definition.addEventListener(
     "input",
     () => {
@@ -1190,7 +1194,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   }
 
   function renderSaved(): void {
-    const isBusy = oldest > 0 && performance.now() - oldest > BUSY;
+    const isBusy = oldest !== null && performance.now() - oldest > BUSY;
     const text = isGone ? "kernel gone" : isBusy ? `kernel busy, ${pending.length} waiting` : "";
     setText(saved, text);
     setAttribute(saved, "data-state", isGone ? "gone" : isBusy ? "busy" : "");
