@@ -16,7 +16,7 @@ import {
   troubleWithName,
 } from "./design";
 import { bindingOf, CLICK_SLOP, HIT_RADIUS } from "./input";
-import { button, h, setAttribute, setText, svg } from "./panel";
+import { button, h, scrollIntoBox, setAttribute, setText, svg } from "./panel";
 import {
   fitImage,
   hitPoint,
@@ -39,11 +39,17 @@ export interface DesignerModel {
     base: number;
     edits: readonly (DesignEdit & { seq: number })[];
   }): void;
-  on(event: "msg:custom", callback: (message: { kind: "refused"; text: string }) => void): void;
+  on(event: "msg:custom", callback: (message: Notice) => void): void;
   on(event: string, callback: () => void): void;
   off(event: string, callback: unknown): void;
   // biome-ignore lint/suspicious/noExplicitAny: the widget manager is ipywidgets' own, untyped here
   widget_manager: any;
+}
+
+interface Notice {
+  readonly kind: "notice";
+  readonly level: "info" | "error";
+  readonly text: string;
 }
 
 type Tool = "points" | "edges" | "crop";
@@ -51,6 +57,8 @@ type Tool = "points" | "edges" | "crop";
 /** How near the pointer must be to an edge to choose it, in CSS px. */
 const EDGE_RADIUS = 5;
 const POINT_SIZE = 6;
+/** More keypoints than this have smaller marks. */
+const MANY = 40;
 const LABEL_HEIGHT = 16;
 /** Typing rests for so long before the text goes to Python, in milliseconds. */
 const TYPING = 250;
@@ -216,6 +224,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     "data-lm-suppress-shortcuts": "true",
   });
   sheet.style.height = `${model.get("height")}px`;
+  sheet.classList.toggle("is-blank", sheetOf.name === "");
   sheet.append(paper, drawing, invitation);
   const doing = h("span", { class: "kpwidget-doing" });
   const where = h("span", { class: "kpwidget-where" });
@@ -381,7 +390,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     selected = id;
     edge = null;
     render();
-    if (id) scrollRow(id);
   }
 
   function removeSelected(): void {
@@ -417,7 +425,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     const to = k + by;
     if (k < 0 || to < 0 || to >= design.points.length || !selected) return;
     send({ op: "order", id: selected, to });
-    scrollRow(selected);
+    scrolledTo = null;
   }
 
   // -- names -----------------------------------------------------------------------------------------
@@ -937,14 +945,8 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     return { element, number, dot, label, side };
   }
 
-  function scrollRow(id: string): void {
-    const row = rows.get(id)?.element;
-    if (!row) return;
-    const top = row.offsetTop - list.offsetTop;
-    if (top < list.scrollTop) list.scrollTop = top;
-    else if (top + row.offsetHeight > list.scrollTop + list.clientHeight)
-      list.scrollTop = top + row.offsetHeight - list.clientHeight;
-  }
+  /** Whose row was brought in sight last: the list may be scrolled away from it. */
+  let scrolledTo: string | null = null;
 
   function renderList(): void {
     let shown = design.points;
@@ -983,6 +985,9 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       if (row.element === next) next = next.nextSibling;
       else list.insertBefore(row.element, next);
     }
+    const chosen = selected ? rows.get(selected) : undefined;
+    if (chosen && scrolledTo !== selected && !dragged) scrollIntoBox(list, chosen.element);
+    scrolledTo = selected;
   }
 
   // -- what is shown ---------------------------------------------------------------------------------
@@ -1066,21 +1071,28 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   }
 
   /** The names, each beside its point where it covers the least of what is there. */
-  function labels(places: ReadonlyMap<string, Xy>): SVGElement[] {
-    const shown = design.points.filter(
+  function labels(places: ReadonlyMap<string, Xy>, over: string | null): SVGElement[] {
+    const isFirst = (point: { id: string }) => point.id === selected || point.id === over;
+    const named = design.points.filter(
       (point) => !(point.id === naming && sheet.contains(namerBox)),
     );
+    const shown = [...named.filter(isFirst), ...named.filter((point) => !isFirst(point))];
     const dots = [...places.values()].map(({ x, y }) => [x - 9, y - 9, x + 9, y + 9] as const);
     const spots = placeLabels(
-      shown.map((point) => ({ at: places.get(point.id) as Xy, width: 7.2 * point.name.length })),
+      shown.map((point) => ({
+        at: places.get(point.id) as Xy,
+        width: 7.2 * point.name.length,
+        isWanted: isFirst(point),
+      })),
       dots,
       LABEL_HEIGHT,
     );
-    return shown.map((point, k) => {
-      const { x, y } = spots[k] as Xy;
-      const label = svg("text", { x: String(x), y: String(y + LABEL_HEIGHT - 4) });
+    return shown.flatMap((point, k) => {
+      const spot = spots[k];
+      if (!spot) return [];
+      const label = svg("text", { x: String(spot.x), y: String(spot.y + LABEL_HEIGHT - 4) });
       label.textContent = point.name;
-      return label;
+      return [label];
     });
   }
 
@@ -1107,7 +1119,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       const end = (to && places.get(to)) || gesture.last;
       if (from && gesture.hasMoved) parts.push(line(from, end, "kpwidget-edge is-drawn"));
     }
-    parts.push(...labels(places));
+    parts.push(...labels(places, over));
     for (const point of design.points) {
       const p = places.get(point.id) as Xy;
       if (point.id === selected || point.id === over) {
@@ -1118,7 +1130,8 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
         );
         parts.push(ring);
       }
-      const made = marker(p, point.side, point.color, POINT_SIZE);
+      const size = design.points.length > MANY ? 0.6 * POINT_SIZE : POINT_SIZE;
+      const made = marker(p, point.side, point.color, size);
       made.setAttribute("data-keypoint", point.name);
       parts.push(made);
     }
@@ -1372,11 +1385,11 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   }
 
   // -- what Python says ------------------------------------------------------------------------------
-  function notice(text: string): void {
+  function notice(level: Notice["level"], text: string): void {
     const dismiss = h("button", { type: "button", class: "kpwidget-reset" }, "Dismiss");
     const row = h(
       "div",
-      { class: "kpwidget-notice", "data-level": "error" },
+      { class: "kpwidget-notice", "data-level": level },
       h("span", {}, text),
       dismiss,
     );
@@ -1387,8 +1400,8 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     notices.append(row);
     while (notices.children.length > 3) notices.firstChild?.remove();
   }
-  const onMessage = (message: { kind: string; text: string }) => {
-    if (message.kind === "refused") notice(message.text);
+  const onMessage = (message: Notice) => {
+    if (message.kind === "notice") notice(message.level, message.text);
     else throw new Error(`unknown message ${message.kind} from Python`);
   };
 
@@ -1412,7 +1425,10 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       trialBox.replaceChildren(view.el);
       trialSize.observe(trialBox);
     } catch (error) {
-      notice(`The annotator could not be shown: ${error instanceof Error ? error.message : error}`);
+      notice(
+        "error",
+        `The annotator could not be shown: ${error instanceof Error ? error.message : error}`,
+      );
     }
   }
 

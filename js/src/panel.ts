@@ -606,8 +606,9 @@ export function makePanel(
 }
 
 /** Scrolls inside its own box only: `scrollIntoView` would move the notebook. */
-function scrollIntoBox(box: HTMLElement, row: HTMLElement): void {
-  const top = row.offsetTop - box.offsetTop;
+export function scrollIntoBox(box: HTMLElement, row: HTMLElement): void {
+  // From the box's own top, whichever of its ancestors is positioned.
+  const top = row.offsetTop - (row.offsetParent === box ? 0 : box.offsetTop);
   if (top < box.scrollTop) box.scrollTop = top;
   else if (top + row.offsetHeight > box.scrollTop + box.clientHeight)
     box.scrollTop = top + row.offsetHeight - box.clientHeight;

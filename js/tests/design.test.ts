@@ -148,14 +148,21 @@ describe("marks in the text", () => {
 describe("labels", () => {
   it("stand right of the point unless something is there", () => {
     const at = { x: 100, y: 100 };
-    expect(placeLabels([{ at, width: 40 }], [], 16)).toEqual([{ x: 113, y: 92 }]);
-    expect(placeLabels([{ at, width: 40 }], [[115, 95, 125, 105]], 16)).toEqual([{ x: 47, y: 92 }]);
+    expect(placeLabels([{ at, width: 40, isWanted: false }], [], 16)).toEqual([{ x: 113, y: 92 }]);
+    expect(placeLabels([{ at, width: 40, isWanted: false }], [[115, 95, 125, 105]], 16)).toEqual([
+      { x: 47, y: 92 },
+    ]);
     // A second one at the same place goes left, a third below.
-    const three = [at, at, at].map((p) => ({ at: p, width: 40 }));
+    const three = [at, at, at].map((p) => ({ at: p, width: 40, isWanted: false }));
     expect(placeLabels(three, [], 16)).toEqual([
       { x: 113, y: 92 },
       { x: 47, y: 92 },
       { x: 80, y: 109 },
     ]);
+    // The fifth finds no room, unless it is asked for.
+    const many = Array.from({ length: 5 }, () => ({ at, width: 40, isWanted: false }));
+    expect(placeLabels(many, [], 16)[4]).toBeNull();
+    const last = { at, width: 40, isWanted: true };
+    expect(placeLabels([...many.slice(1), last], [], 16)[4]).toEqual({ x: 113, y: 92 });
   });
 });

@@ -191,7 +191,7 @@ describe("the drawing", () => {
     const name = "<img src=x onerror=1>";
     const points = [{ ...DESIGN.points[0], name, definition: name } as never];
     kernel.answer({ points, edges: [], pairs: [], name, text: name, undo: name });
-    kernel.fire("msg:custom", { kind: "refused", text: name });
+    kernel.fire("msg:custom", { kind: "notice", level: "error", text: name });
     page.frames();
     expect(el.querySelectorAll("[onerror]")).toHaveLength(0);
     expect(one(".kpwidget-drawing text").textContent).toBe(name);

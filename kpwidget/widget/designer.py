@@ -221,8 +221,8 @@ class SchemaDesigner(Bundled):
         except (ValueError, TypeError, KeyError) as error:
             self._say(f"A message from the browser was refused: {words(error)}")
 
-    def _say(self, text: str) -> None:
-        self.send({"kind": "refused", "text": sendable(text)})
+    def _say(self, text: str, level: str = "error") -> None:
+        self.send({"kind": "notice", "level": level, "text": sendable(text)})
 
     def _take(self, client: str, base: int, edits: list[Any]) -> None:
         """Apply edits in the order of their numbers, each once: a later message may come first."""
@@ -342,7 +342,8 @@ class SchemaDesigner(Bundled):
         before = self._draft.metadata
         self._step(f"add {name}", self._draft.add(point, name, self._place_of(edit)), edit)
         if "sigmas" in before:
-            self._say("The sigmas are gone, for the new keypoint has none. Undo brings them back.")
+            text = "The sigmas are gone, for the new keypoint has none. Undo brings them back."
+            self._say(text, "info")
 
     def _apply_move(self, edit: dict[str, Any]) -> None:
         k = self._index(edit)
@@ -367,7 +368,8 @@ class SchemaDesigner(Bundled):
         if lost:
             self._say(
                 f"No longer a run of keypoints, so gone: {', '.join(map(shown, lost))}. "
-                "Undo brings it back."
+                "Undo brings it back.",
+                "info",
             )
 
     def _apply_color(self, edit: dict[str, Any]) -> None:
