@@ -16,7 +16,7 @@ import {
   troubleWithName,
 } from "./design";
 import { bindingOf, CLICK_SLOP, HIT_RADIUS } from "./input";
-import { button, h, scrollIntoBox, setAttribute, setText, svg } from "./panel";
+import { button, h, keyHelp, scrollIntoBox, setAttribute, setText, svg } from "./panel";
 import {
   fitImage,
   hitPoint,
@@ -152,6 +152,8 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   let isTrying = false;
 
   // -- the page ----------------------------------------------------------------------------------
+  const onClick = (element: HTMLElement, run: () => void) =>
+    element.addEventListener("click", run, { signal });
   const title = h("input", {
     type: "text",
     class: "kpwidget-title",
@@ -276,18 +278,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     h("div", { class: "kpwidget-text-box" }, marks, pane),
     h("div", { class: "kpwidget-said" }, readAs, choose, problems, revert),
   );
-  const closeHelp = button("close", "Close (?)");
-  const helpBox = h(
-    "div",
-    { class: "kpwidget-help", role: "dialog", "aria-label": "Keys" },
-    h("div", { class: "kpwidget-help-head" }, h("strong", {}, "Keys and gestures"), closeHelp),
-    h(
-      "div",
-      { class: "kpwidget-keys" },
-      ...DESIGN_KEYS.map(({ keys, does }) => h("div", {}, h("b", {}, keys), h("span", {}, does))),
-    ),
-  );
-  helpBox.hidden = true;
+  const helpBox = keyHelp(DESIGN_KEYS, toggleHelp, onClick);
   const frame = h(
     "div",
     { class: "kpwidget kpwidget-designer", "data-lm-suppress-shortcuts": "true" },
@@ -773,15 +764,12 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   );
 
   // -- controls --------------------------------------------------------------------------------------
-  const onClick = (element: HTMLElement, run: () => void) =>
-    element.addEventListener("click", run, { signal });
   onClick(undo, () => send({ op: "undo" }));
   onClick(redo, () => send({ op: "redo" }));
   onClick(remove, removeSelected);
   onClick(fit, fitNow);
   onClick(one, () => setViewport(oneToOne(viewport, middle())));
   onClick(help, toggleHelp);
-  onClick(closeHelp, toggleHelp);
   onClick(tryIt, () => {
     if (!finishNaming()) return;
     isTrying = true;

@@ -97,6 +97,27 @@ const SAVED = {
 
 const FLAGS = ["unlabeled", "occluded", "visible"] as const;
 
+/** The table of the keys, hidden. */
+export function keyHelp(
+  table: readonly { readonly keys: string; readonly does: string }[],
+  close: () => void,
+  onClick: (element: HTMLElement, run: () => void) => void,
+): HTMLElement {
+  const closeHelp = button("close", "Close (?)");
+  onClick(closeHelp, close);
+  const rows = table
+    .filter((row) => row.keys !== "")
+    .map((row) => h("div", {}, h("b", {}, row.keys), h("span", {}, row.does)));
+  const box = h(
+    "div",
+    { class: "kpwidget-help", role: "dialog", "aria-label": "Keys" },
+    h("div", { class: "kpwidget-help-head" }, h("strong", {}, "Keys and gestures"), closeHelp),
+    h("div", { class: "kpwidget-keys" }, ...rows),
+  );
+  box.hidden = true;
+  return box;
+}
+
 export interface PanelEvents {
   dispatch(action: Action): void;
   fit(): void;
@@ -523,22 +544,8 @@ export function makePanel(
     figure,
   );
 
-  // -- help ------------------------------------------------------------------------------------
-  const closeHelp = button("close", "Close (?)");
-  onClick(closeHelp, () => dispatch({ type: "toggle-help", isOpen: false }));
-  const helpBox = h(
-    "div",
-    { class: "kpwidget-help", role: "dialog", "aria-label": "Keys" },
-    h("div", { class: "kpwidget-help-head" }, h("strong", {}, "Keys and gestures"), closeHelp),
-    h(
-      "div",
-      { class: "kpwidget-keys" },
-      ...(isViewer ? VIEW_TABLE : KEY_TABLE)
-        .filter((row) => row.keys !== "")
-        .map((row) => h("div", {}, h("b", {}, row.keys), h("span", {}, row.does))),
-    ),
-  );
-  helpBox.hidden = true;
+  const closeHelp = () => dispatch({ type: "toggle-help", isOpen: false });
+  const helpBox = keyHelp(isViewer ? VIEW_TABLE : KEY_TABLE, closeHelp, onClick);
 
   let shownCategories: readonly Category[] | null = null;
   let shownIndex = -2;
