@@ -68,7 +68,7 @@ class SchemaDesigner(Bundled):
     ----------
     schema : Schema or None
         What is drawn; None while there is no keypoint. Its `layout` is the figure that the points
-        make, once one was placed or moved, fitted into [0.08, 0.92] with its proportions kept.
+        make, fitted into [0.08, 0.92] with its proportions kept, or the one of the metadata.
 
     Raises
     ------

@@ -522,6 +522,13 @@ def test_the_drawing_of_a_cvat_label_is_laid_out_on_the_image(hand):
     assert [(one["x"], one["y"]) for one in hand.design["points"]] == [(80, 30), (320, 150)]
 
 
+def test_the_figure_on_the_screen_is_that_of_the_schema_also_if_nobody_has_drawn_it(hand):
+    hand.type("a\nb")
+    # Side by side in the middle: as wide as the margin of 0.08 lets them be.
+    np.testing.assert_array_equal(hand.designer.schema.layout, [[0.08, 0.5], [0.92, 0.5]])
+    assert hand.metadata == {"keypoints": ["a", "b"]}
+
+
 def test_keys_that_kpwidget_does_not_know_stay(hand):
     text = '{"id": 3, "supercategory": "x", "keypoints": ["a", "b"], "mine": {"k": [null, 1e-9]}}'
     hand.type(text)
