@@ -9,14 +9,15 @@ import {
   hitEdge,
   otherSide,
   pairOf,
-  pieces,
   placeLabels,
   suggestName,
   type Two,
   troubleWithName,
 } from "./design";
 import { bindingOf, CLICK_SLOP, HIT_RADIUS } from "./input";
-import { button, h, keyHelp, scrollIntoBox, setAttribute, setText, svg } from "./panel";
+import { makeKeypointList } from "./keypoint-list";
+import { button, h, keyHelp, setAttribute, setOptions, setText, svg } from "./panel";
+import { makeTextPane } from "./text-pane";
 import {
   fitImage,
   hitPoint,
@@ -60,8 +61,6 @@ const POINT_SIZE = 6;
 /** More keypoints than this have smaller marks. */
 const MANY = 40;
 const LABEL_HEIGHT = 16;
-/** Typing rests for so long before the text goes to Python, in milliseconds. */
-const TYPING = 250;
 /** Edits unanswered for so long are sent again; for so long mean a busy kernel. */
 const RESEND = 5000;
 const BUSY = 1500;
@@ -143,11 +142,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   let burst = 0;
   /** Which keypoint's name is being typed. */
   let naming: string | null = null;
-  /** What stands in the pane and is not, or not yet, the metadata. */
-  let typed: string | null = null;
-  let textSeq = 0;
-  let textTimer: ReturnType<typeof setTimeout> | undefined;
-  let textBurst = "";
   /** The button was pressed here, and what it opens has not come yet. */
   let isTrying = false;
 
@@ -230,7 +224,18 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   sheet.append(paper, drawing, invitation);
   const doing = h("span", { class: "kpwidget-doing" });
   const where = h("span", { class: "kpwidget-where" });
-  const list = h("div", { class: "kpwidget-list", role: "listbox", "aria-label": "Keypoints" });
+
+  const list = makeKeypointList(
+    {
+      getDesign: () => design,
+      getSelected: () => selected,
+      select,
+      rename: startNaming,
+      isFree: finishNaming,
+      send,
+    },
+    signal,
+  );
 
   const color = h("input", { type: "color", "aria-label": "Colour" });
   const partner = h("select", { "aria-label": "Keypoint on the other side" });
@@ -258,25 +263,15 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     field("Picture", reference, crop, uncrop),
   );
 
-  const pane = h("textarea", {
-    class: "kpwidget-text",
-    "aria-label": "Metadata: type or paste",
-    spellcheck: "false",
-    autocomplete: "off",
-    wrap: "off",
-    placeholder:
-      "Names, one a line; or metadata of COCO or DataTorch; or the categories of a COCO file; or labels of CVAT",
-  });
-  const marks = h("div", { class: "kpwidget-marks", "aria-hidden": "true" });
-  const problems = h("div", { class: "kpwidget-problems", role: "list", "aria-label": "Problems" });
-  const readAs = h("div", { class: "kpwidget-read-as", role: "status" });
-  const revert = h("button", { type: "button", class: "kpwidget-reset" }, "Back to the drawing");
-  const choose = h("select", { class: "kpwidget-choose", "aria-label": "Which category" });
-  const paneBox = h(
-    "div",
-    { class: "kpwidget-pane" },
-    h("div", { class: "kpwidget-text-box" }, marks, pane),
-    h("div", { class: "kpwidget-said" }, readAs, choose, problems, revert),
+  const textPane = makeTextPane(
+    {
+      client,
+      getDesign: () => design,
+      send,
+      newBurst: () => `text-${client}-${++burst}`,
+      leave: () => sheet.focus({ preventScroll: true }),
+    },
+    signal,
   );
   const helpBox = keyHelp(DESIGN_KEYS, toggleHelp, onClick);
   const frame = h(
@@ -297,13 +292,13 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
         "div",
         { class: "kpwidget-side" },
         h("div", { class: "kpwidget-heading" }, "Keypoints"),
-        list,
+        list.element,
         h("div", { class: "kpwidget-heading" }, "Selected"),
         details,
       ),
     ),
     h("div", { class: "kpwidget-heading" }, "Metadata"),
-    paneBox,
+    textPane.element,
     helpBox,
   );
   const trialBox = h("div", { class: "kpwidget-trial" });
@@ -359,7 +354,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
 
   const pointOf = (id: string | null) => design.points.find((point) => point.id === id);
   const nameOf = (id: string) => pointOf(id)?.name ?? "";
-  const newBurst = (what: string) => `${what}-${client}-${++burst}`;
 
   function setTool(next: Tool): void {
     if (next === "crop" && !selected) {
@@ -416,7 +410,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     const to = k + by;
     if (k < 0 || to < 0 || to >= design.points.length || !selected) return;
     send({ op: "order", id: selected, to });
-    scrolledTo = null;
   }
 
   // -- names -----------------------------------------------------------------------------------------
@@ -466,7 +459,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     (event) => {
       event.stopPropagation();
       if (event.isComposing) return;
-      const isInList = list.contains(namerBox);
+      const isInList = list.element.contains(namerBox);
       const id = naming;
       if (event.key === "Enter") {
         event.preventDefault();
@@ -477,7 +470,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
         back();
       } else if (event.key === "Tab") checkName();
       function back(): void {
-        if (isInList && id) rows.get(id)?.element.focus({ preventScroll: true });
+        if (isInList && id) list.row(id)?.focus({ preventScroll: true });
         else sheet.focus({ preventScroll: true });
       }
     },
@@ -707,7 +700,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       Escape: stepOut,
     };
     if (bound === "Enter" || bound === "F2") {
-      const isRow = selected ? rows.get(selected)?.element : undefined;
+      const isRow = selected ? list.row(selected) : undefined;
       if (selected) startNaming(selected, isRow?.matches(":focus") ? isRow : sheet);
     } else if (bound === "Delete" || bound === "Backspace") removeSelected();
     else if (bound === "+" || bound === "=") setViewport(zoomAbout(viewport, 1.25, middle()));
@@ -754,11 +747,11 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       const isRow = event.target instanceof Element && event.target.closest("[data-id]") !== null;
       if (isRow && !event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
         step(event.key === "ArrowUp" ? -1 : 1);
-        if (selected) rows.get(selected)?.element.focus({ preventScroll: true });
+        if (selected) list.row(selected)?.focus({ preventScroll: true });
       } else if (!runKey(event)) return;
       event.preventDefault();
       event.stopPropagation();
-      if (isRow && selected && !naming) rows.get(selected)?.element.focus({ preventScroll: true });
+      if (isRow && selected && !naming) list.row(selected)?.focus({ preventScroll: true });
     },
     { signal },
   );
@@ -801,7 +794,13 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     },
     { signal },
   );
-  color.addEventListener("change", () => newBurst("color"), { signal });
+  color.addEventListener(
+    "change",
+    () => {
+      burst += 1;
+    },
+    { signal },
+  );
   /** Whose definition is being typed: it must not go to the next one that is selected. */
   let defining: string | null = null;
   definition.addEventListener(
@@ -865,119 +864,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     { signal },
   );
 
-  // -- the list --------------------------------------------------------------------------------------
-  interface Row {
-    readonly element: HTMLElement;
-    readonly number: HTMLElement;
-    readonly dot: HTMLElement;
-    readonly label: HTMLElement;
-    readonly side: HTMLElement;
-  }
-  const rows = new Map<string, Row>();
-  let dragged: { id: string; to: number } | null = null;
-
-  function makeRow(id: string): Row {
-    const grip = h("span", { class: "kpwidget-grip", "aria-hidden": "true", title: "Drag" }, "⠿");
-    const number = h("span", { class: "kpwidget-number" });
-    const dot = h("span", { class: "kpwidget-dot" });
-    const label = h("span", { class: "kpwidget-row-title" });
-    const side = h("span", { class: "kpwidget-flag" });
-    const element = h(
-      "div",
-      { class: "kpwidget-row", role: "option", "data-id": id },
-      grip,
-      number,
-      dot,
-      label,
-      side,
-    );
-    element.addEventListener("click", () => select(id), { signal });
-    element.addEventListener("focus", () => selected !== id && select(id), { signal });
-    element.addEventListener("dblclick", () => startNaming(id, element), { signal });
-    element.addEventListener(
-      "pointerdown",
-      (event) => {
-        if (event.button !== 0 || !(event.target as Element).closest(".kpwidget-grip")) return;
-        event.preventDefault();
-        if (!finishNaming()) return;
-        select(id);
-        element.setPointerCapture?.(event.pointerId);
-        dragged = { id, to: design.points.findIndex((point) => point.id === id) };
-      },
-      { signal },
-    );
-    element.addEventListener(
-      "pointermove",
-      (event) => {
-        if (dragged?.id !== id) return;
-        const others = design.points.filter((point) => point.id !== id);
-        const above = others.filter((point) => {
-          const box = rows.get(point.id)?.element.getBoundingClientRect();
-          return box && event.clientY > box.top + box.height / 2;
-        });
-        dragged.to = above.length;
-        renderList();
-      },
-      { signal },
-    );
-    const drop = (isTaken: boolean) => {
-      const done = dragged;
-      dragged = null;
-      if (!done || done.id !== id) return;
-      const from = design.points.findIndex((point) => point.id === id);
-      if (isTaken && done.to !== from) send({ op: "order", id, to: done.to });
-      render();
-    };
-    element.addEventListener("pointerup", () => drop(true), { signal });
-    element.addEventListener("pointercancel", () => drop(false), { signal });
-    return { element, number, dot, label, side };
-  }
-
-  /** Whose row was brought in sight last: the list may be scrolled away from it. */
-  let scrolledTo: string | null = null;
-
-  function renderList(): void {
-    let shown = design.points;
-    if (dragged) {
-      const { id, to } = dragged;
-      shown = apply(design, { op: "order", id, to }).points;
-    }
-    const alive = new Set(shown.map((point) => point.id));
-    for (const [id, row] of rows) {
-      if (alive.has(id)) continue;
-      row.element.remove();
-      rows.delete(id);
-    }
-    const reachable = selected ?? shown[0]?.id;
-    let next: ChildNode | null = list.firstChild;
-    for (const [k, point] of shown.entries()) {
-      const row = rows.get(point.id) ?? makeRow(point.id);
-      rows.set(point.id, row);
-      setAttribute(row.element, "data-keypoint", point.name);
-      setAttribute(row.element, "title", point.definition || point.name);
-      setAttribute(row.element, "aria-selected", String(point.id === selected));
-      setAttribute(row.element, "tabindex", point.id === reachable ? "0" : "-1");
-      row.element.classList.toggle("is-active", point.id === selected);
-      row.element.classList.toggle("is-dragged", dragged?.id === point.id);
-      setText(row.number, String(k + 1));
-      setText(row.label, point.name);
-      setText(row.side, point.side ?? "");
-      row.dot.style.setProperty("--color", point.color);
-      setAttribute(row.dot, "data-side", point.side ?? "none");
-      // The row under the pointer stays where it is: moving it would let go of it.
-      while (next && next !== row.element && dragged?.id === point.id) {
-        const after: ChildNode | null = next.nextSibling;
-        list.append(next);
-        next = after;
-      }
-      if (row.element === next) next = next.nextSibling;
-      else list.insertBefore(row.element, next);
-    }
-    const chosen = selected ? rows.get(selected) : undefined;
-    if (chosen && scrolledTo !== selected && !dragged) scrollIntoBox(list, chosen.element);
-    scrolledTo = selected;
-  }
-
   // -- what is shown ---------------------------------------------------------------------------------
   let isRenderPlanned = false;
   function render(): void {
@@ -998,11 +884,11 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       if (signal.aborted) return;
       placePaper();
       renderDrawing();
-      renderList();
+      list.render();
       renderDetails();
       renderToolbar();
       renderStatus();
-      renderPane();
+      textPane.render();
     });
   }
 
@@ -1140,14 +1026,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     sheet.classList.toggle("is-over-point", over !== null && tool === "points");
   }
 
-  /** The choices of a list of keypoints, kept while they are the same. */
-  function setOptions(element: HTMLSelectElement, options: readonly [string, string][]): void {
-    const key = JSON.stringify(options);
-    if (element.dataset.options === key) return;
-    element.dataset.options = key;
-    element.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
-  }
-
   function renderDetails(): void {
     const point = pointOf(selected);
     details.disabled = !point;
@@ -1226,152 +1104,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       : `${mode}: click adds a keypoint (?: keys)`;
   }
 
-  // -- the pane --------------------------------------------------------------------------------------
-  function sendText(choice: number | null = null): void {
-    clearTimeout(textTimer);
-    textTimer = undefined;
-    if (typed === null) return;
-    textSeq = send({ op: "text", text: typed, choice, burst: textBurst });
-  }
-
-  pane.addEventListener(
-    "focus",
-    () => {
-      textBurst = newBurst("text");
-    },
-    { signal },
-  );
-  pane.addEventListener(
-    "input",
-    () => {
-      typed = pane.value;
-      clearTimeout(textTimer);
-      textTimer = setTimeout(() => sendText(), TYPING);
-      renderPane();
-    },
-    { signal },
-  );
-  pane.addEventListener(
-    "blur",
-    () => {
-      if (textTimer !== undefined) sendText();
-      render();
-    },
-    { signal },
-  );
-  pane.addEventListener(
-    "scroll",
-    () => {
-      marks.scrollTop = pane.scrollTop;
-      marks.scrollLeft = pane.scrollLeft;
-    },
-    { signal },
-  );
-  onClick(revert, () => {
-    clearTimeout(textTimer);
-    textTimer = undefined;
-    typed = null;
-    textSeq = 0;
-    render();
-  });
-  choose.addEventListener(
-    "change",
-    () => {
-      if (choose.value === "") return;
-      sendText(Number(choose.value));
-      sheet.focus({ preventScroll: true });
-    },
-    { signal },
-  );
-
-  /** What Python says of what stands in the pane; null while it has not said anything. */
-  function reading() {
-    const said = design.reading;
-    const isOurs = said?.client === client && said.seq === textSeq;
-    return typed !== null && textSeq > 0 && isOurs && textTimer === undefined ? said : null;
-  }
-
-  let shownProblems: unknown = null;
-  function renderPane(): void {
-    const said = reading();
-    const isGood = said !== null && said.problems.length === 0 && said.choices.length === 0;
-    // A good text is shown as kpwidget writes it, once nobody is at it any more.
-    if (isGood && document.activeElement !== pane) typed = null;
-    const text = typed ?? design.text;
-    if (pane.value !== text) {
-      const { selectionStart, scrollTop } = pane;
-      pane.value = text;
-      if (document.activeElement === pane) pane.setSelectionRange(selectionStart, selectionStart);
-      pane.scrollTop = scrollTop;
-    }
-    const state =
-      typed === null || isGood
-        ? "good"
-        : said === null
-          ? "waiting"
-          : said.choices.length > 0
-            ? "choose"
-            : "wrong";
-    setAttribute(pane, "data-state", state);
-    setAttribute(pane, "aria-invalid", String(state === "wrong"));
-    revert.disabled = typed === null;
-    // While Python has not answered, what it said before stays: nothing flickers.
-    if (state === "waiting") return;
-    const found = said?.problems ?? [];
-    const n = found.length;
-    setText(
-      readAs,
-      state === "choose"
-        ? `${said?.choices.length} categories: choose one`
-        : state === "wrong"
-          ? `${n} problem${n === 1 ? "" : "s"}, the drawing is kept`
-          : said
-            ? `Read as ${said.kind}`
-            : "What is drawn, as metadata",
-    );
-    choose.hidden = state !== "choose";
-    if (said && state === "choose")
-      setOptions(choose, [
-        ["", "choose …"],
-        ...said.choices.map((name, i): [string, string] => [String(i), name]),
-      ]);
-    const key = n > 0 ? said : null;
-    if (key === shownProblems) return;
-    shownProblems = key;
-    problems.replaceChildren(
-      ...found.map((problem) => {
-        const place = `line ${problem.line}, column ${problem.column}`;
-        const go = h(
-          "button",
-          {
-            type: "button",
-            class: "kpwidget-problem",
-            "data-line": String(problem.line),
-            "data-column": String(problem.column),
-          },
-          h("b", {}, place),
-          ` ${problem.message}`,
-        );
-        go.addEventListener(
-          "click",
-          () => {
-            pane.focus();
-            pane.setSelectionRange(problem.start, Math.max(problem.end, problem.start));
-          },
-          { signal },
-        );
-        return h("div", { role: "listitem" }, go);
-      }),
-    );
-    const made =
-      n > 0
-        ? pieces(text, found).map((piece) => h(piece.isMarked ? "mark" : "span", {}, piece.text))
-        : [];
-    marks.replaceChildren(...made, h("span", {}, "\n"));
-    marks.scrollTop = pane.scrollTop;
-    marks.scrollLeft = pane.scrollLeft;
-  }
-
   // -- what Python says ------------------------------------------------------------------------------
   function notice(level: Notice["level"], text: string): void {
     const dismiss = h("button", { type: "button", class: "kpwidget-reset" }, "Dismiss");
@@ -1441,7 +1173,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   return () => {
     controller.abort();
     clearInterval(timer);
-    clearTimeout(textTimer);
     observer.disconnect();
     trialSize.disconnect();
     model.off("change:design", onDesign);

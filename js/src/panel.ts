@@ -620,3 +620,11 @@ export function scrollIntoBox(box: HTMLElement, row: HTMLElement): void {
   else if (top + row.offsetHeight > box.scrollTop + box.clientHeight)
     box.scrollTop = top + row.offsetHeight - box.clientHeight;
 }
+
+/** The choices of a select, kept while they are the same. */
+export function setOptions(element: HTMLSelectElement, options: readonly [string, string][]): void {
+  const key = JSON.stringify(options);
+  if (element.dataset.options === key) return;
+  element.dataset.options = key;
+  element.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
+}
