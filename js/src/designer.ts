@@ -9,11 +9,11 @@ import {
   hitEdge,
   otherSide,
   pairOf,
-  placeLabels,
   suggestName,
   type Two,
   troubleWithName,
 } from "./design";
+import { draw } from "./drawing";
 import { bindingOf, CLICK_SLOP, HIT_RADIUS } from "./input";
 import { makeKeypointList } from "./keypoint-list";
 import { button, h, keyHelp, setAttribute, setOptions, setText, svg } from "./panel";
@@ -57,10 +57,6 @@ type Tool = "points" | "edges" | "crop";
 
 /** How near the pointer must be to an edge to choose it, in CSS px. */
 const EDGE_RADIUS = 5;
-const POINT_SIZE = 6;
-/** More keypoints than this have smaller marks. */
-const MANY = 40;
-const LABEL_HEIGHT = 16;
 /** Edits unanswered for so long are sent again; for so long mean a busy kernel. */
 const RESEND = 5000;
 const BUSY = 1500;
@@ -913,117 +909,32 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     return toScreen(viewport, within({ x: point.x + b.x - a.x, y: point.y + b.y - a.y }));
   }
 
-  function line(a: Xy, b: Xy, className: string, stroke?: string): SVGElement {
-    const made = svg("line", {
-      class: className,
-      x1: String(a.x),
-      y1: String(a.y),
-      x2: String(b.x),
-      y2: String(b.y),
-    });
-    if (stroke) made.style.stroke = stroke;
-    return made;
-  }
-
-  function marker(at: Xy, side: string | null, fill: string, r: number): SVGElement {
-    const { x, y } = at;
-    const a = r * (side === "left" ? 0.9 : 1.25);
-    const made =
-      side === "left"
-        ? svg("rect", {
-            x: String(x - a),
-            y: String(y - a),
-            width: String(2 * a),
-            height: String(2 * a),
-          })
-        : side === "right"
-          ? svg("path", { d: `M${x} ${y - a}L${x + a} ${y}L${x} ${y + a}L${x - a} ${y}Z` })
-          : svg("circle", { cx: String(x), cy: String(y), r: String(r) });
-    made.setAttribute("class", "kpwidget-marker");
-    made.style.fill = fill;
-    return made;
-  }
-
-  /** The names, each beside its point where it covers the least of what is there. */
-  function labels(places: ReadonlyMap<string, Xy>, over: string | null): SVGElement[] {
-    const isFirst = (point: { id: string }) => point.id === selected || point.id === over;
-    const named = design.points.filter(
-      (point) => !(point.id === naming && sheet.contains(namerBox)),
-    );
-    const shown = [...named.filter(isFirst), ...named.filter((point) => !isFirst(point))];
-    const dots = [...places.values()].map(({ x, y }) => [x - 9, y - 9, x + 9, y + 9] as const);
-    const spots = placeLabels(
-      shown.map((point) => ({
-        at: places.get(point.id) as Xy,
-        width: 7.2 * point.name.length,
-        isWanted: isFirst(point),
-      })),
-      dots,
-      LABEL_HEIGHT,
-    );
-    return shown.flatMap((point, k) => {
-      const spot = spots[k];
-      if (!spot) return [];
-      const label = svg("text", { x: String(spot.x), y: String(spot.y + LABEL_HEIGHT - 4) });
-      label.textContent = point.name;
-      return [label];
-    });
-  }
-
   function renderDrawing(): void {
     const places = new Map(design.points.map((point) => [point.id, place(point)]));
-    const parts: SVGElement[] = [];
     const over = pointer && !gesture ? under(pointer) : null;
-    const overEdge =
-      pointer && !gesture && !over ? hitEdge(design, viewport, pointer, EDGE_RADIUS) : null;
-    for (const two of design.edges) {
-      const [a, b] = [places.get(two[0]), places.get(two[1])];
-      if (!a || !b) continue;
-      const isChosen = edge?.[0] === two[0] && edge[1] === two[1];
-      const isOver = overEdge === two;
-      const state = isChosen ? " is-selected" : isOver ? " is-over" : "";
-      parts.push(line(a, b, `kpwidget-edge-rim${state}`));
-      const made = line(a, b, "kpwidget-edge", pointOf(two[1])?.color);
-      made.setAttribute("data-edge", `${nameOf(two[0])} – ${nameOf(two[1])}`);
-      parts.push(made);
-    }
-    if (gesture?.kind === "edge" && gesture.point) {
-      const from = places.get(gesture.point);
-      const to = under(gesture.last);
-      const end = (to && places.get(to)) || gesture.last;
-      if (from && gesture.hasMoved) parts.push(line(from, end, "kpwidget-edge is-drawn"));
-    }
-    parts.push(...labels(places, over));
-    for (const point of design.points) {
-      const p = places.get(point.id) as Xy;
-      if (point.id === selected || point.id === over) {
-        const ring = svg("circle", { cx: String(p.x), cy: String(p.y), r: "11" });
-        ring.setAttribute(
-          "class",
-          point.id === selected ? "kpwidget-ring" : "kpwidget-ring is-over",
-        );
-        parts.push(ring);
-      }
-      const size = design.points.length > MANY ? 0.6 * POINT_SIZE : POINT_SIZE;
-      const made = marker(p, point.side, point.color, size);
-      made.setAttribute("data-keypoint", point.name);
-      parts.push(made);
-    }
-    if (gesture?.kind === "crop" && gesture.hasMoved) {
-      const [a, b] = [gesture.start, gesture.last];
-      parts.push(
-        svg("rect", {
-          class: "kpwidget-crop-box",
-          x: String(Math.min(a.x, b.x)),
-          y: String(Math.min(a.y, b.y)),
-          width: String(Math.abs(a.x - b.x)),
-          height: String(Math.abs(a.y - b.y)),
-        }),
-      );
-    }
-    drawing.replaceChildren(...parts);
+    const isEdge = pointer && !gesture && !over;
+    const from = gesture?.hasMoved ? gesture.start : null;
+    const shown = draw({
+      design,
+      places,
+      selected,
+      edge,
+      over,
+      overEdge: isEdge ? hitEdge(design, viewport, pointer as Xy, EDGE_RADIUS) : null,
+      unnamed: sheet.contains(namerBox) ? naming : null,
+      box: from && gesture?.kind === "crop" ? [from, gesture.last] : null,
+      line: from && gesture?.kind === "edge" ? drawnEdge(gesture, places) : null,
+    });
+    drawing.replaceChildren(...shown);
     invitation.hidden = design.points.length > 0;
     sheet.classList.toggle("is-over-point", over !== null && tool === "points");
+  }
+
+  /** The edge that is being drawn: to the point under the pointer, else to the pointer. */
+  function drawnEdge(now: Gesture, places: ReadonlyMap<string, Xy>): readonly [Xy, Xy] | null {
+    const from = now.point && places.get(now.point);
+    const to = under(now.last);
+    return from ? [from, (to && places.get(to)) || now.last] : null;
   }
 
   function renderDetails(): void {
