@@ -387,10 +387,16 @@ class Schema:
         return schema
 
     @classmethod
-    def _of_metadata(cls, metadata: dict[str, Any], name: Any, where: str) -> tuple[Schema, str]:
-        """As `from_metadata`, of plain JSON that nobody else changes; the warning is returned."""
+    def _of_metadata(
+        cls, metadata: dict[str, Any], name: Any, where: str, layout: Any = None
+    ) -> tuple[Schema, str]:
+        """As `from_metadata`, of plain JSON that nobody else changes; the warning is returned.
+
+        With `layout`, a figure that does not stand in the metadata.
+        """
         problems: list[str] = []
-        parts, repeated = _check({**metadata, "name": name}, problems)
+        figure = metadata.get("layout", layout)
+        parts, repeated = _check({**metadata, "name": name, "layout": figure}, problems)
         if parts is None:
             raise FormatError.from_problems(where, problems)
         schema = cls.__new__(cls)

@@ -285,17 +285,20 @@ const overlap = (a: Box, b: Box) =>
   Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) *
   Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
 
+/** A label is left out where it would cover more than this of itself, unless it is wanted. */
+const MOST_COVERED = 0.2;
+
 /**
  * Top left corners of labels in CSS px: right of the point, left, below or above, whichever covers
- * the least of the dots and of the labels before it.
+ * the least of the dots and of the labels before it; null where there is no room.
  */
 export function placeLabels(
-  labels: readonly { at: Xy; width: number }[],
+  labels: readonly { at: Xy; width: number; isWanted: boolean }[],
   dots: readonly Box[],
   height: number,
-): Xy[] {
+): (Xy | null)[] {
   const taken: Box[] = [...dots];
-  return labels.map(({ at: { x, y }, width }) => {
+  return labels.map(({ at: { x, y }, width, isWanted }) => {
     const corners: Xy[] = [
       { x: x + 13, y: y - height / 2 },
       { x: x - 13 - width, y: y - height / 2 },
@@ -304,7 +307,9 @@ export function placeLabels(
     ];
     const boxes = corners.map((c): Box => [c.x, c.y, c.x + width, c.y + height]);
     const costs = boxes.map((box) => taken.reduce((sum, other) => sum + overlap(box, other), 0));
-    const best = costs.indexOf(Math.min(...costs));
+    const least = Math.min(...costs);
+    if (least > MOST_COVERED * width * height && !isWanted) return null;
+    const best = costs.indexOf(least);
     taken.push(boxes[best] as Box);
     return corners[best] as Xy;
   });

@@ -9,14 +9,15 @@ import {
   hitEdge,
   otherSide,
   pairOf,
-  pieces,
-  placeLabels,
   suggestName,
   type Two,
   troubleWithName,
 } from "./design";
+import { draw } from "./drawing";
 import { bindingOf, CLICK_SLOP, HIT_RADIUS } from "./input";
-import { button, h, setAttribute, setText, svg } from "./panel";
+import { makeKeypointList } from "./keypoint-list";
+import { button, h, keyHelp, setAttribute, setOptions, setText, svg } from "./panel";
+import { makeTextPane } from "./text-pane";
 import {
   fitImage,
   hitPoint,
@@ -39,21 +40,23 @@ export interface DesignerModel {
     base: number;
     edits: readonly (DesignEdit & { seq: number })[];
   }): void;
-  on(event: "msg:custom", callback: (message: { kind: "refused"; text: string }) => void): void;
+  on(event: "msg:custom", callback: (message: Notice) => void): void;
   on(event: string, callback: () => void): void;
   off(event: string, callback: unknown): void;
   // biome-ignore lint/suspicious/noExplicitAny: the widget manager is ipywidgets' own, untyped here
   widget_manager: any;
 }
 
+interface Notice {
+  readonly kind: "notice";
+  readonly level: "info" | "error";
+  readonly text: string;
+}
+
 type Tool = "points" | "edges" | "crop";
 
 /** How near the pointer must be to an edge to choose it, in CSS px. */
 const EDGE_RADIUS = 5;
-const POINT_SIZE = 6;
-const LABEL_HEIGHT = 16;
-/** Typing rests for so long before the text goes to Python, in milliseconds. */
-const TYPING = 250;
 /** Edits unanswered for so long are sent again; for so long mean a busy kernel. */
 const RESEND = 5000;
 const BUSY = 1500;
@@ -121,7 +124,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   let seq = 0;
   let acked = 0;
   let sentAt = 0;
-  let oldest = 0;
+  let oldest: number | null = null;
   let isGone = false;
   let tool: Tool = "points";
   let selected: string | null = null;
@@ -135,15 +138,12 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   let burst = 0;
   /** Which keypoint's name is being typed. */
   let naming: string | null = null;
-  /** What stands in the pane and is not, or not yet, the metadata. */
-  let typed: string | null = null;
-  let textSeq = 0;
-  let textTimer: ReturnType<typeof setTimeout> | undefined;
-  let textBurst = "";
   /** The button was pressed here, and what it opens has not come yet. */
   let isTrying = false;
 
   // -- the page ----------------------------------------------------------------------------------
+  const onClick = (element: HTMLElement, run: () => void) =>
+    element.addEventListener("click", run, { signal });
   const title = h("input", {
     type: "text",
     class: "kpwidget-title",
@@ -216,10 +216,22 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     "data-lm-suppress-shortcuts": "true",
   });
   sheet.style.height = `${model.get("height")}px`;
+  sheet.classList.toggle("is-blank", sheetOf.name === "");
   sheet.append(paper, drawing, invitation);
   const doing = h("span", { class: "kpwidget-doing" });
   const where = h("span", { class: "kpwidget-where" });
-  const list = h("div", { class: "kpwidget-list", role: "listbox", "aria-label": "Keypoints" });
+
+  const list = makeKeypointList(
+    {
+      getDesign: () => design,
+      getSelected: () => selected,
+      select,
+      rename: startNaming,
+      isFree: finishNaming,
+      send,
+    },
+    signal,
+  );
 
   const color = h("input", { type: "color", "aria-label": "Colour" });
   const partner = h("select", { "aria-label": "Keypoint on the other side" });
@@ -247,38 +259,17 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     field("Picture", reference, crop, uncrop),
   );
 
-  const pane = h("textarea", {
-    class: "kpwidget-text",
-    "aria-label": "Metadata: type or paste",
-    spellcheck: "false",
-    autocomplete: "off",
-    wrap: "off",
-    placeholder:
-      "Names, one a line; or metadata of COCO or DataTorch; or the categories of a COCO file; or labels of CVAT",
-  });
-  const marks = h("div", { class: "kpwidget-marks", "aria-hidden": "true" });
-  const problems = h("div", { class: "kpwidget-problems", role: "list", "aria-label": "Problems" });
-  const readAs = h("div", { class: "kpwidget-read-as", role: "status" });
-  const revert = h("button", { type: "button", class: "kpwidget-reset" }, "Back to the drawing");
-  const choose = h("select", { class: "kpwidget-choose", "aria-label": "Which category" });
-  const paneBox = h(
-    "div",
-    { class: "kpwidget-pane" },
-    h("div", { class: "kpwidget-text-box" }, marks, pane),
-    h("div", { class: "kpwidget-said" }, readAs, choose, problems, revert),
+  const textPane = makeTextPane(
+    {
+      client,
+      getDesign: () => design,
+      send,
+      newBurst: () => `text-${client}-${++burst}`,
+      leave: () => sheet.focus({ preventScroll: true }),
+    },
+    signal,
   );
-  const closeHelp = button("close", "Close (?)");
-  const helpBox = h(
-    "div",
-    { class: "kpwidget-help", role: "dialog", "aria-label": "Keys" },
-    h("div", { class: "kpwidget-help-head" }, h("strong", {}, "Keys and gestures"), closeHelp),
-    h(
-      "div",
-      { class: "kpwidget-keys" },
-      ...DESIGN_KEYS.map(({ keys, does }) => h("div", {}, h("b", {}, keys), h("span", {}, does))),
-    ),
-  );
-  helpBox.hidden = true;
+  const helpBox = keyHelp(DESIGN_KEYS, toggleHelp, onClick);
   const frame = h(
     "div",
     { class: "kpwidget kpwidget-designer", "data-lm-suppress-shortcuts": "true" },
@@ -297,13 +288,13 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
         "div",
         { class: "kpwidget-side" },
         h("div", { class: "kpwidget-heading" }, "Keypoints"),
-        list,
+        list.element,
         h("div", { class: "kpwidget-heading" }, "Selected"),
         details,
       ),
     ),
     h("div", { class: "kpwidget-heading" }, "Metadata"),
-    paneBox,
+    textPane.element,
     helpBox,
   );
   const trialBox = h("div", { class: "kpwidget-trial" });
@@ -314,7 +305,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   function send(edit: DesignEdit): number {
     seq += 1;
     pending.push({ seq, edit });
-    if (oldest === 0) oldest = performance.now();
+    oldest ??= performance.now();
     deliver(pending.slice(-1));
     refresh();
     return seq;
@@ -343,7 +334,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       oldest = performance.now();
     }
     pending = pending.filter((one) => one.seq > acked);
-    if (pending.length === 0) oldest = 0;
+    if (pending.length === 0) oldest = null;
     refresh();
   }
 
@@ -359,7 +350,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
 
   const pointOf = (id: string | null) => design.points.find((point) => point.id === id);
   const nameOf = (id: string) => pointOf(id)?.name ?? "";
-  const newBurst = (what: string) => `${what}-${client}-${++burst}`;
 
   function setTool(next: Tool): void {
     if (next === "crop" && !selected) {
@@ -381,7 +371,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     selected = id;
     edge = null;
     render();
-    if (id) scrollRow(id);
   }
 
   function removeSelected(): void {
@@ -417,7 +406,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     const to = k + by;
     if (k < 0 || to < 0 || to >= design.points.length || !selected) return;
     send({ op: "order", id: selected, to });
-    scrollRow(selected);
   }
 
   // -- names -----------------------------------------------------------------------------------------
@@ -467,7 +455,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     (event) => {
       event.stopPropagation();
       if (event.isComposing) return;
-      const isInList = list.contains(namerBox);
+      const isInList = list.element.contains(namerBox);
       const id = naming;
       if (event.key === "Enter") {
         event.preventDefault();
@@ -478,7 +466,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
         back();
       } else if (event.key === "Tab") checkName();
       function back(): void {
-        if (isInList && id) rows.get(id)?.element.focus({ preventScroll: true });
+        if (isInList && id) list.row(id)?.focus({ preventScroll: true });
         else sheet.focus({ preventScroll: true });
       }
     },
@@ -708,7 +696,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       Escape: stepOut,
     };
     if (bound === "Enter" || bound === "F2") {
-      const isRow = selected ? rows.get(selected)?.element : undefined;
+      const isRow = selected ? list.row(selected) : undefined;
       if (selected) startNaming(selected, isRow?.matches(":focus") ? isRow : sheet);
     } else if (bound === "Delete" || bound === "Backspace") removeSelected();
     else if (bound === "+" || bound === "=") setViewport(zoomAbout(viewport, 1.25, middle()));
@@ -755,25 +743,22 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       const isRow = event.target instanceof Element && event.target.closest("[data-id]") !== null;
       if (isRow && !event.altKey && (event.key === "ArrowUp" || event.key === "ArrowDown")) {
         step(event.key === "ArrowUp" ? -1 : 1);
-        if (selected) rows.get(selected)?.element.focus({ preventScroll: true });
+        if (selected) list.row(selected)?.focus({ preventScroll: true });
       } else if (!runKey(event)) return;
       event.preventDefault();
       event.stopPropagation();
-      if (isRow && selected && !naming) rows.get(selected)?.element.focus({ preventScroll: true });
+      if (isRow && selected && !naming) list.row(selected)?.focus({ preventScroll: true });
     },
     { signal },
   );
 
   // -- controls --------------------------------------------------------------------------------------
-  const onClick = (element: HTMLElement, run: () => void) =>
-    element.addEventListener("click", run, { signal });
   onClick(undo, () => send({ op: "undo" }));
   onClick(redo, () => send({ op: "redo" }));
   onClick(remove, removeSelected);
   onClick(fit, fitNow);
   onClick(one, () => setViewport(oneToOne(viewport, middle())));
   onClick(help, toggleHelp);
-  onClick(closeHelp, toggleHelp);
   onClick(tryIt, () => {
     if (!finishNaming()) return;
     isTrying = true;
@@ -805,13 +790,23 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     },
     { signal },
   );
-  color.addEventListener("change", () => newBurst("color"), { signal });
+  color.addEventListener(
+    "change",
+    () => {
+      burst += 1;
+    },
+    { signal },
+  );
   /** Whose definition is being typed: it must not go to the next one that is selected. */
   let defining: string | null = null;
-  definition.addEventListener("focus", () => {
-    defining = selected;
-    burst += 1;
-  });
+  definition.addEventListener(
+    "focus",
+    () => {
+      defining = selected;
+      burst += 1;
+    },
+    { signal },
+  );
   definition.addEventListener(
     "input",
     () => {
@@ -865,122 +860,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     { signal },
   );
 
-  // -- the list --------------------------------------------------------------------------------------
-  interface Row {
-    readonly element: HTMLElement;
-    readonly number: HTMLElement;
-    readonly dot: HTMLElement;
-    readonly label: HTMLElement;
-    readonly side: HTMLElement;
-  }
-  const rows = new Map<string, Row>();
-  let dragged: { id: string; to: number } | null = null;
-
-  function makeRow(id: string): Row {
-    const grip = h("span", { class: "kpwidget-grip", "aria-hidden": "true", title: "Drag" }, "⠿");
-    const number = h("span", { class: "kpwidget-number" });
-    const dot = h("span", { class: "kpwidget-dot" });
-    const label = h("span", { class: "kpwidget-row-title" });
-    const side = h("span", { class: "kpwidget-flag" });
-    const element = h(
-      "div",
-      { class: "kpwidget-row", role: "option", "data-id": id },
-      grip,
-      number,
-      dot,
-      label,
-      side,
-    );
-    element.addEventListener("click", () => select(id), { signal });
-    element.addEventListener("focus", () => selected !== id && select(id), { signal });
-    element.addEventListener("dblclick", () => startNaming(id, element), { signal });
-    element.addEventListener(
-      "pointerdown",
-      (event) => {
-        if (event.button !== 0 || !(event.target as Element).closest(".kpwidget-grip")) return;
-        event.preventDefault();
-        if (!finishNaming()) return;
-        select(id);
-        element.setPointerCapture?.(event.pointerId);
-        dragged = { id, to: design.points.findIndex((point) => point.id === id) };
-      },
-      { signal },
-    );
-    element.addEventListener(
-      "pointermove",
-      (event) => {
-        if (dragged?.id !== id) return;
-        const others = design.points.filter((point) => point.id !== id);
-        const above = others.filter((point) => {
-          const box = rows.get(point.id)?.element.getBoundingClientRect();
-          return box && event.clientY > box.top + box.height / 2;
-        });
-        dragged.to = above.length;
-        renderList();
-      },
-      { signal },
-    );
-    const drop = (isTaken: boolean) => {
-      const done = dragged;
-      dragged = null;
-      if (!done || done.id !== id) return;
-      const from = design.points.findIndex((point) => point.id === id);
-      if (isTaken && done.to !== from) send({ op: "order", id, to: done.to });
-      render();
-    };
-    element.addEventListener("pointerup", () => drop(true), { signal });
-    element.addEventListener("pointercancel", () => drop(false), { signal });
-    return { element, number, dot, label, side };
-  }
-
-  function scrollRow(id: string): void {
-    const row = rows.get(id)?.element;
-    if (!row) return;
-    const top = row.offsetTop - list.offsetTop;
-    if (top < list.scrollTop) list.scrollTop = top;
-    else if (top + row.offsetHeight > list.scrollTop + list.clientHeight)
-      list.scrollTop = top + row.offsetHeight - list.clientHeight;
-  }
-
-  function renderList(): void {
-    let shown = design.points;
-    if (dragged) {
-      const { id, to } = dragged;
-      shown = apply(design, { op: "order", id, to }).points;
-    }
-    const alive = new Set(shown.map((point) => point.id));
-    for (const [id, row] of rows) {
-      if (alive.has(id)) continue;
-      row.element.remove();
-      rows.delete(id);
-    }
-    const reachable = selected ?? shown[0]?.id;
-    let next: ChildNode | null = list.firstChild;
-    for (const [k, point] of shown.entries()) {
-      const row = rows.get(point.id) ?? makeRow(point.id);
-      rows.set(point.id, row);
-      setAttribute(row.element, "data-keypoint", point.name);
-      setAttribute(row.element, "title", point.definition || point.name);
-      setAttribute(row.element, "aria-selected", String(point.id === selected));
-      setAttribute(row.element, "tabindex", point.id === reachable ? "0" : "-1");
-      row.element.classList.toggle("is-active", point.id === selected);
-      row.element.classList.toggle("is-dragged", dragged?.id === point.id);
-      setText(row.number, String(k + 1));
-      setText(row.label, point.name);
-      setText(row.side, point.side ?? "");
-      row.dot.style.setProperty("--color", point.color);
-      setAttribute(row.dot, "data-side", point.side ?? "none");
-      // The row under the pointer stays where it is: moving it would let go of it.
-      while (next && next !== row.element && dragged?.id === point.id) {
-        const after: ChildNode | null = next.nextSibling;
-        list.append(next);
-        next = after;
-      }
-      if (row.element === next) next = next.nextSibling;
-      else list.insertBefore(row.element, next);
-    }
-  }
-
   // -- what is shown ---------------------------------------------------------------------------------
   let isRenderPlanned = false;
   function render(): void {
@@ -1001,11 +880,11 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       if (signal.aborted) return;
       placePaper();
       renderDrawing();
-      renderList();
+      list.render();
       renderDetails();
       renderToolbar();
       renderStatus();
-      renderPane();
+      textPane.render();
     });
   }
 
@@ -1030,117 +909,32 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     return toScreen(viewport, within({ x: point.x + b.x - a.x, y: point.y + b.y - a.y }));
   }
 
-  function line(a: Xy, b: Xy, className: string, stroke?: string): SVGElement {
-    const made = svg("line", {
-      class: className,
-      x1: String(a.x),
-      y1: String(a.y),
-      x2: String(b.x),
-      y2: String(b.y),
-    });
-    if (stroke) made.style.stroke = stroke;
-    return made;
-  }
-
-  function marker(at: Xy, side: string | null, fill: string, r: number): SVGElement {
-    const { x, y } = at;
-    const a = r * (side === "left" ? 0.9 : 1.25);
-    const made =
-      side === "left"
-        ? svg("rect", {
-            x: String(x - a),
-            y: String(y - a),
-            width: String(2 * a),
-            height: String(2 * a),
-          })
-        : side === "right"
-          ? svg("path", { d: `M${x} ${y - a}L${x + a} ${y}L${x} ${y + a}L${x - a} ${y}Z` })
-          : svg("circle", { cx: String(x), cy: String(y), r: String(r) });
-    made.setAttribute("class", "kpwidget-marker");
-    made.style.fill = fill;
-    return made;
-  }
-
-  /** The names, each beside its point where it covers the least of what is there. */
-  function labels(places: ReadonlyMap<string, Xy>): SVGElement[] {
-    const shown = design.points.filter(
-      (point) => !(point.id === naming && sheet.contains(namerBox)),
-    );
-    const dots = [...places.values()].map(({ x, y }) => [x - 9, y - 9, x + 9, y + 9] as const);
-    const spots = placeLabels(
-      shown.map((point) => ({ at: places.get(point.id) as Xy, width: 7.2 * point.name.length })),
-      dots,
-      LABEL_HEIGHT,
-    );
-    return shown.map((point, k) => {
-      const { x, y } = spots[k] as Xy;
-      const label = svg("text", { x: String(x), y: String(y + LABEL_HEIGHT - 4) });
-      label.textContent = point.name;
-      return label;
-    });
-  }
-
   function renderDrawing(): void {
     const places = new Map(design.points.map((point) => [point.id, place(point)]));
-    const parts: SVGElement[] = [];
     const over = pointer && !gesture ? under(pointer) : null;
-    const overEdge =
-      pointer && !gesture && !over ? hitEdge(design, viewport, pointer, EDGE_RADIUS) : null;
-    for (const two of design.edges) {
-      const [a, b] = [places.get(two[0]), places.get(two[1])];
-      if (!a || !b) continue;
-      const isChosen = edge?.[0] === two[0] && edge[1] === two[1];
-      const isOver = overEdge === two;
-      const state = isChosen ? " is-selected" : isOver ? " is-over" : "";
-      parts.push(line(a, b, `kpwidget-edge-rim${state}`));
-      const made = line(a, b, "kpwidget-edge", pointOf(two[1])?.color);
-      made.setAttribute("data-edge", `${nameOf(two[0])} – ${nameOf(two[1])}`);
-      parts.push(made);
-    }
-    if (gesture?.kind === "edge" && gesture.point) {
-      const from = places.get(gesture.point);
-      const to = under(gesture.last);
-      const end = (to && places.get(to)) || gesture.last;
-      if (from && gesture.hasMoved) parts.push(line(from, end, "kpwidget-edge is-drawn"));
-    }
-    parts.push(...labels(places));
-    for (const point of design.points) {
-      const p = places.get(point.id) as Xy;
-      if (point.id === selected || point.id === over) {
-        const ring = svg("circle", { cx: String(p.x), cy: String(p.y), r: "11" });
-        ring.setAttribute(
-          "class",
-          point.id === selected ? "kpwidget-ring" : "kpwidget-ring is-over",
-        );
-        parts.push(ring);
-      }
-      const made = marker(p, point.side, point.color, POINT_SIZE);
-      made.setAttribute("data-keypoint", point.name);
-      parts.push(made);
-    }
-    if (gesture?.kind === "crop" && gesture.hasMoved) {
-      const [a, b] = [gesture.start, gesture.last];
-      parts.push(
-        svg("rect", {
-          class: "kpwidget-crop-box",
-          x: String(Math.min(a.x, b.x)),
-          y: String(Math.min(a.y, b.y)),
-          width: String(Math.abs(a.x - b.x)),
-          height: String(Math.abs(a.y - b.y)),
-        }),
-      );
-    }
-    drawing.replaceChildren(...parts);
+    const isEdge = pointer && !gesture && !over;
+    const from = gesture?.hasMoved ? gesture.start : null;
+    const shown = draw({
+      design,
+      places,
+      selected,
+      edge,
+      over,
+      overEdge: isEdge ? hitEdge(design, viewport, pointer as Xy, EDGE_RADIUS) : null,
+      unnamed: sheet.contains(namerBox) ? naming : null,
+      box: from && gesture?.kind === "crop" ? [from, gesture.last] : null,
+      line: from && gesture?.kind === "edge" ? drawnEdge(gesture, places) : null,
+    });
+    drawing.replaceChildren(...shown);
     invitation.hidden = design.points.length > 0;
     sheet.classList.toggle("is-over-point", over !== null && tool === "points");
   }
 
-  /** The choices of a list of keypoints, kept while they are the same. */
-  function setOptions(element: HTMLSelectElement, options: readonly [string, string][]): void {
-    const key = JSON.stringify(options);
-    if (element.dataset.options === key) return;
-    element.dataset.options = key;
-    element.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
+  /** The edge that is being drawn: to the point under the pointer, else to the pointer. */
+  function drawnEdge(now: Gesture, places: ReadonlyMap<string, Xy>): readonly [Xy, Xy] | null {
+    const from = now.point && places.get(now.point);
+    const to = under(now.last);
+    return from ? [from, (to && places.get(to)) || now.last] : null;
   }
 
   function renderDetails(): void {
@@ -1190,7 +984,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   }
 
   function renderSaved(): void {
-    const isBusy = oldest > 0 && performance.now() - oldest > BUSY;
+    const isBusy = oldest !== null && performance.now() - oldest > BUSY;
     const text = isGone ? "kernel gone" : isBusy ? `kernel busy, ${pending.length} waiting` : "";
     setText(saved, text);
     setAttribute(saved, "data-state", isGone ? "gone" : isBusy ? "busy" : "");
@@ -1221,158 +1015,12 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       : `${mode}: click adds a keypoint (?: keys)`;
   }
 
-  // -- the pane --------------------------------------------------------------------------------------
-  function sendText(choice: number | null = null): void {
-    clearTimeout(textTimer);
-    textTimer = undefined;
-    if (typed === null) return;
-    textSeq = send({ op: "text", text: typed, choice, burst: textBurst });
-  }
-
-  pane.addEventListener(
-    "focus",
-    () => {
-      textBurst = newBurst("text");
-    },
-    { signal },
-  );
-  pane.addEventListener(
-    "input",
-    () => {
-      typed = pane.value;
-      clearTimeout(textTimer);
-      textTimer = setTimeout(() => sendText(), TYPING);
-      renderPane();
-    },
-    { signal },
-  );
-  pane.addEventListener(
-    "blur",
-    () => {
-      if (textTimer !== undefined) sendText();
-      render();
-    },
-    { signal },
-  );
-  pane.addEventListener(
-    "scroll",
-    () => {
-      marks.scrollTop = pane.scrollTop;
-      marks.scrollLeft = pane.scrollLeft;
-    },
-    { signal },
-  );
-  onClick(revert, () => {
-    clearTimeout(textTimer);
-    textTimer = undefined;
-    typed = null;
-    textSeq = 0;
-    render();
-  });
-  choose.addEventListener(
-    "change",
-    () => {
-      if (choose.value === "") return;
-      sendText(Number(choose.value));
-      sheet.focus({ preventScroll: true });
-    },
-    { signal },
-  );
-
-  /** What Python says of what stands in the pane; null while it has not said anything. */
-  function reading() {
-    const said = design.reading;
-    const isOurs = said?.client === client && said.seq === textSeq;
-    return typed !== null && textSeq > 0 && isOurs && textTimer === undefined ? said : null;
-  }
-
-  let shownProblems: unknown = null;
-  function renderPane(): void {
-    const said = reading();
-    const isGood = said !== null && said.problems.length === 0 && said.choices.length === 0;
-    // A good text is shown as kpwidget writes it, once nobody is at it any more.
-    if (isGood && document.activeElement !== pane) typed = null;
-    const text = typed ?? design.text;
-    if (pane.value !== text) {
-      const { selectionStart, scrollTop } = pane;
-      pane.value = text;
-      if (document.activeElement === pane) pane.setSelectionRange(selectionStart, selectionStart);
-      pane.scrollTop = scrollTop;
-    }
-    const state =
-      typed === null || isGood
-        ? "good"
-        : said === null
-          ? "waiting"
-          : said.choices.length > 0
-            ? "choose"
-            : "wrong";
-    setAttribute(pane, "data-state", state);
-    setAttribute(pane, "aria-invalid", String(state === "wrong"));
-    revert.disabled = typed === null;
-    // While Python has not answered, what it said before stays: nothing flickers.
-    if (state === "waiting") return;
-    const found = said?.problems ?? [];
-    const n = found.length;
-    setText(
-      readAs,
-      state === "choose"
-        ? `${said?.choices.length} categories: choose one`
-        : state === "wrong"
-          ? `${n} problem${n === 1 ? "" : "s"}, the drawing is kept`
-          : said
-            ? `Read as ${said.kind}`
-            : "What is drawn, as metadata",
-    );
-    choose.hidden = state !== "choose";
-    if (said && state === "choose")
-      setOptions(choose, [
-        ["", "choose …"],
-        ...said.choices.map((name, i): [string, string] => [String(i), name]),
-      ]);
-    const key = n > 0 ? said : null;
-    if (key === shownProblems) return;
-    shownProblems = key;
-    problems.replaceChildren(
-      ...found.map((problem) => {
-        const place = `line ${problem.line}, column ${problem.column}`;
-        const go = h(
-          "button",
-          {
-            type: "button",
-            class: "kpwidget-problem",
-            "data-line": String(problem.line),
-            "data-column": String(problem.column),
-          },
-          h("b", {}, place),
-          ` ${problem.message}`,
-        );
-        go.addEventListener(
-          "click",
-          () => {
-            pane.focus();
-            pane.setSelectionRange(problem.start, Math.max(problem.end, problem.start));
-          },
-          { signal },
-        );
-        return h("div", { role: "listitem" }, go);
-      }),
-    );
-    const made =
-      n > 0
-        ? pieces(text, found).map((piece) => h(piece.isMarked ? "mark" : "span", {}, piece.text))
-        : [];
-    marks.replaceChildren(...made, h("span", {}, "\n"));
-    marks.scrollTop = pane.scrollTop;
-    marks.scrollLeft = pane.scrollLeft;
-  }
-
   // -- what Python says ------------------------------------------------------------------------------
-  function notice(text: string): void {
+  function notice(level: Notice["level"], text: string): void {
     const dismiss = h("button", { type: "button", class: "kpwidget-reset" }, "Dismiss");
     const row = h(
       "div",
-      { class: "kpwidget-notice", "data-level": "error" },
+      { class: "kpwidget-notice", "data-level": level },
       h("span", {}, text),
       dismiss,
     );
@@ -1383,8 +1031,8 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     notices.append(row);
     while (notices.children.length > 3) notices.firstChild?.remove();
   }
-  const onMessage = (message: { kind: string; text: string }) => {
-    if (message.kind === "refused") notice(message.text);
+  const onMessage = (message: Notice) => {
+    if (message.kind === "notice") notice(message.level, message.text);
     else throw new Error(`unknown message ${message.kind} from Python`);
   };
 
@@ -1408,7 +1056,10 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
       trialBox.replaceChildren(view.el);
       trialSize.observe(trialBox);
     } catch (error) {
-      notice(`The annotator could not be shown: ${error instanceof Error ? error.message : error}`);
+      notice(
+        "error",
+        `The annotator could not be shown: ${error instanceof Error ? error.message : error}`,
+      );
     }
   }
 
@@ -1433,7 +1084,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   return () => {
     controller.abort();
     clearInterval(timer);
-    clearTimeout(textTimer);
     observer.disconnect();
     trialSize.disconnect();
     model.off("change:design", onDesign);

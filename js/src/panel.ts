@@ -98,6 +98,27 @@ const SAVED = {
 
 const FLAGS = ["unlabeled", "occluded", "visible"] as const;
 
+/** The table of the keys, hidden. */
+export function keyHelp(
+  table: readonly { readonly keys: string; readonly does: string }[],
+  close: () => void,
+  onClick: (element: HTMLElement, run: () => void) => void,
+): HTMLElement {
+  const closeHelp = button("close", "Close (?)");
+  onClick(closeHelp, close);
+  const rows = table
+    .filter((row) => row.keys !== "")
+    .map((row) => h("div", {}, h("b", {}, row.keys), h("span", {}, row.does)));
+  const box = h(
+    "div",
+    { class: "kpwidget-help", role: "dialog", "aria-label": "Keys" },
+    h("div", { class: "kpwidget-help-head" }, h("strong", {}, "Keys and gestures"), closeHelp),
+    h("div", { class: "kpwidget-keys" }, ...rows),
+  );
+  box.hidden = true;
+  return box;
+}
+
 export interface PanelEvents {
   dispatch(action: Action): void;
   fit(): void;
@@ -523,22 +544,8 @@ export function makePanel(
     figure,
   );
 
-  // -- help ------------------------------------------------------------------------------------
-  const closeHelp = button("close", "Close (?)");
-  onClick(closeHelp, () => dispatch({ type: "toggle-help", isOpen: false }));
-  const helpBox = h(
-    "div",
-    { class: "kpwidget-help", role: "dialog", "aria-label": "Keys" },
-    h("div", { class: "kpwidget-help-head" }, h("strong", {}, "Keys and gestures"), closeHelp),
-    h(
-      "div",
-      { class: "kpwidget-keys" },
-      ...(isViewer ? VIEW_TABLE : KEY_TABLE)
-        .filter((row) => row.keys !== "")
-        .map((row) => h("div", {}, h("b", {}, row.keys), h("span", {}, row.does))),
-    ),
-  );
-  helpBox.hidden = true;
+  const closeHelp = () => dispatch({ type: "toggle-help", isOpen: false });
+  const helpBox = keyHelp(isViewer ? VIEW_TABLE : KEY_TABLE, closeHelp, onClick);
 
   let shownCategories: readonly Category[] | null = null;
   let shownIndex = -2;
@@ -608,9 +615,18 @@ export function makePanel(
 }
 
 /** Scrolls inside its own box only: `scrollIntoView` would move the notebook. */
-function scrollIntoBox(box: HTMLElement, row: HTMLElement): void {
-  const top = row.offsetTop - box.offsetTop;
+export function scrollIntoBox(box: HTMLElement, row: HTMLElement): void {
+  // From the box's own top, whichever of its ancestors is positioned.
+  const top = row.offsetTop - (row.offsetParent === box ? 0 : box.offsetTop);
   if (top < box.scrollTop) box.scrollTop = top;
   else if (top + row.offsetHeight > box.scrollTop + box.clientHeight)
     box.scrollTop = top + row.offsetHeight - box.clientHeight;
+}
+
+/** The choices of a select, kept while they are the same. */
+export function setOptions(element: HTMLSelectElement, options: readonly [string, string][]): void {
+  const key = JSON.stringify(options);
+  if (element.dataset.options === key) return;
+  element.dataset.options = key;
+  element.replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
 }

@@ -1,5 +1,6 @@
 /** Small scenes and states for the tests. */
 
+import type { Design } from "../src/design";
 import type { Category, Cursor, Look, Scene, SceneInstance } from "../src/model";
 import { type Action, initialState, reduce, type State } from "../src/state";
 
@@ -147,3 +148,28 @@ export function lastBody(state: State) {
   if (!entry) throw new Error("no edit is pending");
   return entry.body;
 }
+
+const designPoint = (id: string, x: number, y: number) => ({
+  id,
+  name: id.toUpperCase(),
+  x,
+  y,
+  color: "#112233",
+  side: null,
+  definition: "",
+});
+
+export const DESIGN: Design = {
+  applied: [],
+  name: "figure",
+  points: [designPoint("a", 0, 0), designPoint("b", 100, 0), designPoint("c", 0, 50)],
+  edges: [
+    ["a", "b"],
+    ["c", "a"],
+  ],
+  pairs: [["b", "c"]],
+  text: "",
+  undo: "",
+  redo: "",
+  reading: null,
+};

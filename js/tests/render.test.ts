@@ -548,6 +548,38 @@ describe("strangers' text", () => {
   });
 });
 
+describe("the guide", () => {
+  const guides = [
+    { keypoint: "left", definition: "<b>its corner</b>", picture: "data:image/png;base64,AA==" },
+    { keypoint: "right", definition: "there", picture: "data:image/svg+xml;base64,AA==" },
+  ];
+
+  it("shows what is said of the next keypoint, as text and with a picture that is one", async () => {
+    const base = scene({ cursor: { category: 0, instance: null, keypoint: 1 } });
+    const view = await open(
+      new FakeModel({ scene: base, categories: [{ ...FACE, guides }, STICK] }),
+    );
+    const card = view.one(".kpwidget-guide");
+    const shown = () => [card.hidden, card.dataset.keypoint, card.querySelectorAll("img").length];
+    expect(card.hidden).toBe(true);
+    key(view.root, "i");
+    frames();
+    expect(shown()).toEqual([false, "left", 1]);
+    expect(card.textContent).toBe("left<b>its corner</b>");
+    expect(view.one("[title*='(I)']").getAttribute("aria-pressed")).toBe("true");
+    key(view.root, "s");
+    frames();
+    expect(shown()).toEqual([false, "right", 0]);
+    expect(card.textContent).toBe("rightthere");
+    key(view.root, "s");
+    frames();
+    expect(card.textContent).toBe("bottomNothing is said of this keypoint.");
+    view.one("[title*='(I)']").click();
+    frames();
+    expect(card.hidden).toBe(true);
+  });
+});
+
 describe("views", () => {
   it("cleaning up removes every listener, timer, view and element it added", async () => {
     const model = new FakeModel();

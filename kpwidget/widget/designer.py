@@ -17,7 +17,7 @@ from ..images import ImageSource, trouble_with_small_picture
 from ..schema import REFERENCE_SIDE, FormatError, Schema, reference_to_url
 from .annotator import Annotator
 from .draft import Draft, text_of_metadata
-from .pane import MAX_TEXT, read_text
+from .pane import MAX_KEYPOINTS, MAX_TEXT, read_text
 from .stage import Bundled
 from .wire import Refused, is_index, number_of, sendable, shown, text_of, whole_of, words
 
@@ -46,7 +46,6 @@ _KEPT_STEPS: Final = 500
 #: How many edits may wait for an earlier one.
 _MAX_HELD: Final = 10_000
 _MAX_VIEWS: Final = 100
-_MAX_KEYPOINTS: Final = 1000
 
 
 class SchemaDesigner(Bundled):
@@ -69,7 +68,7 @@ class SchemaDesigner(Bundled):
     ----------
     schema : Schema or None
         What is drawn; None while there is no keypoint. Its `layout` is the figure that the points
-        make, once one was placed or moved, fitted into [0.08, 0.92] with its proportions kept.
+        make, fitted into [0.08, 0.92] with its proportions kept, or the one of the metadata.
 
     Raises
     ------
@@ -221,8 +220,8 @@ class SchemaDesigner(Bundled):
         except (ValueError, TypeError, KeyError) as error:
             self._say(f"A message from the browser was refused: {words(error)}")
 
-    def _say(self, text: str) -> None:
-        self.send({"kind": "refused", "text": sendable(text)})
+    def _say(self, text: str, level: str = "error") -> None:
+        self.send({"kind": "notice", "level": level, "text": sendable(text)})
 
     def _take(self, client: str, base: int, edits: list[Any]) -> None:
         """Apply edits in the order of their numbers, each once: a later message may come first."""
@@ -251,7 +250,11 @@ class SchemaDesigner(Bundled):
         """Have the browser, and who observes `schema`, know what is drawn now."""
         draft = self._draft
         schema = draft.schema
-        self.set_trait("schema", schema)
+        failure = ""
+        try:
+            self.set_trait("schema", schema)
+        except Exception as error:  # a person's callback; the trait is set, and the view goes on
+            failure = f"A callback that observes schema failed: {words(error)}"
         names = draft.names
         index = {name: k for k, name in enumerate(names)}
         said = schema.definitions if schema else {}
@@ -287,6 +290,8 @@ class SchemaDesigner(Bundled):
             "redo": self._future[-1][0] if self._future else "",
             "reading": self._reading,
         }
+        if failure:
+            self._say(failure)
 
     # -- the edits --------------------------------------------------------------------------------
 
@@ -336,13 +341,16 @@ class SchemaDesigner(Bundled):
 
     def _apply_add(self, edit: dict[str, Any]) -> None:
         point = text_of(edit, "id")
-        if point in self._draft.ids or len(self._draft.ids) >= _MAX_KEYPOINTS:
-            raise Refused(f"expected a new keypoint, and at most {_MAX_KEYPOINTS:,}")
+        if point in self._draft.ids:
+            raise Refused(f"id: expected that of a new keypoint, got {shown(point)}")
+        if len(self._draft.ids) >= MAX_KEYPOINTS:
+            raise Refused(f"A schema drawn here has at most {MAX_KEYPOINTS:,} keypoints.")
         name = self._name_of(edit)
         before = self._draft.metadata
         self._step(f"add {name}", self._draft.add(point, name, self._place_of(edit)), edit)
         if "sigmas" in before:
-            self._say("The sigmas are gone, for the new keypoint has none. Undo brings them back.")
+            text = "The sigmas are gone, for the new keypoint has none. Undo brings them back."
+            self._say(text, "info")
 
     def _apply_move(self, edit: dict[str, Any]) -> None:
         k = self._index(edit)
@@ -367,7 +375,8 @@ class SchemaDesigner(Bundled):
         if lost:
             self._say(
                 f"No longer a run of keypoints, so gone: {', '.join(map(shown, lost))}. "
-                "Undo brings it back."
+                "Undo brings it back.",
+                "info",
             )
 
     def _apply_color(self, edit: dict[str, Any]) -> None:
@@ -461,8 +470,6 @@ class SchemaDesigner(Bundled):
             ],
         }
         if reading.metadata is not None:
-            if len(reading.metadata["keypoints"]) > _MAX_KEYPOINTS:
-                raise Refused(f"expected at most {_MAX_KEYPOINTS:,} keypoints")
             draft = self._draft.read(reading.metadata, self._size)
             self._step("edit the text", draft, edit)
 

@@ -50,8 +50,8 @@ class Draft:
 
     @cached_property
     def schema(self) -> Schema | None:
-        """The schema, None while there is no keypoint."""
-        return _schema_of(self.metadata) if self.ids else None
+        """The schema with the figure that the points make, None while there is no keypoint."""
+        return _schema_of(self.metadata, self._figure()) if self.ids else None
 
     @property
     def names(self) -> list[str]:
@@ -222,10 +222,12 @@ class Draft:
         return (np.array(size) - side) / 2, side
 
     def _drawn(self) -> Draft:
-        """With the figure that the places of the keypoints make."""
+        """With the figure that the places of the keypoints make in the metadata."""
+        return replace(self, metadata={**self.metadata, "layout": self._figure()})
+
+    def _figure(self) -> list[list[float]]:
         unit = geometry.fit_unit(np.array(self.xy, np.float64))
-        figure = [[round(x, 4), round(y, 4)] for x, y in unit.tolist()]
-        return replace(self, metadata={**self.metadata, "layout": figure})
+        return [[round(x, 4), round(y, 4)] for x, y in unit.tolist()]
 
     def _taken(self, order: list[int]) -> Draft:
         """The keypoints at these positions, in this order; edges and parts follow them."""
@@ -260,9 +262,9 @@ class Draft:
         return [part for part in self.metadata.get("parts") or {} if part not in kept]
 
 
-def _schema_of(metadata: Mapping[str, Any]) -> Schema:
-    name = metadata.get("name")
-    schema, _ = Schema._of_metadata(dict(metadata), "schema" if name is None else name, "schema")
+def _schema_of(metadata: Mapping[str, Any], layout: list[list[float]] | None = None) -> Schema:
+    name = "schema" if metadata.get("name") is None else metadata["name"]
+    schema, _ = Schema._of_metadata(dict(metadata), name, "schema", layout)
     return schema
 
 

@@ -18,6 +18,8 @@ from ..schema import _show as shown
 
 #: Longest text that is read, in characters.
 MAX_TEXT: Final = 2_000_000
+#: Most keypoints of a schema that is drawn.
+MAX_KEYPOINTS: Final = 1000
 #: How many problems are told.
 _MAX_PROBLEMS: Final = 50
 #: How deep places are looked up: ``categories[0].keypoints[3]`` is 4.
@@ -164,6 +166,9 @@ def _checked(
         )
     except RecursionError:
         return Reading(problems=(Problem(_TOO_DEEP, *spans.of(path)),), kind=kind)
+    if schema.n_keypoints > MAX_KEYPOINTS:
+        what = f"{schema.n_keypoints:,} keypoints, expected at most {MAX_KEYPOINTS:,}"
+        return Reading(problems=(Problem(what, *spans.of_problem("keypoints", path)),), kind=kind)
     return Reading(schema.to_metadata(), kind=kind)
 
 
@@ -217,6 +222,9 @@ def _read_names(text: str) -> Reading:
         names.append(name)
     if problems:
         return Reading(problems=_placed(problems, lambda one: one), kind=kind)
+    if len(names) > MAX_KEYPOINTS:
+        what = f"{len(names):,} names, expected at most {MAX_KEYPOINTS:,}"
+        return Reading(problems=(Problem(what, 0, 0),), kind=kind)
     return Reading({"keypoints": names}, kind=kind)
 
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from .conftest import OpenNotebook
 from .labeling import wait_ready
-from .notebook import App
+from .notebook import App, Notebook
 from .stage import Stage
 
 pytestmark = pytest.mark.timeout(300)
@@ -71,10 +71,16 @@ class Sheet:
 
 
 @pytest.mark.parametrize("app", ["lab", "notebook"])
-def test_five_points_are_drawn_from_nothing_and_used_at_once(
+def test_a_schema_is_drawn_from_nothing_and_used_and_wrong_text_is_told_where_it_is(
     notebook: OpenNotebook, app: App
 ) -> None:
-    nb = notebook([DESIGN], app=app, height=1000)
+    nb = notebook([DESIGN, "d = kp.SchemaDesigner(grey, height=360)\nd"], app=app, height=1000)
+    _draw_and_use(nb)
+    _type_what_is_wrong(nb)
+
+
+def _draw_and_use(nb: Notebook) -> None:
+    """Five points and edges, then one whole label with them and one that is begun."""
     nb.run(0)
     page, output = nb.page, nb.output(0)
     sheet = Sheet(page, output)
@@ -160,18 +166,25 @@ def test_five_points_are_drawn_from_nothing_and_used_at_once(
     stage: Stage = nb.widget()
     wait_ready(stage)
     stage.scroll_into_view()
-    for name in names[:2]:
+    for k, name in enumerate(names):
         stage.wait_next(name)
-        stage.click_image(100 + 50 * names.index(name), 150)
+        stage.click_image(100 + 40 * k, 150)
+    for k, name in enumerate(names[:2]):
+        stage.wait_next(name)
+        stage.click_image(100 + 40 * k, 250)
     stage.press("i")
     guide = output.locator(".kpwidget-guide")
     expect(guide).to_contain_text("the tip")
     expect(guide.locator("img")).to_have_js_property("complete", True)
     assert guide.locator("img").evaluate("(img) => img.naturalWidth") > 8
     stage.wait_settled()
-    (points,) = nb.kernel_eval("[i.keypoints.tolist() for i in d.dataset.instances]")
-    assert points[0] == pytest.approx([100, 150, 2], abs=1)
-    assert points[1] == pytest.approx([150, 150, 2], abs=1)
+    labels = nb.kernel_eval("[i.keypoints.tolist() for i in d.dataset.instances]")
+    expected = [[[100 + 40 * k, 150, 2] for k in range(5)], [[100, 250, 2], [140, 250, 2]]]
+    assert len(labels) == 2
+    for label, places in zip(labels, expected, strict=True):
+        for point, place in zip(label, places, strict=False):
+            assert point == pytest.approx(place, abs=1)
+    assert [point[2] for point in labels[1][2:]] == [0, 0, 0]
     assert nb.kernel_eval("d.dataset.categories[0].schema == d.schema")
     # Esc, as often as there is something to leave, gives the keys back to the notebook.
     sheet.root.focus()
@@ -186,7 +199,7 @@ def _cvat(svg: str) -> str:
 
 #: A text, what is marked in it, and line, column and words of the problem.
 WRONG: list[tuple[str, str, int, int, str]] = [
-    ('{"keypoints": ["a",\n "b"', '{"keypoints": ["a",\n "b"', 2, 5, "not JSON"),
+    ('{"keypoints": ["a",\n "b"', "", 2, 5, "not JSON"),
     ('{"keypoints": ["a"],\n "keypoints": []}', '"', 2, 2, "given twice"),
     ('{"skeleton": []}', '{"skeleton": []}', 1, 1, "'keypoints' is missing"),
     ('{"keypoints": ["a",\n "a"]}', '"a"', 2, 2, "already that of keypoints[0]"),
@@ -202,29 +215,36 @@ WRONG: list[tuple[str, str, int, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize("app", ["lab", "notebook"])
-def test_what_is_wrong_with_a_text_is_shown_where_it_is(notebook: OpenNotebook, app: App) -> None:
-    nb = notebook([DESIGN], app=app, height=1000)
-    nb.run(0)
-    sheet = Sheet(nb.page, nb.output(0))
+#: The problem at a place, once it is listed; then it is clicked, which selects its place.
+_SHOWN = """([line, column, words]) => {
+  const frame = [...document.querySelectorAll('.kpwidget-designer')].at(-1);
+  const found = frame.querySelector(
+    `.kpwidget-problem[data-line="${line}"][data-column="${column}"]`);
+  if (!found || !found.textContent.includes(words)) return null;
+  const pane = frame.querySelector('.kpwidget-text');
+  found.click();
+  const mark = frame.querySelector('.kpwidget-marks mark');
+  return { text: pane.value, state: pane.dataset.state, selected: pane.selectionStart,
+           mark: mark ? mark.textContent : null };
+}"""
+
+
+def _type_what_is_wrong(nb: Notebook) -> None:
+    """Every kind of problem is shown at its place in the text; nothing that is typed is lost."""
+    nb.run(1)
+    sheet = Sheet(nb.page, nb.output(1))
     sheet.pane.fill('{"keypoints": ["top", "tip"], "skeleton": [[1, 2]], "id": 7}')
     expect(sheet.pane).to_have_attribute("data-state", "good")
     nb.wait_python("d.schema is not None")
     before = nb.kernel_eval("d.metadata")
     for text, marked, line, column, words in WRONG:
         sheet.pane.fill(text)
-        problem = sheet.frame.locator(f'.kpwidget-problem[data-line="{line}"]').filter(
-            has_text=words
-        )
-        expect(problem).to_have_count(1)
-        expect(problem).to_have_attribute("data-column", str(column))
-        expect(sheet.pane).to_have_attribute("data-state", "wrong")
-        expect(sheet.pane).to_have_value(text)
-        if marked and marked != text[: len(marked)]:
-            expect(sheet.frame.locator(".kpwidget-marks mark").first).to_have_text(marked)
-        problem.click()
-        start = sheet.pane.evaluate("(pane) => pane.selectionStart")
-        assert text[:start].count("\n") == line - 1
+        found = nb.page.wait_for_function(_SHOWN, arg=[line, column, words]).json_value()
+        assert found["text"] == text
+        assert found["state"] == "wrong"
+        if marked:
+            assert found["mark"] == marked
+        assert text[: found["selected"]].count("\n") == line - 1
     assert nb.kernel_eval("d.metadata") == before
     assert nb.page.evaluate("window.hacked") is None
 
@@ -232,17 +252,18 @@ def test_what_is_wrong_with_a_text_is_shown_where_it_is(notebook: OpenNotebook, 
     sheet.add("third", 30, 30)
     sheet.settled()
     expect(sheet.pane).to_have_value(" ")
-    nb.output(0).get_by_role("button", name="Back to the drawing").click()
+    nb.output(1).get_by_role("button", name="Back to the drawing").click()
+    expect(sheet.pane).to_have_attribute("data-state", "good")
     assert json.loads(sheet.pane.input_value()) == nb.kernel_eval("d.metadata")
 
     # Of two categories one is chosen.
     sheet.pane.fill('[{"name": "a", "keypoints": ["x"]}, {"name": "b", "keypoints": ["y"]}]')
     expect(sheet.pane).to_have_attribute("data-state", "choose")
-    nb.output(0).get_by_label("Which category").select_option("b")
+    nb.output(1).get_by_label("Which category").select_option("b")
     nb.wait_python("d.schema.keypoints == ('y',)")
     expect(sheet.pane).to_have_value('{\n  "name": "b",\n  "keypoints": ["y"]\n}')
     # All of it is undone, step by step, to the empty sheet.
-    undo = nb.output(0).get_by_role("button", name="Undo")
+    undo = nb.output(1).get_by_role("button", name="Undo")
     while nb.kernel_eval("d.design['undo']"):
         undo.click()
         sheet.settled()

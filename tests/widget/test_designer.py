@@ -284,6 +284,14 @@ def test_the_schema_is_observed(hand):
         ("schema", ("tip",)),
         ("stick", ("tip",)),
     ]
+
+    def burn(change: Any) -> None:
+        raise RuntimeError("boom")
+
+    hand.designer.observe(burn, "schema")
+    hand.do("title", name="twig")
+    assert hand.designer.schema.name == hand.design["name"] == "twig"
+    assert hand.said == ["A callback that observes schema failed: boom"]
     with pytest.raises(Exception, match="read-only"):
         hand.designer.schema = None
 
@@ -374,7 +382,7 @@ def test_edits_are_applied_in_the_order_of_their_numbers_each_once(hand):
     [
         ({"op": "burn"}, "op: expected one of add, move"),
         ({"op": ["add"]}, "op: expected one of"),
-        ({"op": "add", "id": "a", "name": "x", "x": 1, "y": 1}, "expected a new keypoint"),
+        ({"op": "add", "id": "a", "name": "x", "x": 1, "y": 1}, "that of a new keypoint"),
         ({"op": "add", "id": "z", "name": "nose", "x": 1, "y": 1}, "'nose' is that of another"),
         ({"op": "add", "id": "z", "name": " ", "x": 1, "y": 1}, "needs a name"),
         ({"op": "add", "id": "z", "name": "\ud800", "x": 1, "y": 1}, "expected text"),
@@ -514,6 +522,13 @@ def test_the_drawing_of_a_cvat_label_is_laid_out_on_the_image(hand):
     assert [(one["x"], one["y"]) for one in hand.design["points"]] == [(80, 30), (320, 150)]
 
 
+def test_the_figure_on_the_screen_is_that_of_the_schema_also_if_nobody_has_drawn_it(hand):
+    hand.type("a\nb")
+    # Side by side in the middle: as wide as the margin of 0.08 lets them be.
+    np.testing.assert_array_equal(hand.designer.schema.layout, [[0.08, 0.5], [0.92, 0.5]])
+    assert hand.metadata == {"keypoints": ["a", "b"]}
+
+
 def test_keys_that_kpwidget_does_not_know_stay(hand):
     text = '{"id": 3, "supercategory": "x", "keypoints": ["a", "b"], "mine": {"k": [null, 1e-9]}}'
     hand.type(text)
@@ -628,6 +643,11 @@ WRONG = {
     "deep": (
         '{"keypoints": ["a"], "x": ' + "[" * 150 + "]" * 150 + "}",
         [(1, 1, None, "nested more than 100 levels deep")],
+    ),
+    "many names": ("\n".join(f"p{i}" for i in range(1001)), [(1, 1, "", "1,001 names")]),
+    "many keypoints": (
+        json.dumps({"keypoints": [f"p{i}" for i in range(1001)]}),
+        [(1, 15, "[", "1,001 keypoints, expected at most 1,000")],
     ),
     "long": ("x" * (MAX_TEXT + 1), [(1, 1, "", "expected at most 2,000,000")]),
 }
