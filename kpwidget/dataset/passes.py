@@ -403,7 +403,15 @@ def pair_labels(first: Dataset, second: Dataset) -> Pairing:
                         for row in of_there
                     ]
                 ).reshape(-1, category.n_keypoints, 3)
-                found = match_labels(a, b)
+                is_alone = len(of_here) == len(of_there) == 1
+                boxes = first._table.column("bbox", of_here)
+                found = match_labels(
+                    a,
+                    b,
+                    flip_indices=category.schema.flip_indices,
+                    size=np.sqrt(boxes[:, 2] * boxes[:, 3]),  # NaN where none was given
+                    most=1.0 if is_alone else 0.5,
+                )
                 uids, uids_there = first._table.uids(of_here), second._table.uids(of_there)
                 pairs += [(uids[i], uids_there[j], category, b[j]) for i, j in found.pairs.tolist()]
                 unmatched += [uids[i] for i in found.unmatched_gt.tolist()]
