@@ -316,7 +316,7 @@ def match_labels(
     first, second : array_like of shape (n_first, n_keypoints, 3), (n_second, n_keypoints, 3)
         (x, y, visibility), x and y in image pixels.
     flip_indices : array_like of shape (n_keypoints,), optional
-        `Schema.flip_indices`: with it, an instance whose left and right are exchanged is found, too.
+        `Schema.flip_indices`: with it, an instance whose sides are exchanged is found, too.
     size : array_like of shape (n_first,), optional
         As of `relative_distances`.
     most : float, default 0.5

@@ -168,7 +168,7 @@ def test_an_offset_along_the_limb_is_told_whatever_the_pose() -> None:
     # The limb at the shoulder comes from the elbow, so that clockwise is the other way around.
     assert shoulder["across"] == pytest.approx(-2, abs=0.3)
     assert shoulder["along"] == pytest.approx(0, abs=0.3)
-    assert "elbow: two conventions: the second is 6.0 px" in str(result)
+    assert "elbow: two conventions: the second is 5.9 px" in str(result)
 
 
 def test_the_interval_of_an_offset_by_hand() -> None:

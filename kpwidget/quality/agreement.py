@@ -242,7 +242,8 @@ def measure_sigmas(
         its 95 % interval (sigma_low, sigma_high); sigma_median, the same from the median, which a
         few gross errors do not move; sigma_total, the scatter and the constant offsets between
         people together; source ('measured', 'fallback' or 'not enough data': fewer than 10
-        instances). ``Schema(..., sigmas=table["sigma"].tolist(), sigma_source="measured")`` takes it.
+        instances).
+        ``Schema(..., sigmas=table["sigma"].tolist(), sigma_source="measured")`` takes it.
 
     Raises
     ------
