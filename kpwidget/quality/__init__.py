@@ -7,5 +7,6 @@ sources and what the numbers do not tell: docs/quality.md.
 from __future__ import annotations
 
 from kpwidget.quality.agreement import Agreement, agreement, measure_sigmas, merge_candidates
+from kpwidget.quality.visibility import check
 
-__all__ = ["Agreement", "agreement", "measure_sigmas", "merge_candidates"]
+__all__ = ["Agreement", "agreement", "check", "measure_sigmas", "merge_candidates"]
