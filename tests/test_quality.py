@@ -258,7 +258,33 @@ def test_points_that_lie_on_one_another_are_not_called_swapped() -> None:
     ds = dataset(schema, list(first))
     again = dataset(schema, list(second), "ben")
     result = kp.quality.agreement(ds, again)
+    assert result.n_instances == 200
     assert len(result.swaps) <= 2
+
+
+def test_a_pass_may_have_any_name_and_nothing_in_common() -> None:
+    schema, truth, along = limbs(12)
+    second = truth + 3 * along[:, None] * [[[0], [1]]]
+    ds = with_pass(dataset(schema, list(truth)), list(second), "labels")
+    elbow = row_of(kp.quality.agreement(ds).keypoints, "elbow")
+    assert elbow["offset_px"] == pytest.approx(3)
+    other = dataset(schema, list(truth + 900))
+    result = kp.quality.agreement(ds, other)
+    assert (result.n_instances, len(result.unmatched)) == (0, 24)
+    assert set(result.keypoints["verdict"]) == {"not enough data"}
+    kp.plot_agreement(result)
+
+
+def test_categories_of_one_name_are_told_apart() -> None:
+    one, two = (kp.Schema(name, ["a", "b"], sigmas=[0.1, 0.1]) for name in ("x", "y"))
+    images = {f"{i}.png": np.zeros((1, 1)) for i in range(N)}
+    categories = [kp.Category(1, one, "same"), kp.Category(2, two, "same")]
+    ds = kp.Dataset.from_images(images, categories)
+    for i in range(N):
+        ds.add_instance(i, categories[0], [(0, 0), (10, 0)], bbox=(0, 0, 100, 100))
+        ds.add_instance(i, categories[1], [(0, 0), (50, 0)], bbox=(0, 0, 100, 100))
+    found = kp.quality.merge_candidates(ds, categories[1])
+    assert found["distance_px"].tolist() == [50, 50]
 
 
 def test_nine_instances_are_not_enough() -> None:

@@ -178,7 +178,8 @@ def agreement(
     turned = _turned(apart, units)
     is_used = cast(NDArray[np.bool_], np.isfinite(turned).all(axis=2))
     n = is_used.sum(axis=0)
-    scale = float(np.median(np.sqrt(labels.area[~np.isnan(labels.area)]))) if len(n) else np.nan
+    areas = labels.area[~np.isnan(labels.area)]
+    scale = float(np.median(np.sqrt(areas))) if len(areas) else np.nan
     enough = n >= LEAST
     sigmas = _sigma_table(labels, xy, units)
     generator = np.random.default_rng(rng)
@@ -330,10 +331,9 @@ def merge_candidates(
     if spread.shape != (schema.n_keypoints,):
         raise ValueError(f"sigmas: expected {schema.n_keypoints} values, got shape {spread.shape}")
     with first.lock:
-        table = first.to_pandas()
-        is_of = (table["category"] == chosen.name).to_numpy()
-        area = table["area"].to_numpy(np.float64)[is_of]
-        xy = first.keypoints(chosen)[..., :2]
+        used = first.select(category=chosen)
+        area = used.to_pandas()["area"].to_numpy(np.float64)
+        xy = used.keypoints()[..., :2]
     size = np.sqrt(np.where(area > 0, area, np.nan))
     rows = []
     for k, name in enumerate(schema.keypoints):

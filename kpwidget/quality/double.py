@@ -137,9 +137,12 @@ def double_labels(
         keypoints[..., 2] = 0
         is_there = np.zeros(keypoints.shape[:2], np.bool_)
         for i, uid in enumerate(uids):
-            for name, points in {names[0]: first.instance(uid).keypoints, **found[uid]}.items():
-                keypoints[i, names.index(name)] = points
-                is_there[i, names.index(name)] = True
+            keypoints[i, 0] = first.instance(uid).keypoints
+            is_there[i, 0] = True
+            for j, name in enumerate(names[1:], 1):  # a pass may be called "labels", too
+                if name in found[uid]:
+                    keypoints[i, j] = found[uid][name]
+                    is_there[i, j] = True
     area = table["area"].reindex(uids).to_numpy(np.float64)
     return DoubleLabels(
         chosen,
