@@ -239,8 +239,6 @@ def _unused_flags(category: str, names: Iterable[str], flags: NDArray[np.int64])
     The value is Fisher's: how likely it is that all of the flags that are there, dealt out at
     random, leave this keypoint with one kind only.
     """
-    from scipy.stats import hypergeom
-
     found = []
     n_labeled = (flags > 0).sum(axis=0)
     n_occluded = (flags == 1).sum(axis=0)
@@ -258,7 +256,7 @@ def _unused_flags(category: str, names: Iterable[str], flags: NDArray[np.int64])
                 "note",
                 category=category,
                 keypoint=name,
-                value=float(hypergeom.pmf(k_own, n + others, k_all, n)),
+                value=_all_of(k_all if k_own else n + others - k_all, n, n + others),
                 reason=f"{'occluded' if k_own else 'visible'} in all of {n} labels; of the "
                 f"other keypoints {100 * share:.0f} % are occluded",
                 suggestion="does the guide say when this keypoint is occluded?",
@@ -267,10 +265,18 @@ def _unused_flags(category: str, names: Iterable[str], flags: NDArray[np.int64])
     return found
 
 
+def _all_of(n_kind: int, n: int, n_all: int) -> float:
+    """Probability that n of n_all, drawn without putting back, are all of a kind."""
+    from scipy.special import gammaln
+
+    if n_kind < n:
+        return 0.0
+    parts = gammaln([n_kind + 1, n_all - n + 1, n_kind - n + 1, n_all + 1])
+    return float(np.exp(parts[0] + parts[1] - parts[2] - parts[3]))
+
+
 def _people(category: str, annotators: NDArray[Any], flags: NDArray[np.int64]) -> list[Finding]:
     """People who never call anything occluded, though others do; the value is Fisher's."""
-    from scipy.stats import hypergeom
-
     found = []
     has_occluded = (flags == 1).any(axis=1)
     people = sorted({name for name in annotators.tolist() if name})
@@ -286,7 +292,7 @@ def _people(category: str, annotators: NDArray[Any], flags: NDArray[np.int64]) -
                 "note",
                 category=category,
                 annotator=name,
-                value=float(hypergeom.pmf(0, n + others, int(has_occluded.sum()), n)),
+                value=_all_of(int((~has_occluded).sum()), n, n + others),
                 reason=f"nothing is occluded in {n} instances; of the others' {others} "
                 f"{100 * share:.0f} % have something that is",
                 suggestion="does this person know the flag, and the key for it?",
@@ -303,7 +309,7 @@ def _one_sided(
     right: NDArray[np.bool_],
 ) -> Finding:
     """McNemar's exact test of a left-right pair."""
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
     n_left, n_right = int((left & ~right).sum()), int((right & ~left).sum())
     n = n_left + n_right
@@ -313,7 +319,7 @@ def _one_sided(
         "note",
         category=category,
         keypoint=worse,
-        value=float(binomtest(n_left, n).pvalue) if n else 1.0,
+        value=min(1.0, 2 * float(bdtr(min(n_left, n_right), n, 0.5))) if n else 1.0,
         reason=f"where one of {pair[0]!r} and {pair[1]!r} is {state} and the other is not, it is "
         f"the left one {n_left} times and the right one {n_right} times",
         suggestion="do the pictures show one side more, or are left and right exchanged?",
