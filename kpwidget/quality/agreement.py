@@ -106,6 +106,8 @@ class Agreement:
         ):
             if len(found):
                 lines.append(f"{what}: {len(found)}")
+        if not self.schema.flip_pairs:
+            lines.append("the schema has no flip pairs: left-right swaps were not looked for")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
