@@ -18,6 +18,7 @@ from . import (
     metrics,
     pictures,
     plots,
+    quality,
     redraw,
     template,
     traffic,
@@ -48,6 +49,8 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "contact-sheet": plots.measure_contact_sheet,
     "viewer": viewer.measure_viewer,
     "oks": metrics.measure_oks,
+    "sigmas": quality.measure_sigmas,
+    "agreement": quality.measure_agreement,
     "import": imports.measure_imports,
 }
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kpwidget._version import __version__
 
 if TYPE_CHECKING:
-    from kpwidget import metrics, samples, schemas
+    from kpwidget import metrics, quality, samples, schemas
     from kpwidget.dataset import Dataset as Dataset
     from kpwidget.dataset import ImageInfo as ImageInfo
     from kpwidget.dataset import Instance as Instance
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kpwidget.formats import write as write
     from kpwidget.formats.roundtrip import roundtrip as roundtrip
     from kpwidget.images import ImageError as ImageError
+    from kpwidget.plotting import plot_agreement as plot_agreement
     from kpwidget.plotting import plot_counts as plot_counts
     from kpwidget.plotting import plot_grid as plot_grid
     from kpwidget.plotting import plot_heatmap as plot_heatmap
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kpwidget.plotting import plot_instance as plot_instance
     from kpwidget.plotting import plot_pose_space as plot_pose_space
     from kpwidget.plotting import plot_schema as plot_schema
+    from kpwidget.plotting import plot_sigmas as plot_sigmas
     from kpwidget.plotting import plot_sizes as plot_sizes
     from kpwidget.plotting import plot_trajectory as plot_trajectory
     from kpwidget.plotting import plot_visibility as plot_visibility
@@ -60,6 +62,7 @@ _MODULE_OF = {
     "Visibility": "kpwidget.schema",
     "compare": "kpwidget.widget",
     "open": "kpwidget.store",
+    "plot_agreement": "kpwidget.plotting",
     "plot_counts": "kpwidget.plotting",
     "plot_grid": "kpwidget.plotting",
     "plot_heatmap": "kpwidget.plotting",
@@ -67,6 +70,7 @@ _MODULE_OF = {
     "plot_instance": "kpwidget.plotting",
     "plot_pose_space": "kpwidget.plotting",
     "plot_schema": "kpwidget.plotting",
+    "plot_sigmas": "kpwidget.plotting",
     "plot_sizes": "kpwidget.plotting",
     "plot_trajectory": "kpwidget.plotting",
     "plot_visibility": "kpwidget.plotting",
@@ -75,7 +79,7 @@ _MODULE_OF = {
     "roundtrip": "kpwidget.formats.roundtrip",
     "write": "kpwidget.formats",
 }
-_MODULES = ("metrics", "samples", "schemas")
+_MODULES = ("metrics", "quality", "samples", "schemas")
 
 __all__ = [
     "Annotator",
@@ -95,6 +99,7 @@ __all__ = [
     "compare",
     "metrics",
     "open",
+    "plot_agreement",
     "plot_counts",
     "plot_grid",
     "plot_heatmap",
@@ -102,9 +107,11 @@ __all__ = [
     "plot_instance",
     "plot_pose_space",
     "plot_schema",
+    "plot_sigmas",
     "plot_sizes",
     "plot_trajectory",
     "plot_visibility",
+    "quality",
     "read",
     "report",
     "roundtrip",

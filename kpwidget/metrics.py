@@ -39,9 +39,6 @@ NEAR: Final = 0.5
 """Similarities of one keypoint from which a point counts as right, and as near: ``jitterKsThrs`` of
 coco-analyze (matteorr/coco-analyze, pycocotools/cocoanalyze.py)."""
 
-#: Instances further apart than this share of their size are taken for different ones.
-_SAME: Final = 0.5
-
 ERROR_CLASSES: Final = ("unlabeled", "good", "jitter", "inversion", "swap", "miss")
 """What the numbers of `error_classes` mean, by position."""
 
@@ -214,7 +211,11 @@ def iou_matrix(gt: ArrayLike, pred: ArrayLike) -> Floats:
 
 
 def relative_distances(
-    gt: ArrayLike, pred: ArrayLike, gt_visibility: ArrayLike, pred_visibility: ArrayLike
+    gt: ArrayLike,
+    pred: ArrayLike,
+    gt_visibility: ArrayLike,
+    pred_visibility: ArrayLike,
+    size: ArrayLike | None = None,
 ) -> Floats:
     """Mean distance of the keypoints that two instances share, for every pair, in units of size.
 
@@ -226,15 +227,17 @@ def relative_distances(
     gt : array_like of shape (n_gt, n_keypoints, 2)
     pred : array_like of shape (n_pred, n_keypoints, 2)
         (x, y) in image pixels.
-    gt_visibility, pred_visibility : array_like of shape (n_gt, n_keypoints) and (n_pred,
-    n_keypoints)
+    gt_visibility, pred_visibility : array_like of shape (n_gt, n_keypoints), (n_pred, n_keypoints)
         Keypoints above 0 count.
+    size : array_like of shape (n_gt,), optional
+        A length of each of `gt` in image pixels, where it is larger than what follows; NaN: none.
 
     Returns
     -------
     ndarray of shape (n_gt, n_pred)
-        The unit is the root of the area of the box around the labeled keypoints of `gt`, at least 1
-        px and a tenth of its longer side. Infinite where no keypoint is labeled in both.
+        The unit is the root of the area of the box around the labeled keypoints of `gt`, at least
+        half of its longer side, as a pose may be flat, and 1 px. Infinite where no keypoint is
+        labeled in both.
     """
     a = _points(gt, "gt", (None, None, 2))
     b = _points(pred, "pred", (None, a.shape[1], 2))
@@ -243,13 +246,15 @@ def relative_distances(
     low = np.where(is_in_a[..., None], a, np.inf).min(axis=1, initial=np.inf)
     high = np.where(is_in_a[..., None], a, -np.inf).max(axis=1, initial=-np.inf)
     sides = np.maximum(high - low, 0)  # where nothing is labeled, nothing is compared
-    size = np.maximum(np.sqrt(sides.prod(axis=1)), np.maximum(0.1 * sides.max(axis=1), 1.0))
+    unit = np.maximum(np.sqrt(sides.prod(axis=1)), np.maximum(0.5 * sides.max(axis=1), 1.0))
+    if size is not None:
+        unit = np.fmax(unit, _column(np.asarray(size, np.float64), "size", len(a)))
     both = is_in_a[:, None] & is_in_b[None]
     apart = np.where(both[..., None], a[:, None] - b[None], 0.0)
     n_both = both.sum(axis=2)
     total = np.hypot(apart[..., 0], apart[..., 1]).sum(axis=2)
     mean = np.where(n_both > 0, total / np.maximum(n_both, 1), np.inf)
-    return cast(Floats, mean / size[:, None])
+    return cast(Floats, mean / unit[:, None])
 
 
 def match_instances(similarity: ArrayLike, least: float) -> Matches:
@@ -294,29 +299,44 @@ def match_instances(similarity: ArrayLike, least: float) -> Matches:
     return Matches(pairs, rest[0], rest[1])
 
 
-def match_labels(first: ArrayLike, second: ArrayLike) -> Matches:
+def match_labels(
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    flip_indices: ArrayLike | None = None,
+    size: ArrayLike | None = None,
+    most: float = 0.5,
+) -> Matches:
     """Which instances of two label sets of one image are the same object.
 
-    They are told by the distances of their keypoints alone, so it needs neither sigmas nor areas,
-    and finds an instance also where one of two people has swapped its sides or placed a point
-    elsewhere.
+    They are told by the distances of their keypoints alone, so it needs neither sigmas nor areas.
 
     Parameters
     ----------
-    first, second : array_like of shape (n_first, n_keypoints, 3) and (n_second, n_keypoints, 3)
+    first, second : array_like of shape (n_first, n_keypoints, 3), (n_second, n_keypoints, 3)
         (x, y, visibility), x and y in image pixels.
+    flip_indices : array_like of shape (n_keypoints,), optional
+        `Schema.flip_indices`: with it, an instance whose sides are exchanged is found, too.
+    size : array_like of shape (n_first,), optional
+        As of `relative_distances`.
+    most : float, default 0.5
+        Instances further apart than this share of their size are never a pair.
 
     Returns
     -------
     Matches
         As many pairs as there can be, and of all ways to make them the one with the least sum of
-        `relative_distances`. Instances further apart than half their size are never a pair.
+        `relative_distances`.
     """
     a, b = _points(first, "first", (None, None, 3)), _points(second, "second", (None, None, 3))
-    apart = relative_distances(a[..., :2], b[..., :2], a[..., 2], b[..., 2])
+    apart = relative_distances(a[..., :2], b[..., :2], a[..., 2], b[..., 2], size)
+    if flip_indices is not None:
+        b = b[:, np.asarray(flip_indices, np.int64)]
+        flipped = relative_distances(a[..., :2], b[..., :2], a[..., 2], b[..., 2], size)
+        apart = np.minimum(apart, flipped)
     # Another pair is worth more than the nearness of all.
-    n_pairs = 1 + min(apart.shape, default=0)
-    return match_instances(np.where(apart <= _SAME, n_pairs - apart, -np.inf), 0.0)
+    one_more = most * (1 + min(apart.shape, default=0))
+    return match_instances(np.where(apart <= most, one_more - apart, -np.inf), 0.0)
 
 
 def keypoint_distance(points: ArrayLike, first: int, second: int) -> Floats:

@@ -330,6 +330,21 @@ def test_label_sets_are_matched_in_as_many_pairs_as_there_can_be() -> None:
     assert found.unmatched_pred.tolist() == [2]
 
 
+def test_a_flat_pose_is_half_as_broad_as_long_and_a_given_size_counts() -> None:
+    flat = np.array([[[0, 0], [100, 0]]], float)
+    arguments = (flat, flat + np.array([0, 5]), [[2, 2]], [[2, 2]])
+    assert metrics.relative_distances(*arguments).tolist() == [[0.1]]
+    assert metrics.relative_distances(*arguments, [200]).tolist() == [[0.025]]
+    assert metrics.relative_distances(*arguments, [np.nan]).tolist() == [[0.1]]
+
+
+def test_an_instance_with_its_sides_exchanged_is_the_same_object() -> None:
+    face = np.array([[[50, 60, 2], [70, 40, 2], [30, 40, 2]]], float)
+    swapped = face[:, [0, 2, 1]]
+    assert len(metrics.match_labels(face, swapped).pairs) == 0  # 27 px of 28
+    assert len(metrics.match_labels(face, swapped, flip_indices=[0, 2, 1]).pairs) == 1
+
+
 def test_pck_and_nme_by_hand() -> None:
     gt = np.array([[[0, 0], [100, 0]], [[0, 0], [40, 0]], [[0, 0], [np.nan, np.nan]]])
     pred = gt + np.array((0, 5))

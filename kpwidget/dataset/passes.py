@@ -116,11 +116,14 @@ class Passes(Sequence[Opinion]):
     def _all(self) -> list[Opinion]:
         dataset = self._dataset
         with dataset.lock:
-            if not dataset._passes:
-                return []
-            uids = dataset._table.uids(dataset._table.live_rows())
-            found = [dataset._passes.get(uid, {}) for uid in uids]
-        return [of_uid[name] for of_uid in found for name in sorted(of_uid)]
+            table = dataset._table
+            found = [
+                (table.row(uid), name, opinion)
+                for uid, of_uid in dataset._passes.items()
+                if table.has(uid)
+                for name, opinion in of_uid.items()
+            ]
+        return [opinion for _, _, opinion in sorted(found, key=lambda one: one[:2])]
 
     @property
     def names(self) -> list[str]:
@@ -308,9 +311,9 @@ def add_pass(dataset: Dataset, other: Dataset, name: str, annotator: str | None)
     _check_name(name)
     if other is dataset:
         raise ValueError("add_pass: a dataset is no second opinion on itself; see ds.start_pass")
-    pairing = pair_labels(dataset, other)
     now = time.time()
-    with dataset.lock:
+    with dataset._history.callbacks_after(), dataset.lock:
+        pairing = pair_labels(dataset, other)
         found: dict[str, Opinion] = {}
         for uid, uid_there, category, keypoints in pairing.pairs:
             there = other.instance(uid_there)
@@ -344,7 +347,7 @@ def add_pass(dataset: Dataset, other: Dataset, name: str, annotator: str | None)
 
 def remove_pass(dataset: Dataset, name: str) -> int:
     """Take a pass away and say how many opinions it had; see `Dataset.remove_pass`."""
-    with dataset.lock:
+    with dataset._history.callbacks_after(), dataset.lock:
         dataset.passes._check(name)
         uids = [opinion.uid for opinion in dataset.passes if opinion.name == name]
         with dataset.transaction(f"remove pass {name}"):
@@ -403,7 +406,15 @@ def pair_labels(first: Dataset, second: Dataset) -> Pairing:
                         for row in of_there
                     ]
                 ).reshape(-1, category.n_keypoints, 3)
-                found = match_labels(a, b)
+                is_alone = len(of_here) == len(of_there) == 1
+                boxes = first._table.column("bbox", of_here)
+                found = match_labels(
+                    a,
+                    b,
+                    flip_indices=category.schema.flip_indices,
+                    size=np.sqrt(boxes[:, 2] * boxes[:, 3]),  # NaN where none was given
+                    most=1.0 if is_alone else 0.5,
+                )
                 uids, uids_there = first._table.uids(of_here), second._table.uids(of_there)
                 pairs += [(uids[i], uids_there[j], category, b[j]) for i, j in found.pairs.tolist()]
                 unmatched += [uids[i] for i in found.unmatched_gt.tolist()]

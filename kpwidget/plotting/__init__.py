@@ -7,6 +7,7 @@ ones hollow; all with a dark rim, so that they show on light and on dark.
 
 from __future__ import annotations
 
+from kpwidget.plotting.agreement import plot_agreement, plot_sigmas
 from kpwidget.plotting.grid import plot_grid
 from kpwidget.plotting.heatmap import plot_heatmap
 from kpwidget.plotting.image import plot_image, plot_instance
@@ -16,6 +17,7 @@ from kpwidget.plotting.statistics import plot_counts, plot_sizes, plot_visibilit
 from kpwidget.plotting.trajectory import plot_trajectory
 
 __all__ = [
+    "plot_agreement",
     "plot_counts",
     "plot_grid",
     "plot_heatmap",
@@ -23,6 +25,7 @@ __all__ = [
     "plot_instance",
     "plot_pose_space",
     "plot_schema",
+    "plot_sigmas",
     "plot_sizes",
     "plot_trajectory",
     "plot_visibility",

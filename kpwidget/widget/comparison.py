@@ -373,7 +373,8 @@ def compare(
         nothing), keypoints by name. The instances of an image are paired so that the sum of their
         distances is least, where a distance is the mean one of the keypoints that both have, in
         units of the size of the pair: the root of the area of the box around the keypoints of
-        `first`. Above 0.5 they are taken for different instances.
+        `first`, and at least half of its longer side. Above 0.5 they are taken for different
+        instances.
     names : pair of str
         What the two are called where the pointer is.
     image : int or str, optional
