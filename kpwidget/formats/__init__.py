@@ -240,6 +240,9 @@ def read(
         coco: ``schema``, ``wholebody``, ``match``; see `kpwidget.formats.coco.read_coco`.
         coco-results: ``ground_truth``, ``model``; see `coco_results.read_coco_results` there.
         yolo-pose: ``schema``, ``split``; see `yolo.read_yolo` there.
+        cvat-images, cvat-video: none.
+        label-studio: ``schema``, ``config``, ``annotations``, ``predictions``; see
+        `label_studio.read_label_studio` there.
 
     Returns
     -------
@@ -282,7 +285,7 @@ def write(
         Write although the format has no place for some of it. COCO holds all keypoints.
     **options
         Of the format.
-        coco, coco-results: none.
+        coco, coco-results, cvat-images, cvat-video, label-studio: none.
         yolo-pose: ``split``, ``seed``, ``group``, ``images`` ('copy', 'link', 'leave'),
         ``keypoint_dims``; see `kpwidget.formats.yolo.write_yolo`.
 
