@@ -90,8 +90,8 @@ def read_config(text: str, where: str) -> Config:
         owner = control.get("category")
         if owner is not None:
             of_category[owner] = control
-    categories = labels or [controls[0].get("name", "keypoints")]
     shared = list(dict.fromkeys(name for control in controls for name in _labels(control, where)))
+    categories = labels or ([controls[0].get("name", "keypoints")] if shared else [])
     visibility = None
     for choices in root.iter("Choices"):
         found = {choice.get("value") for choice in choices.iter("Choice")}
@@ -147,6 +147,8 @@ def config_of(categories: Sequence[Category]) -> Config:
         for k, keypoint in enumerate(category.keypoints):
             attribute(keypoint, "keypoint")
             ET.SubElement(control, "Label", value=keypoint, model_index=str(k))
+    if not categories:
+        ET.SubElement(view, "KeyPointLabels", name="kp", toName="image")
     # It is shown for the regions of a control; without the name of one for all.
     when = {"whenTagName": "kp"} if len(categories) == 1 else {}
     fields = {"name": "visibility", "toName": "image", "perRegion": "true", **when}

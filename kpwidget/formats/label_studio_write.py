@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -343,7 +344,6 @@ def write_label_studio(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
             own = rows[categories == c]
             points.update(zip(own.tolist(), table.raw_keypoints_of(c, own).tolist(), strict=True))
         numbers = _task_numbers(dataset)
-        encode = msgspec.json.Encoder().encode
         chunks: list[bytes] = []
         n_relations = n_instances = 0
         bar = tqdm(dataset._images, "writing tasks", unit="image", delay=1.0, leave=False)
@@ -357,7 +357,7 @@ def write_label_studio(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
             if state.is_done and not task["annotations"] and not table.rows_of_image[i]:
                 task["annotations"].append(_new_annotation())
             n_relations += _drop_relations(task)
-            chunks.append(encode({"id": numbers[i], **task}))
+            chunks.append(_encoded({"id": numbers[i], **task}))
         notes = list(unheld_marks(dataset, "Label Studio"))
         if n_relations:
             notes.append(f"{count(n_relations, 'relation')} of regions that are gone left out")
@@ -373,6 +373,13 @@ def write_label_studio(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
     notes.append(f"the labeling config is {beside.name!r}, beside it")
     n_images = len(chunks)
     return WriteReport(path, "label-studio", n_images, n_instances, 0, tuple(notes))
+
+
+def _encoded(task: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(task)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold as an escape
+        return json.dumps(task).encode()
 
 
 def _task_numbers(dataset: Dataset) -> list[int]:
@@ -419,8 +426,7 @@ def _task(extra: Mapping[str, Any] | None, file_name: str, where: str) -> dict[s
     """Fields of a task, with lists of its own."""
     kept = (extra or {}).get(KEPT)
     if kept is None:
-        data = {"image": f"/data/local-files/?d={quote(file_name)}"}
-        return {"data": data, "annotations": [], "predictions": []}
+        return {"data": _data(file_name), "annotations": [], "predictions": []}
     task = {**_as_dict(kept)}
     for key in ("annotations", "predictions"):
         listed = task.get(key, [])
@@ -430,8 +436,19 @@ def _task(extra: Mapping[str, Any] | None, file_name: str, where: str) -> dict[s
                 "dicts; remove it"
             )
         task[key] = [{**a, "result": list(a.get("result") or [])} for a in listed]
-    task.setdefault("data", {"image": f"/data/local-files/?d={quote(file_name)}"})
+    if "data" not in task:
+        task["data"] = _data(file_name)
     return task
+
+
+def _data(file_name: str) -> dict[str, str]:
+    """Data of a task whose image is a local file of Label Studio's."""
+    try:
+        return {"image": f"/data/local-files/?d={quote(file_name)}"}
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"image {_show(file_name)}: has characters that no address can hold; rename it"
+        ) from error
 
 
 def _new_annotation() -> dict[str, Any]:
@@ -489,14 +506,9 @@ def _drop_relations(task: Mapping[str, Any]) -> int:
     n = 0
     for annotation in task["annotations"] + task["predictions"]:
         result = annotation["result"]
-        ends = {item.get("id") for item in result if isinstance(item, dict)}
-        kept = [
-            item
-            for item in result
-            if not isinstance(item, dict)
-            or item.get("type") != "relation"
-            or (item.get("from_id") in ends and item.get("to_id") in ends)
-        ]
+        ids = [item.get("id") for item in result if isinstance(item, dict)]
+        there = {region for region in ids if isinstance(region, str)}
+        kept = [item for item in result if not _is_relation(item) or _ends(item) <= there]
         n += len(result) - len(kept)
         # Relations stand after the regions, as in Label Studio's own files.
         annotation["result"] = [i for i in kept if not _is_relation(i)] + [
@@ -507,3 +519,9 @@ def _drop_relations(task: Mapping[str, Any]) -> int:
 
 def _is_relation(item: Any) -> bool:
     return isinstance(item, dict) and item.get("type") == "relation"
+
+
+def _ends(relation: Mapping[str, Any]) -> set[str]:
+    """Regions that a relation joins, as far as it names any."""
+    ends = (relation.get("from_id"), relation.get("to_id"))
+    return {end for end in ends if isinstance(end, str)}
