@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from kpwidget.formats.table import BUILT_IN, Format
-from kpwidget.schema import FormatError
+from kpwidget.schema import Category, FormatError, Schema
 
 if TYPE_CHECKING:
     from kpwidget.dataset import Dataset, Selection
@@ -44,6 +44,7 @@ __all__ = [
     "levels_to_caller",
     "read",
     "settle",
+    "with_schemas",
     "write",
     "write_file",
 ]
@@ -240,7 +241,7 @@ def read(
         coco: ``schema``, ``wholebody``, ``match``; see `kpwidget.formats.coco.read_coco`.
         coco-results: ``ground_truth``, ``model``; see `coco_results.read_coco_results` there.
         yolo-pose: ``schema``, ``split``; see `yolo.read_yolo` there.
-        cvat-images, cvat-video: none.
+        cvat-images, cvat-video: ``schema``; see `kpwidget.formats.cvat` there.
         label-studio: ``schema``, ``config``, ``annotations``, ``predictions``; see
         `label_studio.read_label_studio` there.
 
@@ -466,6 +467,46 @@ def settle(
     for text in said:
         warnings.warn(f"{where}: {text}", stacklevel=levels_to_caller())
     return dataset
+
+
+def with_schemas(
+    categories: Sequence[Category], schema: Schema | Mapping[str, Schema] | None, where: str
+) -> list[Category]:
+    """Categories of a file, with the schemas that the caller has for them.
+
+    Parameters
+    ----------
+    categories : sequence of Category
+    schema : Schema or mapping of str to Schema, optional
+        One for all, or by the category's name. Each has the same keypoints as the category, in any
+        order.
+    where : str
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If a schema has other keypoints, or is for a category that the file has not.
+    """
+    by_name = schema if isinstance(schema, Mapping) else {}
+    names = [category.name for category in categories]
+    problems = [
+        f"schema: there is no category {name!r}, there are {', '.join(map(repr, names[:20]))}"
+        for name in by_name
+        if name not in names
+    ]
+    found = []
+    for category in categories:
+        chosen = by_name.get(category.name) if isinstance(schema, Mapping) else schema
+        if chosen is not None and set(chosen.keypoints) != set(category.keypoints):
+            problems.append(
+                f"schema {chosen.name!r} has the keypoints {list(chosen.keypoints)!r}, expected "
+                f"those of category {category.name!r}: {list(category.keypoints)!r}"
+            )
+        found.append(category if chosen is None else replace(category, schema=chosen))
+    if problems:
+        raise ValueError("\n".join(f"{where}: {problem}" for problem in problems))
+    return found
 
 
 def count(n: int, noun: str) -> str:

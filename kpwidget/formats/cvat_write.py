@@ -15,12 +15,12 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 
-from kpwidget.dataset import Dataset, ImageInfo
+from kpwidget.dataset import Dataset
 from kpwidget.formats import Loss, WriteReport, count, write_file
 from kpwidget.formats.cvat_labels import label_elements, read_labels
 from kpwidget.formats.losses import field_losses, unheld_marks
 from kpwidget.formats.xml_text import attribute, parse_xml, xml_of
-from kpwidget.images import ImageError
+from kpwidget.formats.yolo_rows import size_of
 from kpwidget.schema import Category, FormatError, _show
 
 __all__ = ["cvat_images_losses", "cvat_video_losses", "write_cvat_images", "write_cvat_video"]
@@ -149,12 +149,9 @@ def write_cvat_images(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRe
         for i, state in enumerate(bar):
             where = f"image {_show(state.file_name)}"
             kept = _kept(state.extra if state.text is None else None, where)
-            size = state.recorded_size
+            size = size_of(dataset, i)
             if size is None:
-                try:
-                    size = ImageInfo(dataset, i).size
-                except ImageError as error:
-                    unknown.append(str(error))
+                unknown.append(where)
             head = f'  <image id="{numbers[i]}" name={attribute(state.file_name, "image")}'
             if size is not None:
                 head += f' width="{size[0]}" height="{size[1]}"'
@@ -167,7 +164,8 @@ def write_cvat_images(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRe
         chunks.append("</annotations>\n")
         if unknown:
             notes.append(
-                f"{count(len(unknown), 'image')} written without width and height: {unknown[0]}"
+                f"{count(len(unknown), 'image')} written without width and height, which neither "
+                f"their files nor their labels tell: {', '.join(unknown[:3])}"
             )
         notes.extend(unheld_marks(dataset, "CVAT"))
         n_images, n_instances = len(dataset.images), len(dataset.instances)

@@ -187,6 +187,18 @@ def test_order_of_keypoints_is_that_of_the_circles_and_colors_go_by_name(tmp_pat
     assert points(dataset) == [[[1.5, 2.25, 2], [3, 4, 1]]]
 
 
+def test_schema_brings_what_labels_lack(tmp_path: Path) -> None:
+    path = written(tmp_path, document())
+    schema = Schema("x", ["tip", "head"], [(1, 2)], flip_pairs=[("tip", "head")])
+    dataset = kp.read(path, schema={"bolt": schema})
+    assert dataset.categories[0].schema == schema
+    assert points(dataset) == [[[3, 4, 1], [1.5, 2.25, 2]]]
+    with pytest.raises(ValueError, match="expected those of category 'bolt'"):
+        kp.read(path, schema=Schema("y", ["tip", "nut"]))
+    with pytest.raises(ValueError, match="there is no category 'nut', there are 'bolt'"):
+        kp.read(path, schema={"nut": schema})
+
+
 def test_outside_wins_and_the_place_of_the_point_is_kept(tmp_path: Path) -> None:
     body = IMAGE.replace('outside="0" occluded="1"', 'outside="1" occluded="1"')
     dataset = kp.read(written(tmp_path, document(body)))

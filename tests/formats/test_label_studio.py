@@ -273,6 +273,7 @@ def test_several_categories_have_lists_of_keypoints_of_their_own(
     ]
     assert [i.raw.tolist() for i in again.instances] == before
     assert [i.status for i in again.images] == ["started", "unlabeled", "done"]
+    assert [i.size for i in again.images] == [(64, 48)] * 3
     schema = kp.Schema("x", ["head", "tip"], [(1, 2)])
     with_edges = kp.read(tmp_path / "out.json", schema={"bolt": schema})
     assert with_edges.categories[1].schema.skeleton == [[1, 2]]
@@ -379,6 +380,11 @@ def changed(where: str, value: Any, position: int = 0) -> dict[str, Any]:
         pytest.param([task(id="x")], "'id' is 'x'", id="id"),
         pytest.param([task(id=2**70)], "expected an integer", id="huge id"),
         pytest.param([task(data={"image": 3})], "is 3, expected where its image is", id="image"),
+        pytest.param(
+            [task(data={"image": "a.png", "kpwidget_size": [0, 5]})],
+            r"is \[0, 5\], expected width and height",
+            id="size",
+        ),
         pytest.param([task(data={})], "is None, expected where", id="no image"),
         pytest.param([task(annotations=3)], "'annotations' is 3, expected objects", id="list"),
         pytest.param([task(annotations=[{}])], "'result' is None, expected a list", id="result"),
