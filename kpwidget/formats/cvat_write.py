@@ -208,7 +208,8 @@ def write_cvat_video(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRep
         size = sizes.pop() if len(sizes) == 1 else None
         chunks = [*_head(dataset, "interpolation", sorted(frames), size)]
         kept = _kept(dataset.extra, "the dataset")
-        following = dict(zip(sorted(frames), sorted(frames)[1:], strict=False))
+        in_order = sorted(frames)
+        following = dict(itertools.zip_longest(in_order, in_order[1:]))
         of_track = kept.get("tracks")
         tracks = _tracks(dataset, frames)
         for track in tqdm(tracks, "writing tracks", unit="track", delay=1.0, leave=False):
@@ -296,9 +297,9 @@ def _track(
     track: _Track,
     held: Any,
     text: _Skeletons,
-    following: Mapping[int, int],
+    following: Mapping[int, int | None],
 ) -> Iterator[str]:
-    """Parts of a ``<track>``."""
+    """Parts of a ``<track>``; `following` has the next of each frame."""
     table = dataset._table
     where = f"track {track.number}"
     kept = _kept({_KEPT: held}, where)
@@ -308,7 +309,8 @@ def _track(
     absent = kept.get("absent")
     parts: dict[int, str] = {}
     for frame, element in absent.items() if isinstance(absent, dict) else ():
-        if isinstance(frame, str) and frame.isascii() and frame.isdigit():
+        is_frame = isinstance(frame, str) and frame.isascii() and frame.isdigit()
+        if is_frame and int(frame) in following:  # the dataset may be a part of another
             parts[int(frame)] = f"    {next(_elements([element], where))}\n"
     for frame, row in track.rows.items():
         is_made = table.value(row, "source") == "interpolated" and row not in table.edited

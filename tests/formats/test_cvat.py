@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kpwidget as kp
+from kpwidget.cli import main
 from kpwidget.dataset import Dataset, ImageState
 from kpwidget.formats import LossError, detect_format
 from kpwidget.schema import Category, FormatError, Schema
@@ -383,6 +385,35 @@ def test_absent_keyframes_that_say_more_than_an_end_are_kept(tmp_path: Path) -> 
     assert keyframes(out) == [("4", [("0", "1", "11"), ("1", "1", "00"), ("2", "1", "11")])]
     places = [p.get("points") for p in ET.parse(out).iterfind(".//points[@label='tip']")]
     assert places == ["5,5", "1.00,1.00", "9,9"]
+    part = dataset.split({"first": [dataset.images[1].file_name], "rest": "rest"})["first"]
+    kp.write(part, out, format="cvat-video")
+    assert keyframes(out) == [("4", [("1", "1", "00")])], "the others are not in this part"
+
+
+@pytest.mark.parametrize("name", ["cvat-images", "cvat-video", "label-studio"])
+def test_commands_convert_tell_and_certify(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1.5, 2.25, 2, 3, 4, 1]}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "annotations": [{**record, "bbox": [1, 1, 9, 9]}],
+        "categories": [{"id": 1, "name": "bolt", "keypoints": ["head", "tip"]}],
+    }
+    source = tmp_path / "labels.json"
+    source.write_text(json.dumps(content))
+    target = tmp_path / "out" / ("tasks.json" if name == "label-studio" else "annotations.xml")
+    target.parent.mkdir()
+    convert = ["convert", str(source), str(target), "--to", name]
+    assert main(convert) == 1, "something would be lost"
+    assert not target.exists()
+    assert main([*convert, "--allow-loss"]) == 0
+    assert main(["roundtrip", str(target)]) == 0
+    capsys.readouterr()
+    assert main(["info", "--json", str(target)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["format"], told["images"]["n"], told["instances"]["n"]) == (name, 1, 1)
+    assert told["keypoints"] == {"visible": 1, "occluded": 1, "unlabeled": 0}
 
 
 # --- strangers ----------------------------------------------------------------------------------
