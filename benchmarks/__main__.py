@@ -42,6 +42,7 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "read-val": files.measure_read_val,
     "save-train": files.measure_save_train,
     "yolo": files.measure_yolo,
+    "write-formats": files.measure_write_formats,
     "edits": edits.measure_edits,
     "journal": journal.measure_journal,
     "session": journal.measure_session,

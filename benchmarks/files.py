@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import kpwidget
+from kpwidget.formats import FORMATS
 from tests.browser.server import REPOSITORY
 
 from .columns import READERS, Cost
@@ -32,9 +33,9 @@ from .synthetic import QUICK_TRAIN, QUICK_VAL, TRAIN, VAL, Shape, made_coco
 from .table import Row, against_peer, compare
 
 #: The largest ratios: of time and of peak memory against pycocotools with columns, of time against
-#: a copy of the file, and against ultralytics' convert_coco.
+#: a copy of the file, against ultralytics' convert_coco, and of other formats against COCO.
 LIMIT_READ_TRAIN, LIMIT_MEMORY, LIMIT_READ_VAL = 0.25, 0.45, 0.4
-LIMIT_SAVE, LIMIT_YOLO = 2.0, 0.8
+LIMIT_SAVE, LIMIT_YOLO, LIMIT_FORMATS = 2.0, 0.8, 3.0
 
 
 def _missing(package: str, options: str = "") -> str:
@@ -322,4 +323,49 @@ def measure_yolo(rig: Rig) -> list[Row]:
             missing=missing,
             note=f"ultralytics' convert_coco; {said}",
         )
+    ]
+
+
+def _without_a_file(dataset: kpwidget.Dataset) -> kpwidget.Dataset:
+    """Return the same images and instances, from no file of which a writer could copy parts."""
+    made = dataset._without_instances()
+    for image in made._images:
+        image.extra, image.text = None, None
+    table, rows = dataset._table, dataset._table.live_rows()
+    names = ("id", "bbox", "area", "iscrowd")
+    made._table.extend(
+        uids=table.uids(rows),
+        image=table.column("image", rows),
+        category=table.column("category", rows),
+        keypoints={c: table.raw_keypoints_of(c, rows) for c in range(len(dataset.categories))},
+        source="imported",
+        **{name: table.column(name, rows) for name in names},
+    )
+    return made
+
+
+def measure_write_formats(rig: Rig) -> list[Row]:
+    """Writing a dataset that came from no file in each format against writing it as COCO."""
+    shape = QUICK_VAL if rig.is_quick else VAL
+    folder = rig.folder / "formats"
+    folder.mkdir()
+    dataset = _without_a_file(kpwidget.read(made_coco(shape, rig.made)))
+    numbers = itertools.count()
+
+    def timed(name: str) -> float:
+        leave = {"images": "leave"} if name == "yolo-pose" else {}
+        target = folder / str(next(numbers)) / "labels"
+        target.parent.mkdir()
+        os.sync()
+        start = time.perf_counter()
+        kpwidget.write(dataset, target, format=name, allow_loss=True, **leave)
+        return 1000 * (time.perf_counter() - start)
+
+    samples = _in_turn({name: partial(timed, name) for name in FORMATS}, rig.samples(7, 3))
+    shutil.rmtree(folder)
+    note = f"COCO; {len(dataset.instances):,} instances"
+    return [
+        compare(f"write {name}", "ms", samples[name], samples["coco"], LIMIT_FORMATS, note=note)
+        for name in FORMATS
+        if name != "coco"
     ]

@@ -192,8 +192,8 @@ def _add_reading(parser: argparse.ArgumentParser, *, on_error: bool = True) -> N
     )
     parser.add_argument(
         "--schema", metavar="NAME",
-        help="built-in schema, or JSON file with the fields of a COCO category: what the labels "
-        "lack of names, skeleton, flip pairs and sigmas",
+        help="built-in schema, JSON file with the fields of a COCO category, or metainfo file of "
+        "MMPose: what the labels lack of names, skeleton, flip pairs and sigmas",
     )  # fmt: skip
     if on_error:
         parser.add_argument(
@@ -383,9 +383,14 @@ def _schema(name: str) -> Schema:
         return schemas.get(name)
     if not Path(name).is_file():
         raise ValueError(
-            f"--schema {name}: expected a built-in schema ({', '.join(schemas.names())}) or a "
-            "JSON file with the fields of a COCO category, and there is no such file"
+            f"--schema {name}: expected a built-in schema ({', '.join(schemas.names())}), a JSON "
+            "file with the fields of a COCO category or a metainfo file of MMPose (.py), and there "
+            "is no such file"
         )
+    if name.endswith(".py"):
+        from kpwidget.formats.mmpose import read_metainfo
+
+        return read_metainfo(name)
     return Schema.from_metadata(Path(name))
 
 
@@ -432,6 +437,8 @@ def _listed(names: Sequence[str]) -> str:
 def _info(args: argparse.Namespace, said: _Said) -> int:
     import numpy as np
 
+    if args.file.suffix == ".py":
+        return _info_of_metainfo(args.file, said)
     dataset, format = _read(args, args.file)
     table = dataset._table
     rows = table.live_rows()
@@ -521,6 +528,32 @@ def _category_lines(
         more = f" and {len(used) - 20} more" if len(used) > 20 else ""
         of = f"{len(used)} of them with instances" + (f": {named}{more}" if used else "")
         yield "categories", f"{len(group)} with the same {points}; {of}"
+
+
+def _info_of_metainfo(path: Path, said: _Said) -> int:
+    """Tell of a metainfo file of MMPose, which is a schema and no labels."""
+    from kpwidget.formats.mmpose import read_metainfo
+
+    schema = read_metainfo(path)
+    n_bytes = path.stat().st_size
+    said.values = {
+        "path": os.fspath(path),
+        "format": "mmpose-metainfo",
+        "n_bytes": n_bytes,
+        "schema": schema.to_metadata(),
+    }
+    pairs = ", ".join(" and ".join(pair) for pair in schema.flip_pairs)
+    said.rows(
+        [
+            ("file", f"{path} ({_count(n_bytes, 'byte')})"),
+            ("format", "a metainfo file of MMPose: a schema, no labels"),
+            ("name", repr(schema.name)),
+            ("keypoints", f"{schema.n_keypoints:,}: {', '.join(schema.keypoints)}"),
+            ("edges", f"{len(schema.edges):,}"),
+            ("flip pairs", pairs or "none"),
+        ]
+    )
+    return OK
 
 
 def _missing_images(dataset: Dataset) -> list[str]:

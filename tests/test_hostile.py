@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ from PIL import Image
 
 from kpwidget import formats
 from kpwidget.dataset import Dataset
-from kpwidget.formats import coco_columns, json_text, yolo
+from kpwidget.formats import coco_columns, json_text, mmpose, yolo
 from kpwidget.images import ImageError, ImageSource
 from kpwidget.schema import FormatError, Schema
 
@@ -1298,6 +1299,177 @@ def test_a_label_line_of_any_length_is_bad_at_once(tmp_path: Path) -> None:
     error = attempt(lambda: formats.read(folder), folder)
     assert "train.txt line 1: expected 11 numbers" in str(error)
     assert "got more: '0.5 0.5" in str(error)
+
+
+# --- CVAT, Label Studio, MMPose ------------------------------------------------------------------
+
+XML_TOKEN = re.compile(rb'"[^"]*"|&[#\w]+;|[<>/=?!]+|[\w.,-]+|\s+')
+CIRCLES = "".join(
+    f'&lt;circle data-node-id="{k}" data-label-name="{name}"/&gt;'
+    for k, name in enumerate(("head", "tip"), 1)
+)
+META = (
+    "<meta><task><size>3</size><start_frame>0</start_frame><labels><label><name>bolt</name>"
+    f"<type>skeleton</type><svg>{CIRCLES}</svg></label></labels></task></meta>"
+)
+POINTS = (
+    '<points label="head"{0} outside="0" occluded="0" points="1.5,2.25"/>'
+    '<points label="tip"{0} outside="{1}" occluded="1" points="3,4"/>'
+)
+CVAT = {
+    "images": f"""<annotations><version>1.1</version>{META}
+<image id="0" name="a.png" width="64" height="48">
+ <skeleton label="bolt" z_order="1">{POINTS.format("", 0)}</skeleton><box label="x" xtl="1"/>
+ <skeleton label="bolt">{POINTS.format("", 1)}</skeleton></image>
+<image id="1" name="b.png" width="64" height="48"/></annotations>""".encode(),
+    "video": f"""<annotations>{META}<track id="0" label="bolt">
+ <skeleton frame="0" keyframe="1">{POINTS.format(' keyframe="1"', 0)}</skeleton>
+ <skeleton frame="1" keyframe="0">{POINTS.format(' keyframe="0"', 1)}</skeleton></track>
+</annotations>""".encode(),
+}
+
+
+XML_VALUES = [
+    *(b"", b"0", b"1", b"-1", b"2", b"x", b"nan", b"1e400", b"1e5", b"9" * 30, b"1,2", b"1,2;3,4"),
+    *(b"&lt;b&gt;", b"&amp;amp;", b"&#10;", b"tip", b"head", b"bolt", b"a.png", b"../a.png"),
+    *("Käfer 虫".encode(), b"%s", b" 1,2 ", b"0.125,1e-7", b"-3.5,200", b"frame_000001.png"),
+]
+
+
+def with_another_value(data: bytes, rng: random.Random) -> bytes:
+    """Put another text in place of an attribute's."""
+    start, end = rng.choice([match.span() for match in re.finditer(rb'"[^"]*"', data)])
+    return data[: start + 1] + rng.choice(XML_VALUES) + data[end - 1 :]
+
+
+def naive_cvat(data: bytes) -> list[dict[str, list[float]]]:
+    """Points of the skeletons of a CVAT file for images, by their label."""
+    found = []
+    for skeleton in ElementTree.fromstring(data).iterfind("image/skeleton"):
+        points = {}
+        for point in skeleton.iterfind("points"):
+            x, y = map(float, point.attrib["points"].split(","))
+            is_out, is_occluded = (point.attrib[key] == "1" for key in ("outside", "occluded"))
+            points[point.attrib["label"]] = [x, y, 0 if is_out else 1 if is_occluded else 2]
+        found.append(points)
+    return found
+
+
+def raw_points(dataset: Dataset) -> list[dict[str, list[float]]]:
+    """What an instance says of its keypoints, those at (0, 0) and unlabeled left out."""
+    return [
+        {
+            name: xyv
+            for name, xyv in zip(i.category.keypoints, i.raw.tolist(), strict=True)
+            if any(xyv)
+        }
+        for i in dataset.instances
+    ]
+
+
+def check_read_and_written(path: Path, format: str, folder: Path) -> str:
+    """Read a file; what is read is the same when it is written and read again."""
+    found = attempt(lambda: formats.read(path, format=format), path)
+    outcome = "read"
+    if isinstance(found, Exception):
+        found = attempt(lambda: formats.read(path, format=format, on_error="skip"), path)
+        outcome = "read in part"
+        if isinstance(found, Exception):
+            return "refused"
+    folder.mkdir(exist_ok=True)
+    out = folder / path.name
+    (folder / "label_config.xml").unlink(missing_ok=True)
+    formats.write(found, out, format=format, allow_loss=True)
+    # What is wrong with labels stays as it was: it may be of use to others.
+    again = formats.read(out, format=format, on_error="raise" if outcome == "read" else "skip")
+    # A video's come in the order of the frames.
+    assert sorted(map(repr, raw_points(again))) == sorted(map(repr, raw_points(found)))
+    for one, other in zip(again.images, found.images, strict=True):
+        assert (one.id, one.file_name) == (other.id, other.file_name)
+    return outcome
+
+
+@pytest.mark.parametrize("kind", CVAT)
+def test_changed_cvat_files_are_refused_or_read_right(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "annotations.xml"
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(11)
+    mutate = Mutator(CVAT[kind], XML_TOKEN)
+    for i in range(150 * FUZZ):
+        changed = with_another_value(CVAT[kind], rng) if i % 3 else mutate(rng)
+        path.write_bytes(changed)
+        with kept_on_failure(changed, "cvat"):
+            outcome = check_read_and_written(path, f"cvat-{kind}", tmp_path / "out")
+            outcomes[outcome] += 1
+            if outcome == "read" and kind == "images":
+                points = [{k: v for k, v in of.items() if any(v)} for of in naive_cvat(changed)]
+                assert raw_points(formats.read(path)) == points
+    report(f"CVAT for {kind}", outcomes)
+    assert min(outcomes["read"], outcomes["refused"]) > 10
+
+
+REGION = {"original_width": 200, "original_height": 100, "image_rotation": 0, "to_name": "image"}
+TASK = {
+    "id": 8,
+    "data": {"image": "/data/local-files/?d=a/b.png"},
+    "annotations": [
+        {
+            "id": 5, "completed_by": 3, "was_cancelled": False, "created_at": "2026-01-01",
+            "result": [
+                {"id": "r", "type": "rectanglelabels", "from_name": "bbox", **REGION,
+                 "value": {"x": 10, "y": 20, "width": 30.5, "height": 40, "rotation": 0,
+                           "rectanglelabels": ["bolt"]}},
+                {"id": "p", "type": "keypointlabels", "from_name": "kp", "parentID": "r", **REGION,
+                 "value": {"x": 12.25, "y": 25, "width": 0.75, "keypointlabels": ["tip"]}},
+                {"id": "p", "type": "choices", "from_name": "visibility", **REGION,
+                 "value": {"x": 12.25, "y": 25, "width": 0.75, "choices": ["occluded"]}},
+                {"type": "relation", "from_id": "p", "to_id": "r", "direction": "right"},
+            ],
+        }
+    ],
+    "predictions": [{"model_version": "m", "score": 0.5, "result": []}],
+}  # fmt: skip
+
+
+def test_changed_tasks_of_label_studio_are_refused_or_read_right(tmp_path: Path) -> None:
+    path = tmp_path / "tasks.json"
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(12)
+    data = json.dumps([TASK, {**TASK, "id": 9}]).encode()
+    mutate = Mutator(data)
+    for changed in (data, *(mutate(rng) for _ in range(200 * FUZZ))):
+        path.write_bytes(changed)
+        with kept_on_failure(changed, "label-studio"):
+            outcomes[check_read_and_written(path, "label-studio", tmp_path / "out")] += 1
+    report("Label Studio", outcomes)
+    assert min(outcomes["read"], outcomes["read in part"], outcomes["refused"]) > 10
+
+
+PYTHON_TOKEN = re.compile(rb"'[^']*'|[\w.]+|[^\w\s']|\s+")
+METAINFO = b"""dataset_info = dict(dataset_name='bolt', keypoint_info={
+ 0: dict(name='head', id=0, color=[255, 0, 16], swap='tip'),
+ 1: dict(name='tip', id=1, color=[0, 255, 1], swap='head')},
+ skeleton_info={0: dict(link=('head', 'tip'), id=0, color=[9, 8, 7])},
+ joint_weights=[1.] * 2, sigmas=[0.1] + [-0.025])
+"""
+
+
+def test_changed_metainfo_of_mmpose_is_refused_or_read_right(tmp_path: Path) -> None:
+    path, out = tmp_path / "bolt.py", tmp_path / "out.py"
+    good = METAINFO.replace(b"-0.025", b"0.025")
+    outcomes: Counter[str] = Counter()
+    rng = random.Random(13)
+    mutate = Mutator(good, PYTHON_TOKEN)
+    for changed in (good, METAINFO, *(mutate(rng) for _ in range(200 * FUZZ))):
+        path.write_bytes(changed)
+        with kept_on_failure(changed, "metainfo"):
+            schema = attempt(lambda: mmpose.read_metainfo(path), path)
+            outcomes["refused" if isinstance(schema, Exception) else "read"] += 1
+            if isinstance(schema, Schema):
+                mmpose.write_metainfo(schema, out)
+                assert mmpose.read_metainfo(out) == schema
+    report("MMPose", outcomes)
+    assert min(outcomes["read"], outcomes["refused"]) > 10
 
 
 # --- too much of something -----------------------------------------------------------------------

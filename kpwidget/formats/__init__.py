@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from kpwidget.formats.table import BUILT_IN, Format
-from kpwidget.schema import FormatError
+from kpwidget.schema import Category, FormatError, Schema
 from kpwidget.schemas.orders import find_other_order, has_other_orders
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ __all__ = [
     "levels_to_caller",
     "read",
     "settle",
+    "with_schemas",
     "write",
     "write_file",
 ]
@@ -241,6 +242,9 @@ def read(
         coco: ``schema``, ``wholebody``, ``match``; see `kpwidget.formats.coco.read_coco`.
         coco-results: ``ground_truth``, ``model``; see `coco_results.read_coco_results` there.
         yolo-pose: ``schema``, ``split``; see `yolo.read_yolo` there.
+        cvat-images, cvat-video: ``schema``; see `kpwidget.formats.cvat` there.
+        label-studio: ``schema``, ``config``, ``annotations``, ``predictions``; see
+        `label_studio.read_label_studio` there.
 
     Returns
     -------
@@ -295,7 +299,7 @@ def write(
         Write although the format has no place for some of it. COCO holds all keypoints.
     **options
         Of the format.
-        coco, coco-results: none.
+        coco, coco-results, cvat-images, cvat-video, label-studio: none.
         yolo-pose: ``split``, ``seed``, ``group``, ``images`` ('copy', 'link', 'leave'),
         ``keypoint_dims``; see `kpwidget.formats.yolo.write_yolo`.
 
@@ -484,6 +488,46 @@ def settle(
     for text in said:
         warnings.warn(f"{where}: {text}", stacklevel=levels_to_caller())
     return dataset
+
+
+def with_schemas(
+    categories: Sequence[Category], schema: Schema | Mapping[str, Schema] | None, where: str
+) -> list[Category]:
+    """Categories of a file, with the schemas that the caller has for them.
+
+    Parameters
+    ----------
+    categories : sequence of Category
+    schema : Schema or mapping of str to Schema, optional
+        One for all, or by the category's name. Each has the same keypoints as the category, in any
+        order.
+    where : str
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If a schema has other keypoints, or is for a category that the file has not.
+    """
+    by_name = schema if isinstance(schema, Mapping) else {}
+    names = [category.name for category in categories]
+    problems = [
+        f"schema: there is no category {name!r}, there are {', '.join(map(repr, names[:20]))}"
+        for name in by_name
+        if name not in names
+    ]
+    found = []
+    for category in categories:
+        chosen = by_name.get(category.name) if isinstance(schema, Mapping) else schema
+        if chosen is not None and set(chosen.keypoints) != set(category.keypoints):
+            problems.append(
+                f"schema {chosen.name!r} has the keypoints {list(chosen.keypoints)!r}, expected "
+                f"those of category {category.name!r}: {list(category.keypoints)!r}"
+            )
+        found.append(category if chosen is None else replace(category, schema=chosen))
+    if problems:
+        raise ValueError("\n".join(f"{where}: {problem}" for problem in problems))
+    return found
 
 
 def count(n: int, noun: str) -> str:

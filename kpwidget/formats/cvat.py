@@ -22,7 +22,7 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES, image_locator
 from kpwidget.dataset.values import MAX_COORDINATE
-from kpwidget.formats import Problems, count, settle
+from kpwidget.formats import Problems, count, settle, with_schemas
 from kpwidget.formats.cvat_labels import read_labels
 from kpwidget.formats.cvat_write import (
     cvat_images_losses,
@@ -96,6 +96,7 @@ def read_cvat_images(
     *,
     on_error: Literal["raise", "skip"] = "raise",
     allow_outside: bool = False,
+    schema: Schema | Mapping[str, Schema] | None = None,
 ) -> Dataset:
     """Dataset in a file of CVAT for images 1.1.
 
@@ -109,6 +110,9 @@ def read_cvat_images(
         See `kpwidget.read`.
     allow_outside : bool, default False
         See `kpwidget.read`.
+    schema : Schema or mapping of str to Schema, optional
+        Flip pairs, sigmas and order for the keypoints, which CVAT lacks: one for all categories, or
+        by their name. It has to have the same keypoints.
 
     Returns
     -------
@@ -122,6 +126,8 @@ def read_cvat_images(
     ------
     FormatError
         If the file is no such XML or elements are bad, naming every one.
+    ValueError
+        If `schema` has other keypoints.
 
     Warns
     -----
@@ -130,7 +136,7 @@ def read_cvat_images(
     """
     reader = _Reader(Path(path), images, allow_outside)
     reader.read("image", reader.image)
-    return settle(reader.dataset("cvat"), reader.where, reader.problems, reader.warned, on_error)
+    return settle(reader.dataset(schema), reader.where, reader.problems, reader.warned, on_error)
 
 
 def read_cvat_video(
@@ -139,6 +145,7 @@ def read_cvat_video(
     *,
     on_error: Literal["raise", "skip"] = "raise",
     allow_outside: bool = False,
+    schema: Schema | Mapping[str, Schema] | None = None,
 ) -> Dataset:
     """Dataset in a file of CVAT for video 1.1.
 
@@ -153,6 +160,9 @@ def read_cvat_video(
         See `kpwidget.read`.
     allow_outside : bool, default False
         See `kpwidget.read`.
+    schema : Schema or mapping of str to Schema, optional
+        Flip pairs, sigmas and order for the keypoints, which CVAT lacks: one for all categories, or
+        by their name. It has to have the same keypoints.
 
     Returns
     -------
@@ -167,6 +177,8 @@ def read_cvat_video(
     ------
     FormatError
         If the file is no such XML or elements are bad, naming every one.
+    ValueError
+        If `schema` has other keypoints.
 
     Warns
     -----
@@ -176,7 +188,7 @@ def read_cvat_video(
     reader = _Reader(Path(path), images, allow_outside)
     reader.read("track", reader.track)
     reader.add_frames()
-    return settle(reader.dataset("cvat"), reader.where, reader.problems, reader.warned, on_error)
+    return settle(reader.dataset(schema), reader.where, reader.problems, reader.warned, on_error)
 
 
 @dataclass(slots=True)
@@ -435,12 +447,12 @@ class _Reader:
         parent = self._path.parent
         return [parent, *(p for p in [parent / "images"] if p.is_dir())]
 
-    def dataset(self, prefix: str) -> Dataset:
+    def dataset(self, schema: Schema | Mapping[str, Schema] | None) -> Dataset:
         """Return what was read."""
-        categories = self._categories()
+        categories = with_schemas(self._categories(), schema, self.where)
         dataset = Dataset(categories)
         if self._extra:
-            dataset.extra[prefix] = self._extra
+            dataset.extra["cvat"] = self._extra
         locate = image_locator(self._folders(), self._allow_outside)
         for state in self._states.values():
             state.data = locate(state.file_name)

@@ -15,12 +15,12 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 
-from kpwidget.dataset import Dataset, ImageInfo
+from kpwidget.dataset import Dataset
 from kpwidget.formats import Loss, WriteReport, count, write_file
 from kpwidget.formats.cvat_labels import label_elements, read_labels
 from kpwidget.formats.losses import field_losses, unheld_marks
 from kpwidget.formats.xml_text import attribute, parse_xml, xml_of
-from kpwidget.images import ImageError
+from kpwidget.formats.yolo_rows import size_of
 from kpwidget.schema import Category, FormatError, _show
 
 __all__ = ["cvat_images_losses", "cvat_video_losses", "write_cvat_images", "write_cvat_video"]
@@ -149,12 +149,9 @@ def write_cvat_images(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRe
         for i, state in enumerate(bar):
             where = f"image {_show(state.file_name)}"
             kept = _kept(state.extra if state.text is None else None, where)
-            size = state.recorded_size
+            size = size_of(dataset, i)
             if size is None:
-                try:
-                    size = ImageInfo(dataset, i).size
-                except ImageError as error:
-                    unknown.append(str(error))
+                unknown.append(where)
             head = f'  <image id="{numbers[i]}" name={attribute(state.file_name, "image")}'
             if size is not None:
                 head += f' width="{size[0]}" height="{size[1]}"'
@@ -167,7 +164,8 @@ def write_cvat_images(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRe
         chunks.append("</annotations>\n")
         if unknown:
             notes.append(
-                f"{count(len(unknown), 'image')} written without width and height: {unknown[0]}"
+                f"{count(len(unknown), 'image')} written without width and height, which neither "
+                f"their files nor their labels tell: {', '.join(unknown[:3])}"
             )
         notes.extend(unheld_marks(dataset, "CVAT"))
         n_images, n_instances = len(dataset.images), len(dataset.instances)
@@ -210,7 +208,8 @@ def write_cvat_video(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRep
         size = sizes.pop() if len(sizes) == 1 else None
         chunks = [*_head(dataset, "interpolation", sorted(frames), size)]
         kept = _kept(dataset.extra, "the dataset")
-        following = dict(zip(sorted(frames), sorted(frames)[1:], strict=False))
+        in_order = sorted(frames)
+        following = dict(itertools.zip_longest(in_order, in_order[1:]))
         of_track = kept.get("tracks")
         tracks = _tracks(dataset, frames)
         for track in tqdm(tracks, "writing tracks", unit="track", delay=1.0, leave=False):
@@ -298,9 +297,9 @@ def _track(
     track: _Track,
     held: Any,
     text: _Skeletons,
-    following: Mapping[int, int],
+    following: Mapping[int, int | None],
 ) -> Iterator[str]:
-    """Parts of a ``<track>``."""
+    """Parts of a ``<track>``; `following` has the next of each frame."""
     table = dataset._table
     where = f"track {track.number}"
     kept = _kept({_KEPT: held}, where)
@@ -310,7 +309,8 @@ def _track(
     absent = kept.get("absent")
     parts: dict[int, str] = {}
     for frame, element in absent.items() if isinstance(absent, dict) else ():
-        if isinstance(frame, str) and frame.isascii() and frame.isdigit():
+        is_frame = isinstance(frame, str) and frame.isascii() and frame.isdigit()
+        if is_frame and int(frame) in following:  # the dataset may be a part of another
             parts[int(frame)] = f"    {next(_elements([element], where))}\n"
     for frame, row in track.rows.items():
         is_made = table.value(row, "source") == "interpolated" and row not in table.edited

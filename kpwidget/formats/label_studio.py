@@ -22,12 +22,13 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
 from kpwidget.dataset.image_files import image_locator
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
-from kpwidget.formats import Problems, count, settle
+from kpwidget.formats import Problems, count, settle, with_schemas
 from kpwidget.formats.json_text import check_depth
 from kpwidget.formats.label_studio_config import OCCLUDED, VISIBLE, Config, read_config
 from kpwidget.formats.label_studio_write import (
     CONFIG_NAME,
     KEPT,
+    SIZE,
     difference,
     items_of,
     label_studio_losses,
@@ -210,7 +211,13 @@ class _Reader:
                 self.problems.append(f"{where}: {key!r} is {_show(listed)}, expected objects")
                 return
         chosen = main_annotation(kept[self._list])
-        state = ImageState(number, name, None)
+        size = task["data"].get(SIZE)
+        if size is not None and not _is_size(size):
+            self.problems.append(
+                f"{where}: data[{SIZE!r}] is {_show(size)}, expected width and height in pixels"
+            )
+            return
+        state = ImageState(number, name, None, recorded_size=tuple(size) if size else None)
         self._states[number] = state
         usable = [k for k, a in enumerate(kept[self._list]) if not a.get("was_cancelled")]
         self._n_several += len(usable) > 1 and self._list == "annotations"
@@ -382,7 +389,7 @@ class _Reader:
         width, height = (as_int(item.get(f"original_{side}")) for side in ("width", "height"))
         rotation = item.get("image_rotation", 0)
         problem = ""
-        if width is None or height is None or not (0 < width < 2**31 and 0 < height < 2**31):
+        if width is None or height is None or not _is_size([width, height]):
             got = f"{_show(item.get('original_width'))} x {_show(item.get('original_height'))}"
             problem = f"the image is {got} px ('original_width', 'original_height'), expected two "
             problem += "whole numbers above 0"
@@ -432,7 +439,7 @@ class _Reader:
 
     def dataset(self, schema: Schema | Mapping[str, Schema] | None) -> Dataset:
         """Return what was read."""
-        categories = [self._with_schema(c, schema) for c in self._categories()]
+        categories = with_schemas(self._categories(), schema, self.where)
         dataset = Dataset(categories)
         if self._config is not None:
             dataset.extra[KEPT] = {"config": self._config.text}
@@ -490,20 +497,6 @@ class _Reader:
             categories.append(Category(len(categories) + 1, schema, name))
         return categories
 
-    def _with_schema(
-        self, category: Category, schema: Schema | Mapping[str, Schema] | None
-    ) -> Category:
-        chosen = schema.get(category.name) if isinstance(schema, Mapping) else schema
-        if chosen is None:
-            return category
-        if set(chosen.keypoints) != set(category.keypoints):
-            raise ValueError(
-                f"{self.where}: schema {chosen.name!r} has the keypoints "
-                f"{_show(list(chosen.keypoints))}, expected those of category "
-                f"{_show(category.name)}: {_show(list(category.keypoints))}"
-            )
-        return Category(category.id, chosen, category.name)
-
     def _fits(self, thing: _Object, index: Mapping[str, int], categories: list[Category]) -> bool:
         """Whether the category has the keypoints; else it is said."""
         if thing.label not in index:
@@ -556,6 +549,12 @@ class _Reader:
         if changes:
             kept["changes"] = changes
         return result
+
+
+def _is_size(value: Any) -> bool:
+    """Whether it is a width and a height in pixels."""
+    numbers = [as_int(number) for number in value] if isinstance(value, list) else []
+    return len(numbers) == 2 and all(n is not None and 0 < n < 2**31 for n in numbers)
 
 
 def _of(annotation: Mapping[str, Any], k: int) -> str:

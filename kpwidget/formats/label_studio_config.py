@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -81,7 +82,7 @@ def read_config(text: str, where: str) -> Config:
     if image is None or problems:
         raise FormatError.from_problems(where, problems)
     boxes = root.find(".//RectangleLabels")
-    labels = [] if boxes is None else _labels(boxes)
+    labels = [] if boxes is None else _labels(boxes, where)
     # A config with one list of keypoints has the same for all categories; one of several lists
     # says in an attribute of ours whose each is, else all are anyone's.
     of_category: dict[str, ET.Element] = {}
@@ -89,40 +90,39 @@ def read_config(text: str, where: str) -> Config:
         owner = control.get("category")
         if owner is not None:
             of_category[owner] = control
-    categories = labels or [controls[0].get("name", "keypoints")]
-    shared = list(dict.fromkeys(name for control in controls for name in _labels(control)))
+    shared = list(dict.fromkeys(name for control in controls for name in _labels(control, where)))
+    categories = labels or ([controls[0].get("name", "keypoints")] if shared else [])
     visibility = None
     for choices in root.iter("Choices"):
         found = {choice.get("value") for choice in choices.iter("Choice")}
         if {VISIBLE, OCCLUDED} <= found and choices.get("perRegion") == "true":
             visibility = choices.get("name")
-    try:
-        return Config(
-            text,
-            image.get("name", "image"),
-            image.get("value", "$image").removeprefix("$"),
-            "" if boxes is None else boxes.get("name", "bbox"),
-            {c: of_category.get(c, controls[0]).get("name", "kp") for c in categories},
-            visibility,
-            {c: tuple(_labels(of_category[c]) if c in of_category else shared) for c in categories},
-        )
-    except ValueError as error:
-        raise FormatError.from_problems(where, [str(error)]) from error
+    return Config(
+        text,
+        image.get("name", "image"),
+        image.get("value", "$image").removeprefix("$"),
+        "" if boxes is None else boxes.get("name", "bbox"),
+        {c: of_category.get(c, controls[0]).get("name", "kp") for c in categories},
+        visibility,
+        {
+            c: tuple(_labels(of_category[c], where) if c in of_category else shared)
+            for c in categories
+        },
+    )
 
 
-def _labels(control: ET.Element) -> list[str]:
+def _labels(control: ET.Element, where: str) -> list[str]:
     """Values of the labels of a control, in the order of ``model_index`` where all have one."""
     labels = list(control.iter("Label"))
     order = [label.get("model_index", "") for label in labels]
     if all(text.isascii() and text.isdigit() and len(text) < 10 for text in order):
         labels.sort(key=lambda label: int(label.get("model_index", "0")))
     values = [label.get("value", "") for label in labels]
-    repeated = {value for value in values if values.count(value) > 1 and len(values) < 10_000}
+    repeated = [value for value, n in Counter(values).items() if n > 1]
     if repeated or "" in values:
-        raise ValueError(
-            f"<{control.tag}>: expected labels with a value of their own, got "
-            f"{', '.join(map(_show, sorted(repeated)[:5])) or 'one without'}"
-        )
+        got = ", ".join(map(_show, repeated[:5])) or "one without"
+        problem = f"<{control.tag}>: expected labels with a value of their own, got {got}"
+        raise FormatError.from_problems(where, [problem])
     return values
 
 
@@ -147,6 +147,8 @@ def config_of(categories: Sequence[Category]) -> Config:
         for k, keypoint in enumerate(category.keypoints):
             attribute(keypoint, "keypoint")
             ET.SubElement(control, "Label", value=keypoint, model_index=str(k))
+    if not categories:
+        ET.SubElement(view, "KeyPointLabels", name="kp", toName="image")
     # It is shown for the regions of a control; without the name of one for all.
     when = {"whenTagName": "kp"} if len(categories) == 1 else {}
     fields = {"name": "visibility", "toName": "image", "perRegion": "true", **when}

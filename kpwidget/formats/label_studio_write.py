@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,12 +25,13 @@ from kpwidget.formats.label_studio_config import (
     read_config,
 )
 from kpwidget.formats.losses import field_losses, unheld_marks
-from kpwidget.formats.yolo_rows import sizes_of
+from kpwidget.formats.yolo_rows import size_of, sizes_of
 from kpwidget.schema import Category, FormatError, _show
 
 __all__ = [
     "CONFIG_NAME",
     "KEPT",
+    "SIZE",
     "difference",
     "items_of",
     "label_studio_losses",
@@ -43,6 +45,9 @@ KEPT: Final = "label_studio"
 
 CONFIG_NAME: Final = "label_config.xml"
 """Name of the labeling config, beside the file."""
+
+SIZE: Final = "kpwidget_size"
+"""Field of a task's data that says the size of an image, also of one without regions."""
 
 _DOT: Final = 0.75  # percent: as large as Label Studio draws a keypoint if nothing is said
 
@@ -343,13 +348,15 @@ def write_label_studio(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
             own = rows[categories == c]
             points.update(zip(own.tolist(), table.raw_keypoints_of(c, own).tolist(), strict=True))
         numbers = _task_numbers(dataset)
-        encode = msgspec.json.Encoder().encode
         chunks: list[bytes] = []
         n_relations = n_instances = 0
         bar = tqdm(dataset._images, "writing tasks", unit="image", delay=1.0, leave=False)
         for i, state in enumerate(bar):
             where = f"image {_show(state.file_name)}"
-            task = _task(state.extra if state.text is None else None, state.file_name, where)
+            extra = state.extra if state.text is None else None
+            task = _task(extra, where)
+            if "data" not in task:
+                task["data"] = _data(state.file_name, size_of(dataset, i))
             for row in table.rows_of_image[i]:
                 if boxes[row][0] == boxes[row][0]:
                     _put(dataset, row, points[row], boxes[row], sizes[i], config, task)
@@ -357,7 +364,7 @@ def write_label_studio(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
             if state.is_done and not task["annotations"] and not table.rows_of_image[i]:
                 task["annotations"].append(_new_annotation())
             n_relations += _drop_relations(task)
-            chunks.append(encode({"id": numbers[i], **task}))
+            chunks.append(_encoded({"id": numbers[i], "data": task.pop("data"), **task}))
         notes = list(unheld_marks(dataset, "Label Studio"))
         if n_relations:
             notes.append(f"{count(n_relations, 'relation')} of regions that are gone left out")
@@ -373,6 +380,13 @@ def write_label_studio(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
     notes.append(f"the labeling config is {beside.name!r}, beside it")
     n_images = len(chunks)
     return WriteReport(path, "label-studio", n_images, n_instances, 0, tuple(notes))
+
+
+def _encoded(task: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(task)
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold as an escape
+        return json.dumps(task).encode()
 
 
 def _task_numbers(dataset: Dataset) -> list[int]:
@@ -415,12 +429,11 @@ def _as_dict(value: Any) -> dict[str, Any]:
     return value
 
 
-def _task(extra: Mapping[str, Any] | None, file_name: str, where: str) -> dict[str, Any]:
-    """Fields of a task, with lists of its own."""
+def _task(extra: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
+    """Fields of a task that were kept, with lists of its own."""
     kept = (extra or {}).get(KEPT)
     if kept is None:
-        data = {"image": f"/data/local-files/?d={quote(file_name)}"}
-        return {"data": data, "annotations": [], "predictions": []}
+        return {"annotations": [], "predictions": []}
     task = {**_as_dict(kept)}
     for key in ("annotations", "predictions"):
         listed = task.get(key, [])
@@ -430,8 +443,18 @@ def _task(extra: Mapping[str, Any] | None, file_name: str, where: str) -> dict[s
                 "dicts; remove it"
             )
         task[key] = [{**a, "result": list(a.get("result") or [])} for a in listed]
-    task.setdefault("data", {"image": f"/data/local-files/?d={quote(file_name)}"})
     return task
+
+
+def _data(file_name: str, size: tuple[int, int] | None) -> dict[str, Any]:
+    """Data of a task whose image is a local file of Label Studio's."""
+    known = {} if size is None else {SIZE: list(size)}
+    try:
+        return {"image": f"/data/local-files/?d={quote(file_name)}", **known}
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"image {_show(file_name)}: has characters that no address can hold; rename it"
+        ) from error
 
 
 def _new_annotation() -> dict[str, Any]:
@@ -489,14 +512,9 @@ def _drop_relations(task: Mapping[str, Any]) -> int:
     n = 0
     for annotation in task["annotations"] + task["predictions"]:
         result = annotation["result"]
-        ends = {item.get("id") for item in result if isinstance(item, dict)}
-        kept = [
-            item
-            for item in result
-            if not isinstance(item, dict)
-            or item.get("type") != "relation"
-            or (item.get("from_id") in ends and item.get("to_id") in ends)
-        ]
+        ids = [item.get("id") for item in result if isinstance(item, dict)]
+        there = {region for region in ids if isinstance(region, str)}
+        kept = [item for item in result if not _is_relation(item) or _ends(item) <= there]
         n += len(result) - len(kept)
         # Relations stand after the regions, as in Label Studio's own files.
         annotation["result"] = [i for i in kept if not _is_relation(i)] + [
@@ -507,3 +525,9 @@ def _drop_relations(task: Mapping[str, Any]) -> int:
 
 def _is_relation(item: Any) -> bool:
     return isinstance(item, dict) and item.get("type") == "relation"
+
+
+def _ends(relation: Mapping[str, Any]) -> set[str]:
+    """Regions that a relation joins, as far as it names any."""
+    ends = (relation.get("from_id"), relation.get("to_id"))
+    return {end for end in ends if isinstance(end, str)}

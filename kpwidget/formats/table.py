@@ -324,7 +324,7 @@ BUILT_IN: Final = (
         "is_label_studio",
         keeps={
             "images": "",
-            "image sizes": "of images with a region",
+            "image sizes": "",
             "categories": "",
             "instances": "grouped by image",
             "coordinates": "within 1e-9 px",
@@ -335,7 +335,6 @@ BUILT_IN: Final = (
             "unknown fields": "`label_studio`, which the reader makes: other regions, annotations",
         },
         loses={
-            "image sizes": "of images without a region",
             "skeletons": "",
             "flip pairs": "",
             "sigmas": "",

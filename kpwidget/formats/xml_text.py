@@ -62,10 +62,11 @@ def iter_xml(
     depth = 0
     size = source.stat().st_size if isinstance(source, Path) else None
     opened: Any = source.open("rb") if isinstance(source, Path) else io.StringIO(source)
-    with opened as file, tqdm(
-        total=size, desc=desc, unit="B", unit_scale=True, delay=1.0, leave=False,
-        disable=desc is None,
-    ) as bar:  # fmt: skip
+    shown: dict[str, Any] = {"disable": True} if desc is None else {"desc": desc, "delay": 1.0}
+    with (
+        opened as file,
+        tqdm(total=size, unit="B", unit_scale=True, leave=False, **shown) as bar,
+    ):
         try:
             for event, element in iterparse(file, events=("start", "end"), forbid_dtd=True):
                 depth += event == "start"

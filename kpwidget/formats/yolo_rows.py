@@ -34,6 +34,7 @@ __all__ = [
     "label_rows",
     "listed",
     "recorded_splits",
+    "size_of",
     "sizes_of",
     "yolo_losses",
 ]
@@ -242,6 +243,21 @@ def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
     if n_flat:
         notes.append(f"{count(n_flat, 'bbox')} without a size; Ultralytics cannot learn from them")
     return LabelRows(values, image, sizes, [*instances.losses, *lost.losses()], notes)
+
+
+def size_of(dataset: Dataset, index: int) -> tuple[int, int] | None:
+    """(width, height) of an image, None if neither a file nor its labels tell.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    index : int
+        Position of the image.
+    """
+    try:
+        return dataset._images[index].recorded_size or ImageInfo(dataset, index).size
+    except ImageError:
+        return None
 
 
 def sizes_of(

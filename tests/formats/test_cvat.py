@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kpwidget as kp
+from kpwidget.cli import main
 from kpwidget.dataset import Dataset, ImageState
 from kpwidget.formats import LossError, detect_format
 from kpwidget.schema import Category, FormatError, Schema
@@ -185,6 +187,18 @@ def test_order_of_keypoints_is_that_of_the_circles_and_colors_go_by_name(tmp_pat
     assert category.schema.colors == ("#ff0000", "#00ff00")
     assert category.schema.skeleton == [[1, 2]]  # nodes 7 and 3
     assert points(dataset) == [[[1.5, 2.25, 2], [3, 4, 1]]]
+
+
+def test_schema_brings_what_labels_lack(tmp_path: Path) -> None:
+    path = written(tmp_path, document())
+    schema = Schema("x", ["tip", "head"], [(1, 2)], flip_pairs=[("tip", "head")])
+    dataset = kp.read(path, schema={"bolt": schema})
+    assert dataset.categories[0].schema == schema
+    assert points(dataset) == [[[3, 4, 1], [1.5, 2.25, 2]]]
+    with pytest.raises(ValueError, match="expected those of category 'bolt'"):
+        kp.read(path, schema=Schema("y", ["tip", "nut"]))
+    with pytest.raises(ValueError, match="there is no category 'nut', there are 'bolt'"):
+        kp.read(path, schema={"nut": schema})
 
 
 def test_outside_wins_and_the_place_of_the_point_is_kept(tmp_path: Path) -> None:
@@ -371,6 +385,35 @@ def test_absent_keyframes_that_say_more_than_an_end_are_kept(tmp_path: Path) -> 
     assert keyframes(out) == [("4", [("0", "1", "11"), ("1", "1", "00"), ("2", "1", "11")])]
     places = [p.get("points") for p in ET.parse(out).iterfind(".//points[@label='tip']")]
     assert places == ["5,5", "1.00,1.00", "9,9"]
+    part = dataset.split({"first": [dataset.images[1].file_name], "rest": "rest"})["first"]
+    kp.write(part, out, format="cvat-video")
+    assert keyframes(out) == [("4", [("1", "1", "00")])], "the others are not in this part"
+
+
+@pytest.mark.parametrize("name", ["cvat-images", "cvat-video", "label-studio"])
+def test_commands_convert_tell_and_certify(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1.5, 2.25, 2, 3, 4, 1]}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
+        "annotations": [{**record, "bbox": [1, 1, 9, 9]}],
+        "categories": [{"id": 1, "name": "bolt", "keypoints": ["head", "tip"]}],
+    }
+    source = tmp_path / "labels.json"
+    source.write_text(json.dumps(content))
+    target = tmp_path / "out" / ("tasks.json" if name == "label-studio" else "annotations.xml")
+    target.parent.mkdir()
+    convert = ["convert", str(source), str(target), "--to", name]
+    assert main(convert) == 1, "something would be lost"
+    assert not target.exists()
+    assert main([*convert, "--allow-loss"]) == 0
+    assert main(["roundtrip", str(target)]) == 0
+    capsys.readouterr()
+    assert main(["info", "--json", str(target)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["format"], told["images"]["n"], told["instances"]["n"]) == (name, 1, 1)
+    assert told["keypoints"] == {"visible": 1, "occluded": 1, "unlabeled": 0}
 
 
 # --- strangers ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import json
 import re
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from kpwidget.formats import FORMATS
-from kpwidget.formats.roundtrip import roundtrip
+from kpwidget.dataset import Dataset
+from kpwidget.formats import FORMATS, read
+from kpwidget.formats.roundtrip import FieldResult, _write_and_read, compare, roundtrip
 from kpwidget.formats.table import FIELDS, fields_table, formats_table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
@@ -23,9 +25,9 @@ FILE: dict[str, Any] = {
     "note": "top",
     "images": [
         {"id": 5, "file_name": "frame_000000.png", "width": 100, "height": 80, "license": 2},
-        {"id": 6, "file_name": "frame_000001.png", "width": 50, "height": 40},
-        {"id": 9, "file_name": "frame_000002.png", "width": 50, "height": 40},
-        {"id": 9, "file_name": "frame_000002.png", "width": 50, "height": 40},
+        {"id": 6, "file_name": "frame_000001.png", "width": 100, "height": 80},
+        {"id": 9, "file_name": "frame_000002.png", "width": 100, "height": 80},
+        {"id": 9, "file_name": "frame_000002.png", "width": 100, "height": 80},
     ],
     "annotations": [
         {
@@ -57,6 +59,15 @@ FILE: dict[str, Any] = {
 }  # fmt: skip
 
 
+def field_of(result: FieldResult) -> str:
+    """Which of the fields of the table the field of a report is."""
+    return next(
+        name
+        for name, patterns in FIELDS.items()
+        if any(fnmatch.fnmatchcase(result.field, pattern) for pattern in patterns)
+    )
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_field_is_said_to_be_kept_or_lost(name: str) -> None:
     row = FORMATS[name]
@@ -78,18 +89,32 @@ def test_what_a_file_loses_on_the_way_through_a_format_is_in_the_table(
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(FILE))
     report = roundtrip(path, to=name)
-    changed = {result.field for result in report.fields if not result.is_kept}
-    there = {result.field for result in report.fields if result.n}
-    field_of = {
-        result.field: next(
-            name
-            for name, patterns in FIELDS.items()
-            if any(fnmatch.fnmatchcase(result.field, pattern) for pattern in patterns)
-        )
-        for result in report.fields
-    }
-    assert {field_of[field] for field in there} == set(FIELDS), "the file has something of each"
+    there = {field_of(result) for result in report.fields if result.n}
+    assert there == set(FIELDS), "the file has something of each"
+    changed = {field_of(result) for result in report.fields if not result.is_kept}
     row = FORMATS[name]
-    assert {field_of[field] for field in changed} <= set(row.loses)
+    assert changed <= set(row.loses)
     wholly_lost = set(FIELDS) - set(row.keeps) - {"crowds"}  # which may be left out altogether
-    assert wholly_lost <= {field_of[field] for field in changed}
+    assert wholly_lost <= changed
+
+
+@pytest.mark.parametrize("source", FORMATS)
+def test_from_each_format_to_each_no_more_is_lost_than_the_table_says(
+    source: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(FILE))
+    truth = read(path)
+    n_folders = itertools.count()
+
+    def through(dataset: Dataset, name: str) -> Dataset:
+        target = tmp_path / str(next(n_folders)) / "labels"
+        options = {"ground_truth": dataset} if name == "coco-results" else {}
+        return _write_and_read(dataset, target, name, options)[0]
+
+    before = through(truth, source)
+    assert len(before.instances) >= 2
+    for name, row in FORMATS.items():
+        results = compare(before, through(before, name))
+        lost = {field_of(result) for result in results if not result.is_kept}
+        assert lost <= set(row.loses), f"{source} to {name}"
