@@ -467,9 +467,20 @@ class History:
                     stack[:] = [number for number in stack if number not in steps]
             self._forgotten |= steps
 
+    def hold(self, steps: Set[int]) -> None:
+        """Have no schema changed by steps in force, by their ids, until `put_last` is called."""
+        with self._lock:
+            for stacks in self._writers.values():
+                if _SCHEMA in stacks:
+                    stacks[_SCHEMA] = [n for n in stacks[_SCHEMA] if n not in steps]
+
     def put_last(self, steps: Set[int]) -> None:
         """Take steps in force, by their ids, for made after all others, and under their schemas."""
         with self._lock:
+            held = ((c.owner, n) for n in sorted(steps) if n in self._schema_steps
+                    for c in self._in_force[n]._changes if c.target == _SCHEMA)  # fmt: skip
+            for owner, number in held:
+                self._push(owner, {_SCHEMA}, number)
             for stacks in self._writers.values():
                 for stack in stacks.values():
                     if not steps.isdisjoint(stack):

@@ -936,20 +936,10 @@ def _extra_of(record: InstanceRecord) -> Mapping[str, Any] | None:
     return {key: value for key, value in fields.items() if key not in _INSTANCE_FIELDS}
 
 
-def _tokens(dataset: Dataset, but: Container[int] = ()) -> dict[str, str]:
-    """What names the schemas of categories that no longer have their first one, by their ids.
-
-    Without what some steps have changed, given by their ids.
-    """
-    found = {}
-    for index, category in enumerate(dataset.categories):
-        steps = [s for s in dataset._history.schema_steps(-1 - index) if s.id not in but]
-        token = dataset._schema_tokens.get(index, "")
-        if steps:
-            token = steps[-1].changes[0].after.token
-        if token:
-            found[str(category.id)] = token
-    return found
+def _tokens(dataset: Dataset) -> dict[str, str]:
+    """What names the schemas of categories that no longer have their first one, by their ids."""
+    tokens = ((str(c.id), schema_token(dataset, i)) for i, c in enumerate(dataset.categories))
+    return {category_id: token for category_id, token in tokens if token}
 
 
 def _state_to_json(
@@ -1151,14 +1141,15 @@ def replay(
             done.tokens[client] = max(done.tokens.get(client, 0), int(seq))
     done.tokens.pop("", None)
     made_here = {step.id for step in history.steps()} if rerun else set()
+    history.hold(made_here)
     for place in range(len(ordered) + 1):
         if place == n_covered:
-            history.put_last(made_here)
-            if schemas is not None and schemas != _tokens(dataset, but=made_here):
+            if schemas is not None and schemas != _tokens(dataset):
                 history.forget({step.id for step in history.all_steps()} - made_here)
                 dataset._schema_tokens = reader.begin(schemas)
                 steps.clear()
                 done.problems.clear()
+            history.put_last(made_here)
         if place == len(ordered):
             break
         entry = ordered[place]
