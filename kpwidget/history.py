@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -455,6 +455,52 @@ class History:
     def _schema_top(self, category: int) -> int | None:
         stack = self._writers.get(category, {}).get(_SCHEMA)
         return stack[-1] if stack else None
+
+    def forget(self, steps: Set[int]) -> None:
+        """Know steps no more, by their ids: what they did was there before all others."""
+        with self._lock:
+            for kept, by_origin in (
+                (self._in_force, self._in_force_of), (self._undone, self._undone_of),
+            ):  # fmt: skip
+                for number in steps & kept.keys():
+                    step = kept.pop(number)
+                    by_origin[step.origin].remove(step)
+            for stacks in self._writers.values():
+                for stack in stacks.values():
+                    stack[:] = [number for number in stack if number not in steps]
+            self._forgotten |= steps
+
+    def hold(self, steps: Set[int]) -> None:
+        """Have no schema changed by steps in force, by their ids, until `put_last` is called."""
+        with self._lock:
+            for stacks in self._writers.values():
+                if _SCHEMA in stacks:
+                    stacks[_SCHEMA] = [n for n in stacks[_SCHEMA] if n not in steps]
+
+    def put_last(self, steps: Set[int]) -> None:
+        """Take steps in force, by their ids, for made after all others, and under their schemas."""
+        with self._lock:
+            held = ((c.owner, n) for n in sorted(steps) if n in self._schema_steps
+                    for c in self._in_force[n]._changes if c.target == _SCHEMA)  # fmt: skip
+            for owner, number in held:
+                self._push(owner, {_SCHEMA}, number)
+            for stacks in self._writers.values():
+                for stack in stacks.values():
+                    if not steps.isdisjoint(stack):
+                        stack.sort(key=lambda number: number in steps)
+            for of_origin in self._in_force_of.values():
+                of_origin.sort(key=lambda step: step.id in steps)
+            for step in [step for number, step in self._in_force.items() if number in steps]:
+                self._in_force[step.id] = self._in_force.pop(step.id)
+                for category, made_under in step._bases.items():
+                    stack = self._writers.get(category, {}).get(_SCHEMA, [])
+                    before = [number for number in stack if number not in steps]
+                    if made_under is None and before:
+                        step._bases[category] = before[-1]
+                        for change in step._changes:
+                            if change.target == _SCHEMA and change.image == category:
+                                last = self._schema_steps[before[-1]].changes[0]
+                                change.before.token = last.after.token
 
     def steps(self) -> list[Step]:
         """The steps in force, in the order in which they came."""

@@ -811,6 +811,9 @@ class Recorder:
                 content["conflicts"] = json.loads(json.dumps(conflicts, default=float))
             if ids:
                 content["ids"] = ids
+            schemas = _tokens(self._dataset)
+            if schemas:
+                content["schemas"] = schemas
             if save is not None:
                 content["save"] = save
             self.journal.append("saved", content)
@@ -886,11 +889,14 @@ class Recorder:
     def _views(self, step: Step) -> dict[str, str]:
         """What names the schemas that a step was made under, by category id."""
         history, categories = self._dataset._history, self._dataset.categories
-        return {
-            str(categories[-1 - category].id): history.schema_step(top).changes[0].after.token
-            for category, top in step._bases.items()
-            if top is not None
-        }
+        found = {}
+        for category, top in step._bases.items():
+            token = self._dataset._schema_tokens.get(-1 - category, "")
+            if top is not None:
+                token = history.schema_step(top).changes[0].after.token
+            if token:
+                found[str(categories[-1 - category].id)] = token
+        return found
 
     def change(self, change: PrimitiveChange) -> list[Any]:
         """One value that was replaced: code, image, uid, keypoint, before, after."""
@@ -950,6 +956,12 @@ def _extra_of(record: InstanceRecord) -> Mapping[str, Any] | None:
         return record.extra
     fields = record.text.record("annotations", record.position)
     return {key: value for key, value in fields.items() if key not in _INSTANCE_FIELDS}
+
+
+def _tokens(dataset: Dataset) -> dict[str, str]:
+    """What names the schemas of categories that no longer have their first one, by their ids."""
+    tokens = ((str(c.id), schema_token(dataset, i)) for i, c in enumerate(dataset.categories))
+    return {category_id: token for category_id, token in tokens if token}
 
 
 def _state_to_json(
@@ -1091,7 +1103,12 @@ class Replayed:
 
 
 def replay(
-    dataset: Dataset, entries: Sequence[Entry], covered: Mapping[str, int], *, rerun: bool = True
+    dataset: Dataset,
+    entries: Sequence[Entry],
+    covered: Mapping[str, int],
+    *,
+    rerun: bool = True,
+    schemas: Mapping[str, str] | None = None,
 ) -> Replayed:
     """Do again what the entries say, and rebuild the history of undo from them.
 
@@ -1110,6 +1127,9 @@ def replay(
         history is rebuilt.
     rerun : bool
         Whether code may have done again what the entries say.
+    schemas : mapping of str to str, optional
+        What names the schemas that the dataset has, as the mark of its file says. If its history
+        leads to others, it cannot be rebuilt: two writers have seen things in another order.
 
     Returns
     -------
@@ -1122,6 +1142,7 @@ def replay(
     ordered = [entry for entry in entries if entry.is_in(covered) and entry.order[0] > begins]
     # The schemas before the first change that the file has: the last one wins.
     first = {index: schema for _, index, schema in reversed([*_schemas_before(ordered)])}
+    n_covered = len(ordered)
     ordered += [entry for entry in entries if not entry.is_in(covered)]
     heads = {} if dataset.recorder is None else dict(dataset.recorder.heads)
     heads.update((entry.writer, entry) for entry in entries if entry.kind == "log")
@@ -1141,7 +1162,19 @@ def replay(
             client, seq = entry.content.get("w") or ("", 0)
             done.tokens[client] = max(done.tokens.get(client, 0), int(seq))
     done.tokens.pop("", None)
-    for entry in ordered:
+    made_here = {step.id for step in history.steps()} if rerun else set()
+    history.hold(made_here)
+    for place in range(len(ordered) + 1):
+        if place == n_covered:
+            if schemas is not None and schemas != _tokens(dataset):
+                history.forget({step.id for step in history.all_steps()} - made_here)
+                dataset._schema_tokens = reader.begin(schemas)
+                steps.clear()
+                done.problems.clear()
+            history.put_last(made_here)
+        if place == len(ordered):
+            break
+        entry = ordered[place]
         content = entry.content
         if entry.kind not in _STEPS:
             continue
@@ -1176,7 +1209,7 @@ def replay(
             done.problems.append(f"{where}: {error}")
             done.fail(entry, is_covered)
             continue
-        except (UndoError, KeyError, ValueError, TypeError) as error:
+        except (UndoError, LookupError, ValueError, TypeError) as error:
             detail = error.args[0] if error.args else error
             done.problems.append(f"{where}: not put in place: {detail}")
             done.fail(entry, is_covered)
@@ -1391,6 +1424,12 @@ class _Reader:
             return schema
         return self._first.get(index, self._dataset.categories[index].schema)
 
+    def begin(self, schemas: Mapping[str, str]) -> dict[int, str]:
+        """Begin with these names of schemas, by category id, and no history."""
+        self._first, self._bases = {}, {}
+        of_id = self._dataset._category_of_id
+        return {of_id[int(key)]: token for key, token in schemas.items() if int(key) in of_id}
+
     def _base(self, index: int, writer: str) -> str | None:
         """What names the schema that a log begins with, told by the keypoints in its head.
 
@@ -1409,13 +1448,15 @@ class _Reader:
         if head is None or not names:
             return ""
         first = steps[0].changes[0].before.schema if steps else self._schema(index)
-        sides = [("", first, 0.0)]
+        began = self._dataset._schema_tokens.get(index, "")
+        anew = _anew(head)
+        if anew is None:
+            return "" if not began and first.keypoints == names[0] else None
+        sides = [(began, first, 0.0)]
         sides += [(s.changes[0].after.token, s.changes[0].after.schema, s.time) for s in steps]
         fitting = [(token, time) for token, one, time in sides if one.keypoints == names[0]]
-        anew = _anew(head)
-        if anew is not None:  # what was changed by then had been changed in its file
-            until = (anew >> _COUNTER_BITS) / 1000
-            fitting = [one for one in fitting if one[1] <= until][-1:] or fitting
+        until = (anew >> _COUNTER_BITS) / 1000  # what was changed by then is in its file
+        fitting = [one for one in fitting if one[1] <= until][-1:] or fitting
         return fitting[0][0] if fitting else None
 
     def _since(self, index: int, entry: Entry) -> list[PrimitiveChange]:
@@ -1425,7 +1466,8 @@ class _Reader:
         view = dict(entry.content.get("m", {})).get(str(category.id))
         if view is None:
             view = self._base(index, entry.writer)
-        tokens = ["", *(change.after.token for change in changes)]
+        began = self._dataset._schema_tokens.get(index, "")
+        tokens = [began, *(change.after.token for change in changes)]
         if view not in tokens:
             raise _Unusable(
                 f"it was made with another schema of category {category.name!r}, which was changed "

@@ -428,7 +428,11 @@ def _restored(
     was_saved = dataset.is_saved
     if not is_known:  # the file was changed by somebody else, and nothing of ours was lost
         covered = {entry.writer: entry.n for entry in entries}
-    done = replay(dataset, entries if is_known else of_passes(entries), covered)
+    schemas = None
+    for entry in entries:
+        if entry.kind == "saved" and entry.content["covers"] == covered:
+            schemas = dict(entry.content.get("schemas", {}))
+    done = replay(dataset, entries if is_known else of_passes(entries), covered, schemas=schemas)
     if was_saved and not done.n_steps:
         dataset._saved_revision = dataset._revision
     return done, covered, is_known

@@ -26,7 +26,9 @@ from hypothesis.stateful import (
 )
 
 import kpwidget as kp
+from kpwidget.compaction import compact
 from kpwidget.dataset import UndoError
+from kpwidget.store import ConflictError
 
 SCHEMA = kp.Schema("bird", ["beak", "eye", "tail"], [(1, 2)])
 NEW = kp.Schema("bird", ["tail", "wing", "bill"], [(1, 3)], sigmas=[0.1, 0.2, 0.3])
@@ -757,9 +759,35 @@ def test_another_schema_in_the_cell_is_not_put_on_labels_by_their_places(tmp_pat
     assert raw(opened(tmp_path), "x")["beak"] == POINTS[0]
 
 
-def test_packed_log_is_read_as_it_was(tmp_path: Path) -> None:
-    from kpwidget.compaction import compact
+@pytest.mark.parametrize("is_migrated", [False, True])
+def test_edit_from_before_the_journal_is_opened_is_by_the_schema_of_the_file(
+    tmp_path: Path, is_migrated: bool
+) -> None:
+    from kpwidget.store import attach_journal
 
+    made = birds(1)
+    made.save(tmp_path / "labels.json")
+    dataset = opened(tmp_path)
+    dataset.migrate_schema("bird", NEW, MAPPING, remove=True)
+    dataset.save()
+    dataset = kp.read(tmp_path / "labels.json", images=IMAGES)
+    if is_migrated:
+        dataset.migrate_schema("bird", kp.Schema("bird", ["wing", "tail", "bill"]))
+    dataset.instances[0].set_keypoint("tail", 9, 9)
+    attach_journal(dataset)
+    dataset.instances[0].set_keypoint("bill", 8, 8)
+    expected = {"tail": [9, 9, 2], "wing": [0, 0, 0], "bill": [8, 8, 2]}
+    for one in (dataset, opened(tmp_path)):
+        assert one.journal_problems == ()
+        assert raw(one, "coco:1") == expected
+        for _ in range(2 + is_migrated):
+            one.undo()
+        assert raw(one, "coco:1") == {"tail": [5, 6, 2], "wing": [0, 0, 0], "bill": [1.5, 2, 2]}
+        one.undo()
+        assert raw(one, "coco:1")["eye"] == POINTS[1]
+
+
+def test_packed_log_is_read_as_it_was(tmp_path: Path) -> None:
     dataset = opened(tmp_path)
     dataset.add_instance("a.png", keypoints=POINTS, uid="x")
     dataset.migrate_schema("bird", NEW, MAPPING, remove=True)
@@ -1003,7 +1031,8 @@ def test_any_sequence_is_what_plain_lists_say() -> None:
     )
 
 
-@pytest.mark.parametrize("seed", range(12))
+# Some of these were found among many: there two writers had seen things in another order.
+@pytest.mark.parametrize("seed", [*range(8), 21, 57, 82, 144])
 def test_no_value_of_two_writers_ever_lands_on_another_point(tmp_path: Path, seed: int) -> None:
     """Every name begins with a number that stays with its point; every value has it as its x."""
     choose = random.Random(seed)
@@ -1014,7 +1043,9 @@ def test_no_value_of_two_writers_ever_lands_on_another_point(tmp_path: Path, see
         which = choose.randrange(2)
         dataset = datasets[which]
         names = dataset.categories[0].keypoints
-        what = choose.choice(["add", "place", "place", "migrate", "undo", "redo", "see", "restart"])
+        what = choose.choice(
+            ["add", "place", "place", "migrate", "undo", "redo", "see", "restart", "save", "pack"]
+        )
         if what == "add":
             dataset.add_instance(0, keypoints={n: (float(n.split(".")[0]), turn) for n in names})
         elif what == "place" and len(dataset.instances):
@@ -1036,6 +1067,11 @@ def test_no_value_of_two_writers_ever_lands_on_another_point(tmp_path: Path, see
             dataset.refresh()
         elif what == "restart":
             datasets[which] = opened(tmp_path, schema, dataset.annotator)
+        elif what == "save":
+            with contextlib.suppress(ConflictError):
+                dataset.save()
+        elif what == "pack":
+            compact(tmp_path / "labels.kpwidget", older_than=0)
         for one in datasets:
             keypoints = one.keypoints("bird")
             expected = [float(n.split(".")[0]) for n in one.categories[0].keypoints]

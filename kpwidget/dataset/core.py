@@ -227,6 +227,8 @@ class Dataset:
         self._tokens: dict[str, int] = {}
         self.conflicts: list[Any] = []
         self.journal_problems: tuple[str, ...] = ()
+        #: What names schemas without a step that has changed them; see `migrate.SchemaState`.
+        self._schema_tokens: dict[int, str] = {}
         self._table = InstanceTable(self._categories)
         self._history = History(self._apply, self._describe, self.lock, self._basis_of)
 
@@ -1389,7 +1391,10 @@ class Dataset:
         category = None if row is None else self._categories[self._table.category(row)]
         owner = f"{category.name if category else 'instance'} {change.uid!r} in image {image}"
         if change.what == "keypoint" and category is not None and change.keypoint is not None:
-            return f"keypoint {category.keypoints[cast('int', change.keypoint)]!r} of {owner}"
+            k = cast("int", change.keypoint)
+            if k >= category.n_keypoints:  # of another schema
+                return f"a keypoint of {owner}"
+            return f"keypoint {category.keypoints[k]!r} of {owner}"
         if change.what == "pass":
             return f"pass {change.keypoint!r} of {owner}"
         return owner if change.what == "instance" else f"{change.what} of {owner}"

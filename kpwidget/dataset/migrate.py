@@ -318,7 +318,7 @@ def token_of(before: str, category_id: int, schema: Schema, sources: Sequence[in
 def schema_token(dataset: Dataset, index: int) -> str:
     """What names the meaning of the keypoint indices of a category now; see `SchemaState`."""
     steps = dataset._history.schema_steps(-1 - index)
-    return str(steps[-1].changes[0].after.token) if steps else ""
+    return str(steps[-1].changes[0].after.token) if steps else dataset._schema_tokens.get(index, "")
 
 
 def _check_mapping(mapping: object) -> None:
