@@ -234,6 +234,18 @@ def test_copies_and_parts_keep_the_opinions_on_what_they_have() -> None:
     assert [o.uid for o in parts["y"].passes] == ["three"]
 
 
+def test_what_is_merged_brings_its_opinions_under_its_new_uid() -> None:
+    dataset = labels()
+    other = labels("cleo")
+    other.instance("one").set_keypoint("tail", 48, 30)
+    other.add_pass(second(other), "second")
+    report = dataset.merge(other, on_conflict="both")
+    [added] = report.uids.values()
+    assert said(dataset) == [(added, "second", "ben", moved(1).tolist())]
+    dataset.undo()
+    assert said(dataset) == []
+
+
 def test_opinions_are_mapped_by_name_to_the_schema_of_now() -> None:
     dataset = labels()
     dataset.add_pass(second(dataset), "second")
