@@ -234,6 +234,18 @@ def test_copies_and_parts_keep_the_opinions_on_what_they_have() -> None:
     assert [o.uid for o in parts["y"].passes] == ["three"]
 
 
+def test_what_is_merged_brings_its_opinions_under_its_new_uid() -> None:
+    dataset = labels()
+    other = labels("cleo")
+    other.instance("one").set_keypoint("tail", 48, 30)
+    other.add_pass(second(other), "second")
+    report = dataset.merge(other, on_conflict="both")
+    [added] = report.uids.values()
+    assert said(dataset) == [(added, "second", "ben", moved(1).tolist())]
+    dataset.undo()
+    assert said(dataset) == []
+
+
 def test_opinions_are_mapped_by_name_to_the_schema_of_now() -> None:
     dataset = labels()
     dataset.add_pass(second(dataset), "second")
@@ -427,3 +439,51 @@ def test_an_acknowledged_pass_survives_sigkill(tmp_path: Path) -> None:
     [opinion] = dataset.passes
     assert opinion.keypoints()[0, 0] >= 10 + last / 1000
     assert dataset.journal_problems == ()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_sequence_agrees_with_a_dataset_that_never_ends(seed: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    model = kp.Dataset.from_images(IMAGES, SCHEMA, annotator="anna")
+    dataset = opened(tmp_path)
+    n_made = 0
+
+    def everything(of: kp.Dataset) -> list[Any]:
+        # One that was removed when the file was saved comes back behind the others.
+        return [sorted(said(of)), sorted((i.uid, i.raw.tolist()) for i in of.instances)]
+
+    for step in range(60):
+        uids = [instance.uid for instance in model.instances]
+        what = rng.choice(
+            ["add", "move", "remove", "pass", "pass", "drop", "undo", "redo", "save", "open"]
+        )
+        name, by = str(rng.choice(["second", "third"])), float(rng.integers(1, 4))
+        uid = str(rng.choice(uids)) if uids else ""
+        for of in (model, dataset):
+            if what == "add" and len(uids) < 3:
+                image = list(IMAGES)[len(of.instances) % 3]
+                of.add_instance(image, keypoints=POINTS, uid=f"made {n_made}")
+            elif what == "move" and uids:
+                of.instance(uid).set_keypoint("beak", 10 + by, 10)
+            elif what == "remove" and uids and step % 3 == 0:
+                of.instance(uid).remove()
+            elif what == "pass":
+                again = of.start_pass(name, annotator="ben")
+                for instance in of.instances:
+                    again.add_instance(instance.image.file_name, keypoints=moved(by))
+                of.add_pass(again, name)
+            elif what == "drop" and name in of.passes.names:
+                of.remove_pass(name)
+            elif what == "undo":
+                of.undo()
+            elif what == "redo":
+                of.redo()
+        n_made += what == "add"
+        if what == "save":
+            dataset.save()
+        elif what == "open":
+            dataset.recorder.journal.close()
+            dataset = opened(tmp_path)
+            assert dataset.journal_problems == ()
+        assert everything(dataset) == everything(model), (step, what)
+    assert len(model._history.steps()) > 5

@@ -778,6 +778,7 @@ class _Merge:
         dataset = self.dataset
         n_images, n_categories = len(dataset), len(dataset.categories)
         is_done = False
+        uid_there = {added_as: uid for uid, added_as in self.uids.items()}
         try:
             for category in self.new_categories:
                 dataset._add_category(category)
@@ -791,6 +792,12 @@ class _Merge:
                     dataset._history.do(
                         PrimitiveChange("instance", record.uid, record.image, None, record)
                     )
+                    uid = uid_there.get(record.uid, record.uid)
+                    for name, opinion in self.other._passes.get(uid, {}).items():
+                        opinion = replace(opinion, uid=record.uid)
+                        dataset._history.do(
+                            PrimitiveChange("pass", record.uid, record.image, None, opinion, name)
+                        )
                 dataset._table.edited.difference_update(self.as_read)
                 is_done = True
         finally:
