@@ -39,6 +39,7 @@ __all__ = [
     "Problems",
     "WriteReport",
     "all_formats",
+    "check_told",
     "count",
     "detect_format",
     "levels_to_caller",
@@ -52,6 +53,9 @@ __all__ = [
 
 FORMATS: Final[Mapping[str, Format]] = {row.name: row for row in BUILT_IN}
 """The formats that come with kpwidget, by name."""
+
+MAX_UNTOLD: Final = 10_000_000
+"""Keypoints that a file may leave out, all instances together: as a dataset 250 MB."""
 
 ENTRY_POINTS: Final = "kpwidget.formats"
 """Group of the entry points by which other packages add formats."""
@@ -232,8 +236,8 @@ def read(
         A name of `all_formats`. By default told by the content.
     on_error : {'raise', 'skip'}
         What to do with records that cannot be used: raise one error that names them all, or leave
-        them out (they are named in a warning and in ``dataset.skipped``, and written back as they
-        are when the dataset is saved).
+        them out (they are named in a warning and in ``dataset.skipped``; those of a COCO file are
+        written back as they are when the dataset is saved).
     allow_outside : bool, default False
         Permit file names that are absolute or lead out of the image folders.
     **options
@@ -467,6 +471,31 @@ def settle(
     for text in said:
         warnings.warn(f"{where}: {text}", stacklevel=levels_to_caller())
     return dataset
+
+
+def check_told(n_keypoints: int, n_told: int, where: str) -> None:
+    """Raise FormatError if a small file would become a huge dataset.
+
+    In formats that leave out what is unlabeled some kilobytes can name ten thousand keypoints and
+    as many instances that have none of them.
+
+    Parameters
+    ----------
+    n_keypoints : int
+        Of all instances together, the unlabeled ones included.
+    n_told : int
+        How many of them the file tells of.
+    where : str
+        The file.
+    """
+    if n_keypoints > MAX_UNTOLD + 100 * n_told:
+        raise FormatError.from_problems(
+            where,
+            [
+                f"its instances would have {count(n_keypoints, 'keypoint')}, of which it tells of "
+                f"{n_told:,}; expected at most {MAX_UNTOLD:,} and a hundred for each"
+            ],
+        )
 
 
 def with_schemas(

@@ -232,7 +232,7 @@ def test_edit_changes_that_region_only(tmp_path: Path) -> None:
     brush = {"id": "b", "type": "brushlabels", "value": {"rle": [1, 2]}}
     before = task(*WHOLE, choice, brush, meta={"mine": [1]})
     path = written(tmp_path, before)
-    with pytest.warns(UserWarning, match="1 item that are no keypoints"):
+    with pytest.warns(UserWarning, match="1 item besides keypoints"):
         dataset = kp.read(path)
     dataset.instances[0].set_keypoint("tip", 100, 75)
     dataset.add_instance(0, keypoints={"head": (2, 1)})
@@ -252,7 +252,7 @@ def test_turned_rectangle_is_kept_and_is_no_bbox(tmp_path: Path) -> None:
     turned = box()
     turned["value"]["rotation"] = 30
     path = written(tmp_path, task(turned, WHOLE[1], WHOLE[3]))
-    with pytest.warns(UserWarning, match="1 rectangle that are turned"):
+    with pytest.warns(UserWarning, match="1 turned rectangle"):
         dataset = kp.read(path)
     assert dataset.instances[0].bbox_source == "derived"
     kp.write(dataset, path, format="label-studio")
