@@ -25,10 +25,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+
 from kpwidget.formats.table import BUILT_IN, Format
 from kpwidget.schema import Category, FormatError, Schema
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from kpwidget.dataset import Dataset, Selection
 
 __all__ = [
@@ -42,6 +46,7 @@ __all__ = [
     "check_told",
     "count",
     "detect_format",
+    "keypoints_of",
     "levels_to_caller",
     "read",
     "settle",
@@ -496,6 +501,32 @@ def check_told(n_keypoints: int, n_told: int, where: str) -> None:
                 f"{n_told:,}; expected at most {MAX_UNTOLD:,} and a hundred for each"
             ],
         )
+
+
+def keypoints_of(
+    category: Category, told: Sequence[Mapping[str, tuple[float, float, float]]]
+) -> NDArray[np.float64]:
+    """Keypoints of instances of a category, by what is told of each.
+
+    Parameters
+    ----------
+    category : Category
+    told : sequence of mapping of str to (x, y, visibility)
+        By the names of keypoints, in image pixels. Those left out are unlabeled.
+
+    Returns
+    -------
+    ndarray of shape (n_instances, n_keypoints, 3)
+        As a COCO file holds them: unlabeled is (0, 0, 0), or with the location that was given.
+    """
+    place = {name: k for k, name in enumerate(category.keypoints)}
+    cells = [(i, place[name]) for i, points in enumerate(told) for name in points]
+    values = [xyv for points in told for xyv in points.values()]
+    keypoints = np.zeros((len(told), category.n_keypoints, 3))
+    if cells:
+        rows, columns = np.array(cells).T
+        keypoints[rows, columns] = values
+    return keypoints
 
 
 def with_schemas(

@@ -22,7 +22,7 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES, image_locator
 from kpwidget.dataset.values import MAX_COORDINATE
-from kpwidget.formats import Problems, check_told, count, settle, with_schemas
+from kpwidget.formats import Problems, check_told, count, keypoints_of, settle, with_schemas
 from kpwidget.formats.cvat_labels import read_labels
 from kpwidget.formats.cvat_write import (
     cvat_images_losses,
@@ -475,13 +475,7 @@ class _Reader:
             image=np.array([place[s.image] for s in shapes], np.int64),
             category=np.array([index[s.label] for s in shapes], np.int64),
             keypoints={
-                i: np.array(
-                    [
-                        [s.points.get(name, (0.0, 0.0, 0)) for name in categories[i].keypoints]
-                        for s in own
-                    ],
-                    np.float64,
-                )
+                i: keypoints_of(categories[i], [s.points for s in own])
                 for i, own in of_category.items()
             },
             extra=extra,

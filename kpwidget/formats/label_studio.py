@@ -22,7 +22,7 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
 from kpwidget.dataset.image_files import image_locator
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
-from kpwidget.formats import Problems, check_told, count, settle, with_schemas
+from kpwidget.formats import Problems, check_told, count, keypoints_of, settle, with_schemas
 from kpwidget.formats.json_text import check_depth
 from kpwidget.formats.label_studio_config import OCCLUDED, VISIBLE, Config, read_config
 from kpwidget.formats.label_studio_write import (
@@ -462,12 +462,8 @@ class _Reader:
         category = np.array([index[o.label] for o in objects], np.int64)
         keypoints = {}
         for i, own in enumerate(categories):
-            rows = [
-                [o.points.get(name, (0.0, 0.0, 0)) for name in own.keypoints]
-                for o in objects
-                if index[o.label] == i
-            ]
-            keypoints[i] = np.array(rows, np.float64).reshape(len(rows), own.n_keypoints, 3)
+            told = [o.points for o in objects if index[o.label] == i]
+            keypoints[i] = keypoints_of(own, told)
         nan = (math.nan,) * 4
         dataset._table.extend(
             uids=[o.uid for o in objects],
