@@ -171,7 +171,7 @@ def test_places_are_percent_of_the_image(tmp_path: Path) -> None:
     assert (instance.annotator, instance.uid) == ("3", "ls:8:5:r1")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 400_000), st.integers(1, 4000))
 def test_place_in_hundredths_of_a_pixel_comes_back(hundredths: int, side: int) -> None:
     xy = hundredths / 100
