@@ -1395,7 +1395,7 @@ def test_changed_cvat_files_are_refused_or_read_right(kind: str, tmp_path: Path)
     outcomes: Counter[str] = Counter()
     rng = random.Random(11)
     mutate = Mutator(CVAT[kind], XML_TOKEN)
-    for i in range(150 * FUZZ):
+    for i in range(100 * FUZZ):
         changed = with_another_value(CVAT[kind], rng) if i % 3 else mutate(rng)
         path.write_bytes(changed)
         with kept_on_failure(changed, "cvat"):

@@ -25,11 +25,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+
 from kpwidget.formats.table import BUILT_IN, Format
 from kpwidget.schema import Category, FormatError, Schema
 from kpwidget.schemas.orders import find_other_order, has_other_orders
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from kpwidget.dataset import Dataset, Selection
 
 __all__ = [
@@ -40,8 +44,10 @@ __all__ = [
     "Problems",
     "WriteReport",
     "all_formats",
+    "check_told",
     "count",
     "detect_format",
+    "keypoints_of",
     "levels_to_caller",
     "read",
     "settle",
@@ -53,6 +59,9 @@ __all__ = [
 
 FORMATS: Final[Mapping[str, Format]] = {row.name: row for row in BUILT_IN}
 """The formats that come with kpwidget, by name."""
+
+MAX_UNTOLD: Final = 10_000_000
+"""Keypoints that a file may leave out, all instances together: as a dataset 250 MB."""
 
 ENTRY_POINTS: Final = "kpwidget.formats"
 """Group of the entry points by which other packages add formats."""
@@ -233,8 +242,8 @@ def read(
         A name of `all_formats`. By default told by the content.
     on_error : {'raise', 'skip'}
         What to do with records that cannot be used: raise one error that names them all, or leave
-        them out (they are named in a warning and in ``dataset.skipped``, and written back as they
-        are when the dataset is saved).
+        them out (they are named in a warning and in ``dataset.skipped``; those of a COCO file are
+        written back as they are when the dataset is saved).
     allow_outside : bool, default False
         Permit file names that are absolute or lead out of the image folders.
     **options
@@ -488,6 +497,57 @@ def settle(
     for text in said:
         warnings.warn(f"{where}: {text}", stacklevel=levels_to_caller())
     return dataset
+
+
+def check_told(n_keypoints: int, n_told: int, where: str) -> None:
+    """Raise FormatError if a small file would become a huge dataset.
+
+    In formats that leave out what is unlabeled some kilobytes can name ten thousand keypoints and
+    as many instances that have none of them.
+
+    Parameters
+    ----------
+    n_keypoints : int
+        Of all instances together, the unlabeled ones included.
+    n_told : int
+        How many of them the file tells of.
+    where : str
+        The file.
+    """
+    if n_keypoints > MAX_UNTOLD + 100 * n_told:
+        raise FormatError.from_problems(
+            where,
+            [
+                f"its instances would have {count(n_keypoints, 'keypoint')}, of which it tells of "
+                f"{n_told:,}; expected at most {MAX_UNTOLD:,} and a hundred for each"
+            ],
+        )
+
+
+def keypoints_of(
+    category: Category, told: Sequence[Mapping[str, tuple[float, float, float]]]
+) -> NDArray[np.float64]:
+    """Keypoints of instances of a category, by what is told of each.
+
+    Parameters
+    ----------
+    category : Category
+    told : sequence of mapping of str to (x, y, visibility)
+        By the names of keypoints, in image pixels. Those left out are unlabeled.
+
+    Returns
+    -------
+    ndarray of shape (n_instances, n_keypoints, 3)
+        As a COCO file holds them: unlabeled is (0, 0, 0), or with the location that was given.
+    """
+    place = {name: k for k, name in enumerate(category.keypoints)}
+    cells = [(i, place[name]) for i, points in enumerate(told) for name in points]
+    values = [xyv for points in told for xyv in points.values()]
+    keypoints = np.zeros((len(told), category.n_keypoints, 3))
+    if cells:
+        rows, columns = np.array(cells).T
+        keypoints[rows, columns] = values
+    return keypoints
 
 
 def with_schemas(

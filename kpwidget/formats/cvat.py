@@ -22,7 +22,7 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES, image_locator
 from kpwidget.dataset.values import MAX_COORDINATE
-from kpwidget.formats import Problems, count, settle, with_schemas
+from kpwidget.formats import Problems, check_told, count, keypoints_of, settle, with_schemas
 from kpwidget.formats.cvat_labels import read_labels
 from kpwidget.formats.cvat_write import (
     cvat_images_losses,
@@ -460,6 +460,8 @@ class _Reader:
         place = {number: i for i, number in enumerate(self._states)}
         index = {category.name: i for i, category in enumerate(categories)}
         shapes = [s for s in self._shapes if self._fits(s, index, categories)]
+        n_keypoints = sum(categories[index[s.label]].n_keypoints for s in shapes)
+        check_told(n_keypoints, sum(len(s.points) for s in shapes), self.where)
         of_category: dict[int, list[_Shape]] = {}
         for shape in shapes:
             of_category.setdefault(index[shape.label], []).append(shape)
@@ -473,13 +475,7 @@ class _Reader:
             image=np.array([place[s.image] for s in shapes], np.int64),
             category=np.array([index[s.label] for s in shapes], np.int64),
             keypoints={
-                i: np.array(
-                    [
-                        [s.points.get(name, (0.0, 0.0, 0)) for name in categories[i].keypoints]
-                        for s in own
-                    ],
-                    np.float64,
-                )
+                i: keypoints_of(categories[i], [s.points for s in own])
                 for i, own in of_category.items()
             },
             extra=extra,
@@ -489,8 +485,8 @@ class _Reader:
         if self._others:
             kinds = ", ".join(f"{n:,} {_short(tag)}" for tag, n in self._others.most_common(10))
             self.warned.append(
-                f"{count(sum(self._others.values()), 'shape')} that are no skeletons ({kinds}) are "
-                "kept for writing, and not shown"
+                f"{count(sum(self._others.values()), 'shape')} besides skeletons ({kinds}): kept "
+                "for writing, and not shown"
             )
         return dataset
 
@@ -578,19 +574,16 @@ def _flatten(track: ET.Element) -> None:
     that is not told of in a frame is outside there.
     """
     skeletons = {child.get("frame"): child for child in track if child.tag == "skeleton"}
-    inner = [child for child in track if child.tag == "track"]
-    for part in inner:
-        track.remove(part)
-        label = part.get("label", "")
-        last: dict[str, str] = {"points": "0.00,0.00"}
-        told = {point.get("frame"): point for point in part if point.tag == "points"}
-        for frame, skeleton in skeletons.items():
-            point = told.get(frame)
-            given = {} if point is None else dict(point.attrib)
-            last = given or {**last, "outside": "1", "occluded": "0", "keyframe": "0"}
-            attributes = {k: v for k, v in last.items() if k not in ("frame", "z_order")}
-            added = ET.SubElement(skeleton, "points", {"label": label, **attributes})
-            added.extend([] if point is None else list(point))
+    parts = [child for child in track if child.tag == "track"]
+    track[:] = [child for child in track if child.tag != "track"]
+    for part in parts:
+        for point in part:
+            skeleton = skeletons.get(point.get("frame"))
+            if point.tag == "points" and skeleton is not None:
+                point.attrib.pop("frame", None)
+                point.attrib.pop("z_order", None)  # a skeleton has one for all of its points
+                point.set("label", part.get("label", ""))
+                skeleton.append(point)
     for skeleton in skeletons.values():
         for key in ("points", "outside", "occluded"):  # of all points together
             skeleton.attrib.pop(key, None)

@@ -43,6 +43,7 @@ def read_labels(meta: ET.Element, problems: list[str], warned: list[str]) -> lis
         if parent is not None:
             of_parent.setdefault(parent, {})[_text(label, "name")] = _text(label, "color")
     categories: list[Category] = []
+    seen: set[str] = set()
     for label in labels:
         svg = label.find("svg")
         if label.find("parent") is not None or (svg is None and _text(label, "type") != "skeleton"):
@@ -51,7 +52,7 @@ def read_labels(meta: ET.Element, problems: list[str], warned: list[str]) -> lis
         where = f"label {_show(name)}"
         children = of_parent.get(name, {})
         try:
-            if any(category.name == name for category in categories):
+            if name in seen:
                 raise FormatError.from_problems(where, ["is there twice, expected each name once"])
             keypoints, edges, layout = (
                 (list(children), [], None) if svg is None else _read_svg(svg, where, warned)
@@ -65,6 +66,7 @@ def read_labels(meta: ET.Element, problems: list[str], warned: list[str]) -> lis
             problems.extend(error.problems)
             continue
         color = _text(label, "color")
+        seen.add(name)
         categories.append(
             Category(len(categories) + 1, schema, name, extra={"color": color} if color else {})
         )

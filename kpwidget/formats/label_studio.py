@@ -22,7 +22,7 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
 from kpwidget.dataset.image_files import image_locator
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
-from kpwidget.formats import Problems, count, settle, with_schemas
+from kpwidget.formats import Problems, check_told, count, keypoints_of, settle, with_schemas
 from kpwidget.formats.json_text import check_depth
 from kpwidget.formats.label_studio_config import OCCLUDED, VISIBLE, Config, read_config
 from kpwidget.formats.label_studio_write import (
@@ -172,6 +172,7 @@ class _Reader:
         self._states: dict[int, ImageState] = {}
         self._objects: list[_Object] = []
         self._uids: set[str] = set()
+        self._n_of_uid: Counter[str] = Counter()
         self._others: Counter[str] = Counter()
         self._n_several = 0
         self._value = "image" if config is None else config.value
@@ -281,9 +282,11 @@ class _Reader:
         self, annotation: Mapping[str, Any], number: int, region: str, label: str,
         size: tuple[int, int], where: str,
     ) -> _Object:  # fmt: skip
-        uid = f"ls:{number}:{annotation.get('id', 0)}:{region}"
-        while uid in self._uids:
-            uid += "'"
+        told = f"ls:{number}:{annotation.get('id', 0)}:{region}"
+        uid = told
+        while uid in self._uids:  # as that of a copied annotation
+            self._n_of_uid[told] += 1
+            uid = f"{told}#{self._n_of_uid[told]}"
         self._uids.add(uid)
         thing = _Object(where, uid, number, label, size)
         if self._list == "predictions":
@@ -429,12 +432,12 @@ class _Reader:
             )
         n_rotated = sum(o.rectangle is not None and o.bbox is None for o in self._objects)
         if n_rotated:
-            yield f"{count(n_rotated, 'rectangle')} that are turned: their instances have no bbox"
+            yield f"{count(n_rotated, 'turned rectangle')}, which is kept and makes no bbox"
         if self._others:
             kinds = ", ".join(f"{n:,} {_show(kind)}" for kind, n in self._others.most_common(10))
             yield (
-                f"{count(sum(self._others.values()), 'item')} that are no keypoints or rectangles "
-                f"({kinds}) are kept for writing, and not shown"
+                f"{count(sum(self._others.values()), 'item')} besides keypoints and rectangles "
+                f"({kinds}): kept for writing, and not shown"
             )
 
     def dataset(self, schema: Schema | Mapping[str, Schema] | None) -> Dataset:
@@ -450,6 +453,8 @@ class _Reader:
         index = {category.name: i for i, category in enumerate(categories)}
         objects = [o for o in self._objects if self._fits(o, index, categories)]
         n = len(objects)
+        n_keypoints = sum(categories[index[o.label]].n_keypoints for o in objects)
+        check_told(n_keypoints, sum(len(o.points) for o in objects), self.where)
         extra, annotator, source = np.empty((3, n), object)
         extra[:] = [self._extra(o, categories[index[o.label]]) for o in objects]
         annotator[:] = [o.annotator for o in objects]
@@ -457,12 +462,8 @@ class _Reader:
         category = np.array([index[o.label] for o in objects], np.int64)
         keypoints = {}
         for i, own in enumerate(categories):
-            rows = [
-                [o.points.get(name, (0.0, 0.0, 0)) for name in own.keypoints]
-                for o in objects
-                if index[o.label] == i
-            ]
-            keypoints[i] = np.array(rows, np.float64).reshape(len(rows), own.n_keypoints, 3)
+            told = [o.points for o in objects if index[o.label] == i]
+            keypoints[i] = keypoints_of(own, told)
         nan = (math.nan,) * 4
         dataset._table.extend(
             uids=[o.uid for o in objects],

@@ -357,9 +357,10 @@ def write_label_studio(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
             task = _task(extra, where)
             if "data" not in task:
                 task["data"] = _data(state.file_name, size_of(dataset, i))
+            mains = {key: main_annotation(task[key]) for key in ("annotations", "predictions")}
             for row in table.rows_of_image[i]:
                 if boxes[row][0] == boxes[row][0]:
-                    _put(dataset, row, points[row], boxes[row], sizes[i], config, task)
+                    _put(dataset, row, points[row], boxes[row], sizes[i], config, task, mains)
                     n_instances += 1
             if state.is_done and not task["annotations"] and not table.rows_of_image[i]:
                 task["annotations"].append(_new_annotation())
@@ -469,23 +470,28 @@ def _put(
     size: tuple[int, int],
     config: Config,
     task: dict[str, Any],
+    mains: dict[str, int | None],
 ) -> None:
-    """Put the items of an instance into the annotation or prediction it belongs to."""
+    """Put the items of an instance into the annotation or prediction it belongs to.
+
+    `mains` has the position of those that instances go to which say of none.
+    """
     table = dataset._table
     category = dataset.categories[table.category(row)]
     extra = _as_dict(table.value(row, "extra")) if table.text(row) is None else {}
     kept = {**_as_dict(extra.get(KEPT))}
     source = str(table.value(row, "source"))
     is_prediction = source.startswith("model:")
-    listed = task["predictions" if is_prediction else "annotations"]
+    kind = "predictions" if is_prediction else "annotations"
+    listed = task[kind]
     k = kept.get("annotation")
-    k = k if isinstance(k, int) and 0 <= k < len(listed) else main_annotation(listed)
+    k = k if isinstance(k, int) and 0 <= k < len(listed) else mains[kind]
     version = source.removeprefix("model:")
     if k is not None and is_prediction and str(listed[k].get("model_version", "")) != version:
         same = [j for j, p in enumerate(listed) if p.get("model_version") == version]
         k = same[0] if same else None
     if k is None:
-        k = len(listed)
+        k = mains[kind] = len(listed)
         new = {"model_version": version, "result": []} if is_prediction else _new_annotation()
         listed.append(new)
     given = table.bbox(row)

@@ -127,7 +127,7 @@ def test_file_of_cvat_for_video_has_tracks_with_keyframes_and_is_written_byte_fo
 def test_files_of_cvat_itself_have_as_much_as_an_independent_parse_and_lose_nothing() -> None:
     path = REAL / "for_images" / "train.xml"
     tree = ET.parse(path)
-    with pytest.warns(UserWarning, match="4 shapes that are no skeletons"):
+    with pytest.warns(UserWarning, match="4 shapes besides skeletons"):
         dataset = kp.read(path)
     assert len(dataset.images) == len(tree.findall("image")) == 2
     assert len(dataset.instances) == len(tree.findall("image/skeleton")) == 2
@@ -139,7 +139,7 @@ def test_files_of_cvat_itself_have_as_much_as_an_independent_parse_and_lose_noth
 
     path = REAL / "for_video" / "annotations.xml"
     tree = ET.parse(path)
-    with pytest.warns(UserWarning, match="3 shapes that are no skeletons"):
+    with pytest.warns(UserWarning, match="3 shapes besides skeletons"):
         dataset = kp.read(path)
     # start 10, step 3, 4 frames; points in tracks of their own within the track
     assert [image.id for image in dataset.images] == [10, 13, 16, 19]
@@ -545,6 +545,15 @@ def test_task_that_promises_a_billion_frames_is_not_believed(tmp_path: Path) -> 
     with pytest.warns(UserWarning, match="999,999,999,999 frames, more than 200,000"):
         dataset = kp.read(written(tmp_path, document(track, meta)))
     assert [image.id for image in dataset.images] == [8]
+
+
+def test_small_file_that_would_be_a_huge_dataset_is_refused(tmp_path: Path) -> None:
+    frames = "".join(f'<skeleton frame="{i}" keyframe="1"/>' for i in range(5000))
+    point = '<points frame="0" outside="0" occluded="0" points="1,1"/>'
+    parts = "".join(f'<track label="{i}">{point}</track>' for i in range(3000))
+    body = f'<track id="0" label="x">{frames}{parts}</track>'
+    with pytest.raises(FormatError, match="15,000,000 keypoints, of which it tells of 3,000"):
+        quietly(written(tmp_path, document(body, meta="")))
 
 
 def test_file_name_cannot_lead_out(tmp_path: Path) -> None:
