@@ -19,6 +19,7 @@ from .viewer import Viewer
 from .wire import sendable
 
 if TYPE_CHECKING:
+    import pandas as pd
     from PIL.Image import Image as PILImage
 
 #: How long the lock of the second set is waited for, and when it is tried again, in seconds.
@@ -194,6 +195,64 @@ class Comparison(Viewer):
             if self._is_behind:
                 self._read_again()
         return super().snapshot(max_side)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a table of how far apart the two are, of all images that are in both.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each keypoint of each pair: image (file name), instance and counterpart
+            (uids in the first and the second set), category, keypoint, visibility and
+            counterpart_visibility (0, 1 or 2), distance (image pixels, NaN where either is not
+            labeled). An instance without a counterpart has one row with an empty keypoint, and so
+            has one of the second set that the first has not, under counterpart.
+
+        Examples
+        --------
+        The images in which they differ most, and the keypoints::
+
+            table = kp.compare(labels, predictions).to_pandas()
+            table.groupby("image")["distance"].mean().sort_values(ascending=False)
+            table.groupby("keypoint")["distance"].describe()
+        """
+        import pandas as pd
+
+        rows: list[tuple[Any, ...]] | None = None
+        while rows is None:
+            # Our lock is let go between two tries: who has the second one may be waiting for it.
+            with self._dataset.lock:
+                rows = self._of_second(self._compared, None)
+        columns = [
+            "image", "instance", "counterpart", "category", "keypoint", "visibility",
+            "counterpart_visibility", "distance",
+        ]  # fmt: skip
+        return pd.DataFrame(rows, columns=columns)
+
+    def _compared(self) -> list[tuple[Any, ...]]:
+        """Rows of `to_pandas`. Both locks are held."""
+        rows: list[tuple[Any, ...]] = []
+        for index in sorted(self._index_in_second):
+            name = self._dataset.images[index].file_name
+            first, second = self._first_of(index), self._second_of(index)
+            pairs = _matched(first, second)
+            for i, j in pairs:
+                a, b = first[i], second[j]
+                points, others = a.keypoints, b.keypoints
+                apart = np.hypot(*(points[:, :2] - others[:, :2]).T)
+                who = (name, a.uid, b.uid.removeprefix(_SECOND), a.category.name)
+                flags = points[:, 2].astype(int).tolist(), others[:, 2].astype(int).tolist()
+                for row in zip(a.category.keypoints, *flags, apart.tolist(), strict=True):
+                    rows.append((*who, *row))
+            paired = {i for i, _ in pairs}, {j for _, j in pairs}
+            for i, a in enumerate(first):
+                if i not in paired[0]:
+                    rows.append((name, a.uid, "", a.category.name, "", 0, 0, math.nan))
+            for j, b in enumerate(second):
+                if j not in paired[1]:
+                    uid = b.uid.removeprefix(_SECOND)
+                    rows.append((name, "", uid, b.category.name, "", 0, 0, math.nan))
+        return rows
 
     def _instance(self, uid: str) -> Any:
         if uid.startswith(_SECOND) and uid not in self._dataset:

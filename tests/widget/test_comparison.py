@@ -464,3 +464,25 @@ def test_a_snapshot_has_both_sets_as_they_are_now(look):
     before = np.asarray(browser.viewer.snapshot())
     b.add_instance(0, keypoints=square(30, 20), uid="b")
     assert (np.asarray(browser.viewer.snapshot()) != before).any()
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def test_table_of_distances_has_a_row_for_each_keypoint_and_for_what_is_alone(look):
+    a, b = labels(), labels(OTHER_FACE)
+    a.add_instance(0, keypoints=[[10, 10, 2], [10, 20, 1], [20, 10, 2], [20, 20, 2]], uid="a")
+    a.add_instance(1, keypoints=square(5, 5), uid="alone")
+    # right, nose, top, left; 3-4-5 apart at the top, 1 px at the left, the right is not labeled
+    b.add_instance(0, keypoints=[[0, 0, 0], [1, 1, 2], [13, 14, 2], [10, 21, 2]], uid="a")
+    b.add_instance(2, keypoints=[[9, 9, 2], [8, 8, 2], [7, 7, 2], [6, 6, 2]], uid="new")
+    table = look(a, b, hello=False).viewer.to_pandas()
+    assert table.drop(columns="distance").to_numpy().tolist() == [
+        ["a.png", "a", "a", "face", "top", 2, 2],
+        ["a.png", "a", "a", "face", "left", 1, 2],
+        ["a.png", "a", "a", "face", "right", 2, 0],
+        ["a.png", "a", "a", "face", "bottom", 2, 0],
+        ["b.png", "alone", "", "face", "", 0, 0],
+        ["c.png", "", "new", "face", "", 0, 0],
+    ]
+    assert table["distance"].tolist() == pytest.approx([5, 1] + [math.nan] * 4, nan_ok=True)
