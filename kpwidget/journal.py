@@ -1357,6 +1357,11 @@ class _Reader:
         self.left_out = []
         changes = [change for part in content.get("d", ()) for change in self._changes(part, entry)]
         image = content.get("i")
+        bases = {}
+        for change in changes:  # the dataset knows no category of what was removed from the file
+            index = self._category_index(change.uid) if change.what == "keypoint" else None
+            if index is not None:
+                bases[-1 - index] = self._dataset._history._schema_top(-1 - index)
         step = Step(
             0,
             str(content.get("l", "")),
@@ -1368,6 +1373,7 @@ class _Reader:
             str(content.get("a", "")),
             entry.time,
             changes,
+            _bases=bases,
         )
         step.writer = entry.writer
         step.number = int(content["s"])

@@ -440,6 +440,26 @@ def test_values_that_were_removed_twice_are_those_of_the_second_time(tmp_path: P
     assert raw(dataset, "x")["eye"] == [30, 31, 2]
 
 
+def test_step_on_an_instance_that_the_file_no_longer_has_is_not_undone_across_it(
+    tmp_path: Path,
+) -> None:
+    dataset = opened(tmp_path)
+    bird = dataset.add_instance("a.png", keypoints=POINTS, uid="x")
+    with dataset.transaction("place beak", origin="w"):
+        bird.set_keypoint("beak", 33, 34)
+    dataset.migrate_schema("bird", kp.Schema("bird", ["tail", "eye", "beak"], [(1, 2)]))
+    with dataset.transaction("remove", origin="w"):
+        bird.remove()
+    dataset.save()
+    dataset = opened(tmp_path)
+    dataset.undo(origin="w")
+    after = raw(dataset, "x")
+    assert after == {"tail": [5, 6, 2], "eye": [3, 4, 1], "beak": [33, 34, 2]}
+    with pytest.raises(UndoError, match="schema of category 'bird' was changed since"):
+        dataset.undo(origin="w")
+    assert raw(dataset, "x") == after
+
+
 def test_cells_that_run_again_do_not_double_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
