@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -424,6 +425,33 @@ def test_it_is_there_again_after_a_restart_and_after_a_save(tmp_path: Path) -> N
     table = dataset.history()
     assert table[table.what == "schema"].iloc[0].after == ["tail", "wing", "bill"]
     assert "wing" in set(table.keypoint.dropna())
+
+
+def test_definitions_and_references_alone_are_another_schema(tmp_path: Path) -> None:
+    picture = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+        "gg=="
+    )
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="x")
+    described = kp.Schema(
+        "bird",
+        ["beak", "eye", "tail"],
+        [(1, 2)],
+        definitions={"beak": "its tip"},
+        references={"eye": picture},
+    )
+    assert dataset.migrate_schema("bird", described).other == ("definitions", "references")
+    for is_saved in (False, True):
+        if is_saved:
+            dataset.save()
+        dataset = opened(tmp_path)
+        schema = dataset.categories[0].schema
+        assert (schema.definitions, schema.references) == ({"beak": "its tip"}, {"eye": picture})
+        assert not dataset.migrate_schema("bird", described).is_needed
+        assert dataset.instance("x").raw.tolist() == POINTS
+    dataset.undo()
+    assert dataset.categories[0].schema.definitions == {}
 
 
 def test_values_that_were_removed_twice_are_those_of_the_second_time(tmp_path: Path) -> None:
