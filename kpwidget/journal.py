@@ -1119,7 +1119,8 @@ def replay(
     steps: dict[tuple[str, int], Step] = {}
     begins = _begins(entries, covered)
     # What the file has comes first: the rest is put in place on top of that, by its schemas.
-    ordered = [entry for entry in entries if entry.is_in(covered) and entry.order[0] > begins]
+    ordered = of_passes((entry for entry in entries if entry.order[0] <= begins), dataset)[0]
+    ordered += [entry for entry in entries if entry.is_in(covered) and entry.order[0] > begins]
     # The schemas before the first change that the file has: the last one wins.
     first = {index: schema for _, index, schema in reversed([*_schemas_before(ordered)])}
     ordered += [entry for entry in entries if not entry.is_in(covered)]
@@ -1238,19 +1239,66 @@ def _anew(head: Entry) -> int | None:
     return clock if type(clock) is int else None
 
 
-def of_passes(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries that are about second opinions alone, which no labels file has."""
+def of_passes(entries: Iterable[Entry], dataset: Dataset) -> tuple[list[Entry], list[str]]:
+    """What entries say of second opinions, which no labels file has, whatever else they say.
+
+    It holds in a file that somebody else has changed, too, unless it is about an image that is gone
+    or an instance that is in another one: a uid of a COCO file is a number, perhaps given anew.
+
+    Parameters
+    ----------
+    entries : iterable of Entry
+        In order.
+    dataset : Dataset
+
+    Returns
+    -------
+    list of Entry
+    list of str
+        What has no place, in words.
+    """
     found: list[Entry] = []
+    left_out: list[str] = []
     steps: set[tuple[str, Any]] = set()
     for entry in entries:
         key = (str(entry.content.get("of", entry.writer)), entry.content.get("s"))
-        parts = entry.content.get("d", ())
-        if entry.kind == "edit" and parts and all(part[0] == _CODES["pass"] for part in parts):
+        if entry.kind == "edit":
+            parts = []
+            for part in entry.content.get("d", ()):
+                if part[0] == _CODES["pass"] and (problem := _misplaced(part, dataset)):
+                    left_out.append(problem)
+                elif part[0] == _CODES["pass"]:
+                    parts.append(part)
+            if not parts:
+                continue
             steps.add(key)
-        elif entry.kind not in ("undo", "redo") or key not in steps:
-            continue
-        found.append(entry)
-    return found
+            content = {k: v for k, v in entry.content.items() if k != "i"}
+            found.append(Entry(entry.writer, {**content, "d": parts}))
+        elif entry.kind in ("undo", "redo") and key in steps:
+            found.append(entry)
+    return found, left_out
+
+
+def _misplaced(part: Sequence[Any], dataset: Dataset) -> str:
+    """Why an opinion has no place in a file that somebody else has changed; empty if it has."""
+    image, uid = _image_index(dataset, part[1]), str(part[2])
+    why = ""
+    if image is None:
+        why = "there is no such image any more"
+    elif dataset._table.has(uid) and dataset.instance(uid).image.index != image:
+        why = f"it is in image {dataset.instance(uid).image.file_name!r} now"
+    name = (part[5] or part[4] or {}).get("n")
+    where = f"pass {name!r} of instance {uid!r} in image {part[1]!r}"
+    return why and f"{where}: {why}; the opinion is in the log alone"
+
+
+def _image_index(dataset: Dataset, key: Any) -> int | None:
+    """Index of the image of a key of `image_key`; None if it is not there."""
+    name, number = (key, None) if isinstance(key, str) else key
+    found = dataset._indices_of_file_name.get(name, [])
+    if number is not None:
+        found = [index for index in found if dataset._images[index].id == number]
+    return found[0] if len(found) == 1 else None
 
 
 class _Unusable(Exception):
@@ -1380,14 +1428,11 @@ class _Reader:
         return step
 
     def _image(self, key: Any) -> int:
-        dataset = self._dataset
-        name, number = (key, None) if isinstance(key, str) else key
-        found = dataset._indices_of_file_name.get(name, [])
-        if number is not None:
-            found = [index for index in found if dataset._images[index].id == number]
-        if len(found) != 1:
+        index = _image_index(self._dataset, key)
+        if index is None:
+            name = key if isinstance(key, str) else key[0]
             raise _Unusable(f"there is no image {name!r} any more")
-        return found[0]
+        return index
 
     def _schema(self, index: int) -> Schema:
         """The schema that a category has at this entry, also where the file is further on."""

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,83 @@ def test_passes_survive_a_file_that_somebody_else_has_changed(tmp_path: Path) ->
     again = opened(tmp_path)
     uids = [instance.uid for instance in again.instances]
     assert [o[2:] for o in said(again)] == [o[2:] for o in before], uids
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Let another program change the labels file."""
+    path = folder / "labels.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def test_passes_are_still_there_when_a_changed_file_is_opened_once_more(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    before = said(dataset)
+    dataset.save()
+    change(tmp_path, lambda content: content.update(info={"by": "another program"}))
+    again = opened(tmp_path)
+    again.instance("one").set_keypoint("beak", 5, 5)
+    for _ in range(2):
+        again = opened(tmp_path)
+        assert said(again) == before
+        assert again.journal_problems == ()
+        again.save()
+    again.undo()
+    again.undo()  # the pass itself: what came before it is no history of this file
+    for _ in range(2):
+        assert said(opened(tmp_path)) == []
+
+
+def test_passes_of_a_step_that_did_more_survive_a_changed_file(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="one")
+    again = dataset.start_pass("second", annotator="ben")
+    again.add_instance("a.png", keypoints=moved(1))
+    with dataset.transaction("all"):
+        dataset.add_pass(again, "second")
+        dataset.instance("one").set_finished(False)
+    dataset.save()
+    before = said(dataset)
+    change(tmp_path, lambda content: content.update(info={"by": "another program"}))
+    assert said(opened(tmp_path)) == before
+
+
+@pytest.mark.parametrize("gone", ["a.png", "b.png"])
+def test_an_image_that_is_gone_takes_along_its_opinions_alone(tmp_path: Path, gone: str) -> None:
+    dataset = started(tmp_path)
+    left = [o for o in said(dataset) if o[0] != {"a.png": "one", "b.png": "three"}[gone]]
+    dataset.save()
+
+    def remove(content: dict[str, Any]) -> None:
+        images = {i["id"]: i["file_name"] for i in content["images"]}
+        content["images"] = [i for i in content["images"] if i["file_name"] != gone]
+        annotations = content["annotations"]
+        content["annotations"] = [a for a in annotations if images[a["image_id"]] != gone]
+
+    change(tmp_path, remove)
+    again = opened(tmp_path)
+    assert said(again) == left
+    [problem] = again.journal_problems
+    assert f"in image '{gone}': there is no such image any more" in problem
+    assert "pass 'second' of instance" in problem
+
+
+def test_an_opinion_is_not_put_on_an_instance_that_was_given_its_number(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    dataset.save()
+
+    def renumber(content: dict[str, Any]) -> None:
+        ids = [annotation["id"] for annotation in content["annotations"]]
+        for annotation, number in zip(content["annotations"], reversed(ids), strict=True):
+            annotation["id"] = number
+
+    change(tmp_path, renumber)
+    again = opened(tmp_path)
+    assert said(again) == []
+    problems = "; ".join(again.journal_problems)
+    assert "instance 'one' in image 'a.png': it is in image 'b.png' now" in problems
+    assert "instance 'three' in image 'b.png': it is in image 'a.png' now" in problems
 
 
 def test_passes_move_with_the_file_also_when_they_are_too_old_to_be_undone(
