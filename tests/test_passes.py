@@ -157,6 +157,19 @@ def test_a_pass_of_somebody_else_is_not_overwritten() -> None:
     assert {o.annotator for o in dataset.passes} == {"ben"}
 
 
+def test_what_somebody_else_says_of_another_instance_of_an_image_stays() -> None:
+    dataset = labels()
+    for who, by in (("ben", 0), ("carl", 35)):
+        again = dataset.start_pass("second", annotator=who)
+        bird = again.add_instance("b.png", keypoints=POINTS + np.array((by, by and 25, 0)))
+        assert dataset.add_pass(again, "second").n_removed == 0
+    assert [o[:3] for o in said(dataset)] == [("two", "second", "ben"), ("three", "second", "carl")]
+    bird.remove()
+    again.images["b.png"].set_status("done")
+    assert dataset.add_pass(again, "second").n_removed == 1
+    assert [o[:3] for o in said(dataset)] == [("two", "second", "ben")]
+
+
 def test_a_colleagues_file_with_its_keypoints_in_another_order(tmp_path: Path) -> None:
     dataset = labels()
     other = kp.Dataset.from_images(
