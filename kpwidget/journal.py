@@ -989,6 +989,8 @@ def _as_floats(value: Any) -> Any:
     """A value with its numbers as floats: 6 and 6.0 are one value."""
     if isinstance(value, list | tuple):
         return [_as_floats(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _as_floats(item) for key, item in value.items()}
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 

@@ -439,6 +439,21 @@ def test_two_who_add_the_same_pass_differently_are_asked(tmp_path: Path) -> None
     assert again.passes[0].keypoints()[0, 0] == 11
 
 
+@pytest.mark.parametrize("decides", [0, 1])
+def test_nobody_is_asked_twice_about_a_pass(tmp_path: Path, decides: int) -> None:
+    both = [started(tmp_path), opened(tmp_path)]
+    for by, one in enumerate(both):
+        again = one.start_pass("third", annotator="ben")
+        again.add_instance("a.png", keypoints=moved(by))
+        one.add_pass(again, "third")
+    both[decides].refresh()
+    [conflict] = both[decides].conflicts
+    both[decides].resolve(conflict, take="kept")
+    both[1 - decides].refresh()
+    assert both[1 - decides].conflicts == []
+    assert opened(tmp_path).conflicts == []
+
+
 def test_code_that_is_run_again_adds_nothing_twice(tmp_path: Path) -> None:
     dataset = None
     for _ in range(2):
