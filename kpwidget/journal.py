@@ -1514,6 +1514,8 @@ class _Reader:
                 if not places:
                     break
             parts = [[*part[:3], k, *part[4:]] for k in places]
+        elif code == _CODES["pass"] and part[4] is part[5] is None:
+            parts = []  # what it gave, another had taken away by then
         else:
             parts = [part]
         return [self._change(one) for one in parts]

@@ -454,6 +454,23 @@ def test_nobody_is_asked_twice_about_a_pass(tmp_path: Path, decides: int) -> Non
     assert opened(tmp_path).conflicts == []
 
 
+def test_a_change_of_a_pass_that_another_has_removed_moves_to_another_file(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    other = opened(tmp_path)
+    again = dataset.start_pass("second", annotator="ben")
+    again.add_instance("a.png", keypoints=moved(2))
+    dataset.add_pass(again, "second")
+    other.remove_pass("second")
+    other.refresh()
+    [conflict] = other.conflicts
+    other.resolve(conflict, take="kept")
+    (tmp_path / "other").mkdir()
+    other.save(tmp_path / "other" / "labels.json")
+    last = opened(tmp_path / "other")
+    assert last.journal_problems == ()
+    assert said(last) == []
+
+
 def test_code_that_is_run_again_adds_nothing_twice(tmp_path: Path) -> None:
     dataset = None
     for _ in range(2):
