@@ -658,7 +658,7 @@ class Recorder:
         self._unwatch()
         self._dataset._history.settle = lambda: None
 
-    def begin_after(self, entries: Iterable[Entry], done: Replayed) -> bool:
+    def begin_after(self, entries: Sequence[Entry], done: Replayed) -> bool:
         """Go on where a journal ends: record what the dataset has besides, if there is anything."""
         for entry in entries:
             self._saw(entry)
@@ -670,7 +670,12 @@ class Recorder:
         own = [s for s in self._dataset._history.steps() if s.id not in done.known]
         for step in own:
             self.record(_change("edit", step))
-        return bool(own or done.aliases)
+        told = {
+            (done.aliases.get(part[2], part[2]), name)
+            for entry in entries
+            for part, name in _pass_parts(entry)
+        }
+        return bool(self._record_passes(told) or own or done.aliases)
 
     def _saw(self, entry: Entry) -> None:
         if entry.kind == "log":
@@ -822,18 +827,8 @@ class Recorder:
 
     def take_over(self) -> None:
         """Record the steps that another journal has: what is undone here is to be found here."""
+        self._record_passes()
         history = self._dataset._history
-        # Opinions of steps that are too old to be undone are in no labels file either.
-        lost = [
-            change
-            for opinion in self._dataset.passes
-            for change in [_pass_change(self._dataset, opinion)]
-            if history.writer_of(change) is None
-        ]
-        if lost:
-            first = Step(0, "passes", time=time.time(), _changes=lost)
-            first.annotator = self._dataset.annotator
-            self.record(_change("edit", first), is_moved=True)
         in_force = history.steps()
         known = {step.id for step in in_force}
         # Also those that are too old to be undone: what others were made under must be known.
@@ -851,6 +846,26 @@ class Recorder:
             self.record(_change("edit", step), is_moved=True)
         for step in undone:
             self.record(_change("undo", step), is_moved=True)
+
+    def _record_passes(self, told: Container[tuple[str, str]] = ()) -> bool:
+        """Record opinions that no step has, as no labels file has them; whether there are any.
+
+        Their steps are too old to be undone, or those of the dataset that this is a copy of. Those
+        of `told`, uid and name of the pass, are in the journal already.
+        """
+        dataset = self._dataset
+        lost = [
+            change
+            for of_uid in dataset._passes.values()
+            for opinion in of_uid.values()
+            for change in _pass_changes(dataset, opinion)
+            if (opinion.uid, opinion.name) not in told
+            and dataset._history.writer_of(change) is None
+        ]
+        if lost:
+            step = Step(0, "passes", time=time.time(), annotator=dataset.annotator, _changes=lost)
+            self.record(_change("edit", step), is_moved=True)
+        return bool(lost)
 
     def record(self, change: Change, *, is_moved: bool = False) -> None:
         """Append a change. Called under the dataset's lock; `Journal.flush` comes after it."""
@@ -937,10 +952,13 @@ def image_key(dataset: Dataset, index: int) -> Any:
     return [state.file_name, state.id]
 
 
-def _pass_change(dataset: Dataset, opinion: Opinion) -> PrimitiveChange:
-    """The change that adds an opinion."""
-    image = int(dataset._table.value(dataset._table.row(opinion.uid), "image"))
-    return PrimitiveChange("pass", opinion.uid, image, None, opinion, opinion.name)
+def _pass_changes(dataset: Dataset, opinion: Opinion) -> list[PrimitiveChange]:
+    """The change that adds an opinion; none if nobody knows its instance any more."""
+    row = dataset._table.last_row(opinion.uid)
+    if row is None:
+        return []
+    image = int(dataset._table.value(row, "image"))
+    return [PrimitiveChange("pass", opinion.uid, image, None, opinion, opinion.name)]
 
 
 def _extra_of(record: InstanceRecord) -> Mapping[str, Any] | None:
@@ -1266,10 +1284,11 @@ def of_passes(entries: Iterable[Entry], dataset: Dataset) -> tuple[list[Entry], 
         key = (str(entry.content.get("of", entry.writer)), entry.content.get("s"))
         if entry.kind == "edit":
             parts = []
-            for part in entry.content.get("d", ()):
-                if part[0] == _CODES["pass"] and (problem := _misplaced(part, dataset)):
+            for part, name in _pass_parts(entry):
+                problem = _misplaced(part, name, dataset)
+                if problem:
                     left_out.append(problem)
-                elif part[0] == _CODES["pass"]:
+                else:
                     parts.append(part)
             if not parts:
                 continue
@@ -1281,7 +1300,14 @@ def of_passes(entries: Iterable[Entry], dataset: Dataset) -> tuple[list[Entry], 
     return found, left_out
 
 
-def _misplaced(part: Sequence[Any], dataset: Dataset) -> str:
+def _pass_parts(entry: Entry) -> Iterator[tuple[Sequence[Any], str]]:
+    """What an edit says of second opinions, and the name of the pass."""
+    for part in entry.content.get("d", ()) if entry.kind == "edit" else ():
+        if len(part) == 6 and part[0] == _CODES["pass"] and isinstance(part[5] or part[4], dict):
+            yield part, str((part[5] or part[4]).get("n"))
+
+
+def _misplaced(part: Sequence[Any], name: str, dataset: Dataset) -> str:
     """Why an opinion has no place in a file that somebody else has changed; empty if it has."""
     image, uid = _image_index(dataset, part[1]), str(part[2])
     why = ""
@@ -1289,7 +1315,6 @@ def _misplaced(part: Sequence[Any], dataset: Dataset) -> str:
         why = "there is no such image any more"
     elif dataset._table.has(uid) and dataset.instance(uid).image.index != image:
         why = f"it is in image {dataset.instance(uid).image.file_name!r} now"
-    name = (part[5] or part[4] or {}).get("n")
     where = f"pass {name!r} of instance {uid!r} in image {part[1]!r}"
     return why and f"{where}: {why}; the opinion is in the log alone"
 

@@ -409,6 +409,33 @@ def test_passes_move_with_the_file_also_when_they_are_too_old_to_be_undone(
     assert again.journal_problems == ()
 
 
+def test_a_copy_has_its_passes_in_its_journal(tmp_path: Path) -> None:
+    whole = labels()
+    whole.add_pass(second(whole), "second")
+    for _ in range(2):  # the cells run twice
+        copy = whole.select().copy()
+        store.attach_journal(copy, tmp_path / "labels.kpwidget")
+        assert (copy.conflicts, len(copy.history())) == ([], 2)
+    copy.save(tmp_path / "labels.json")
+    again = opened(tmp_path)
+    assert said(again) == said(whole)
+    again.remove_pass("second")
+    assert said(opened(tmp_path)) == []
+
+
+def test_to_open_a_file_with_old_passes_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_STEPS", 3)
+    dataset = started(tmp_path)
+    for x in range(5):
+        dataset.instance("one").set_keypoint("beak", x, 1)
+    dataset.save()
+    logs = sorted((tmp_path / "labels.kpwidget").iterdir())
+    assert said(opened(tmp_path)) == said(dataset)
+    assert sorted((tmp_path / "labels.kpwidget").iterdir()) == logs
+
+
 def test_another_notebook_is_told(tmp_path: Path) -> None:
     dataset = started(tmp_path)
     other = opened(tmp_path)
