@@ -538,6 +538,17 @@ def test_a_blind_pass_has_a_journal_of_its_own(
     assert len(folders) == 3
 
 
+def test_a_blind_pass_is_found_by_another_way_to_write_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, n in ((Path(), 0), (tmp_path, 1)):
+        blind = opened(folder).start_pass("second")
+        store.attach_journal(blind)
+        assert len(blind.instances) == n
+        blind.add_instance("a.png", keypoints=POINTS)
+
+
 SCRIPT = """
 import sys
 import numpy as np

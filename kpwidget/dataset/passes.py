@@ -7,6 +7,7 @@ made with and is mapped to the schema of now by these.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -298,7 +299,7 @@ def start_pass(dataset: Dataset, name: str, annotator: str | None) -> Dataset:
         blind = _blank(dataset)
         if annotator is not None:
             blind.annotator = annotator
-        home = None if dataset.path is None else str(dataset.path)
+        home = None if dataset.path is None else os.path.abspath(dataset.path)
         blind._pass_of = (name, home)
     return blind
 
