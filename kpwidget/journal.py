@@ -675,7 +675,12 @@ class Recorder:
             for entry in entries
             for part, name in _pass_parts(entry)
         }
-        return bool(self._record_passes(told) or own or done.aliases)
+        passes = [
+            change
+            for change in _pass_changes(self._dataset)
+            if (change.uid, change.keypoint) not in told
+        ]
+        return bool(self._record_unwritten(passes, "passes") or own or done.aliases)
 
     def _saw(self, entry: Entry) -> None:
         if entry.kind == "log":
@@ -827,7 +832,8 @@ class Recorder:
 
     def take_over(self) -> None:
         """Record the steps that another journal has: what is undone here is to be found here."""
-        self._record_passes()
+        lost = [*_pass_changes(self._dataset), *_mark_changes(self._dataset)]
+        self._record_unwritten(lost, "what is in no labels file")
         history = self._dataset._history
         in_force = history.steps()
         known = {step.id for step in in_force}
@@ -847,23 +853,15 @@ class Recorder:
         for step in undone:
             self.record(_change("undo", step), is_moved=True)
 
-    def _record_passes(self, told: Container[tuple[str, str]] = ()) -> bool:
-        """Record opinions that no step has, as no labels file has them; whether there are any.
+    def _record_unwritten(self, changes: Iterable[PrimitiveChange], label: str) -> bool:
+        """Record those changes that no step in force has made; whether there are any.
 
-        Their steps are too old to be undone, or those of the dataset that this is a copy of. Those
-        of `told`, uid and name of the pass, are in the journal already.
+        Their steps are too old to be undone, or those of the dataset that this is a copy of.
         """
         dataset = self._dataset
-        lost = [
-            change
-            for of_uid in dataset._passes.values()
-            for opinion in of_uid.values()
-            for change in _pass_changes(dataset, opinion)
-            if (opinion.uid, opinion.name) not in told
-            and dataset._history.writer_of(change) is None
-        ]
+        lost = [change for change in changes if dataset._history.writer_of(change) is None]
         if lost:
-            step = Step(0, "passes", time=time.time(), annotator=dataset.annotator, _changes=lost)
+            step = Step(0, label, time=time.time(), annotator=dataset.annotator, _changes=lost)
             self.record(_change("edit", step), is_moved=True)
         return bool(lost)
 
@@ -952,13 +950,28 @@ def image_key(dataset: Dataset, index: int) -> Any:
     return [state.file_name, state.id]
 
 
-def _pass_changes(dataset: Dataset, opinion: Opinion) -> list[PrimitiveChange]:
-    """The change that adds an opinion; none if nobody knows its instance any more."""
-    row = dataset._table.last_row(opinion.uid)
-    if row is None:
-        return []
-    image = int(dataset._table.value(row, "image"))
-    return [PrimitiveChange("pass", opinion.uid, image, None, opinion, opinion.name)]
+def _pass_changes(dataset: Dataset) -> Iterator[PrimitiveChange]:
+    """Those that add the opinions there are, but where nobody knows the instance any more."""
+    table = dataset._table
+    for uid, of_uid in dataset._passes.items():
+        row = table.last_row(uid)
+        for name, opinion in of_uid.items() if row is not None else ():
+            image = int(table.value(cast("int", row), "image"))
+            yield PrimitiveChange("pass", uid, image, None, opinion, name)
+
+
+def _mark_changes(dataset: Dataset) -> Iterator[PrimitiveChange]:
+    """Those that make images done, and instances, but those added in a known step, unfinished."""
+    for index, state in enumerate(dataset._images):
+        if state.is_done:
+            yield PrimitiveChange("status", None, index, False, True)
+    table = dataset._table
+    rows = np.asarray(table.live_rows(), np.int64)
+    for row in rows[~table.column("is_finished", rows)].tolist():
+        uid, image = table.uids([row])[0], int(table.value(row, "image"))
+        added = PrimitiveChange("instance", uid, image, None, None)
+        if dataset._history.writer_of(added) is None:
+            yield PrimitiveChange("finished", uid, image, True, False)
 
 
 def _extra_of(record: InstanceRecord) -> Mapping[str, Any] | None:

@@ -400,13 +400,24 @@ def test_passes_move_with_the_file_also_when_they_are_too_old_to_be_undone(
     monkeypatch.setattr(history, "MAX_STEPS", 3)
     dataset = started(tmp_path)
     before = said(dataset)
+    dataset.images["c.png"].set_status("done")
+    dataset.instance("one").set_finished(False)
     for x in range(5):
         dataset.instance("one").set_keypoint("beak", x, 1)
+    dataset.add_instance("c.png", keypoints=POINTS, uid="four").set_finished(False)
     (tmp_path / "other").mkdir()
     dataset.save(tmp_path / "other" / "labels.json")
     again = opened(tmp_path / "other")
     assert said(again) == before
     assert again.journal_problems == ()
+    # What else no labels file has goes along.
+    assert [image.status for image in again.images] == ["started", "started", "done"]
+    assert {i.uid: i.is_finished for i in again.instances} == {
+        "one": False, "three": True, "four": False,
+    }  # fmt: skip
+    again.undo()
+    again.undo()
+    assert [i.uid for i in again.instances] == ["one", "three"]
 
 
 def test_a_copy_has_its_passes_in_its_journal(tmp_path: Path) -> None:
