@@ -1752,7 +1752,14 @@ class _Reader:
                         + ("there already" if now is not None else "not there")
                     )
                 continue
-            if _same(now, expected) or _same(now, change.after):
+            if _same(now, expected):
+                continue
+            writer = self._writer_of(change)
+            is_late = writer is not None and writer.time > time
+            if is_late:  # so that its undo does not take what the later one gave either
+                step._changes[i] = dataclasses.replace(change, before=now, after=now)
+                seen[key] = now
+            if _same(now, change.after):
                 continue
             name = None
             if isinstance(change.keypoint, int):
@@ -1760,12 +1767,9 @@ class _Reader:
                 category = self._dataset.categories[self._dataset._table.category(row)]
                 name = category.keypoints[change.keypoint]
             image = self._dataset._images[change.image].file_name if change.image >= 0 else ""
-            writer = self._writer_of(change)
             kept, other, by = change.after, now, "" if writer is None else writer.annotator
-            if writer is not None and writer.time > time:
+            if is_late:
                 kept, other, by = now, change.after, step.annotator
-                step._changes[i] = dataclasses.replace(change, before=now, after=now)
-                seen[key] = now
             if change.what == "pass":  # as a mark of the file can keep it
                 kept, other = (v and json.loads(json.dumps(v.to_json())) for v in (kept, other))
             steps = tuple(sorted({self._place(one) for one in (step, writer) if one is not None}))
