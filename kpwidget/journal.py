@@ -617,6 +617,7 @@ class Recorder:
         self.heads: dict[str, Entry] = {}
         #: Clock of the last entry that is about another file than ours, if there are such.
         self.anew: int | None = None
+        self._is_moved = False  # and if that is another dataset's, not ours as somebody changed it
 
     def _first_schema(self, index: int) -> Schema:
         """The schema that a category had before all changes that are in force."""
@@ -644,6 +645,7 @@ class Recorder:
                 ],
                 # What else is known of the file is about another one; see `_Reader.began`.
                 **({} if self.anew is None else {"anew": self.anew}),
+                **({"moved": True} if self._is_moved else {}),
             },
         )
 
@@ -783,6 +785,7 @@ class Recorder:
             self._saw(entry)
         self.anew = max((entry.order[0] for entry in entries), default=0)
         self.journal.follow(self.anew)
+        self._is_moved = True
 
     def begin_save(self) -> int:
         """Number of the save that begins: its marks have it, and `end_save`."""
@@ -1152,7 +1155,7 @@ def replay(
     steps: dict[tuple[str, int], Step] = {}
     begins = _begins(entries, covered)
     # What the file has comes first: the rest is put in place on top of that, by its schemas.
-    ordered = of_passes((entry for entry in entries if entry.order[0] <= begins), dataset)[0]
+    ordered = of_passes(entries, dataset, begins)[0]
     ordered += [entry for entry in entries if entry.is_in(covered) and entry.order[0] > begins]
     # The schemas before the first change that the file has: the last one wins.
     first = {index: schema for _, index, schema in reversed([*_schemas_before(ordered)])}
@@ -1272,17 +1275,22 @@ def _anew(head: Entry) -> int | None:
     return clock if type(clock) is int else None
 
 
-def of_passes(entries: Iterable[Entry], dataset: Dataset) -> tuple[list[Entry], list[str]]:
+def of_passes(
+    entries: Sequence[Entry], dataset: Dataset, until: float = math.inf
+) -> tuple[list[Entry], list[str]]:
     """What entries say of second opinions, which no labels file has, whatever else they say.
 
     It holds in a file that somebody else has changed, too, unless it is about an image that is gone
     or an instance that is in another one: a uid of a COCO file is a number, perhaps given anew.
+    What came before another dataset was saved under this name is about instances of the one before.
 
     Parameters
     ----------
-    entries : iterable of Entry
+    entries : list of Entry
         In order.
     dataset : Dataset
+    until : float
+        Clock of the last entry to be looked at.
 
     Returns
     -------
@@ -1293,7 +1301,11 @@ def of_passes(entries: Iterable[Entry], dataset: Dataset) -> tuple[list[Entry], 
     found: list[Entry] = []
     left_out: list[str] = []
     steps: set[tuple[str, Any]] = set()
+    moved = (_anew(entry) or 0 for entry in entries if entry.content.get("moved"))
+    begin = max(moved, default=0)
     for entry in entries:
+        if not begin < entry.order[0] <= until:
+            continue
         key = (str(entry.content.get("of", entry.writer)), entry.content.get("s"))
         if entry.kind == "edit":
             parts = []

@@ -447,6 +447,20 @@ def test_to_open_a_file_with_old_passes_leaves_nothing_behind(
     assert sorted((tmp_path / "labels.kpwidget").iterdir()) == logs
 
 
+def test_a_pass_stays_with_the_dataset_that_another_is_saved_over(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    started(tmp_path).save()
+    other = kp.open(tmp_path / "other.json", IMAGES, SCHEMA)
+    other.add_instance("a.png", keypoints=POINTS, uid="one")
+    other.save(path)
+    for by in ("nobody", "another program"):
+        if by != "nobody":
+            change(tmp_path, lambda content: content.update(info={"by": "another program"}))
+        again = opened(tmp_path)
+        assert len(again.instances) == 1
+        assert said(again) == []
+
+
 def test_another_notebook_is_told(tmp_path: Path) -> None:
     dataset = started(tmp_path)
     other = opened(tmp_path)
