@@ -1763,6 +1763,8 @@ class _Reader:
                         f"instance {change.uid!r} is "
                         + ("there already" if now is not None else "not there")
                     )
+                if change.after is None:  # its undo gives back what was there, with edits of others
+                    step._changes[i] = dataclasses.replace(change, before=now)
                 continue
             if _same(now, expected):
                 continue
