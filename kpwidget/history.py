@@ -427,14 +427,17 @@ class History:
     def writer_of(
         self, change: PrimitiveChange, under: int | AnyOrigin | None = ANY
     ) -> Step | None:
-        """Return the step in force that wrote a value last, None if none did.
+        """Return the step in force that gave a value last, None if none did.
 
+        A step of another that came too late has left it as it was: it is not the one.
         With `under`, of those made under the change of a schema with this id, or under none.
         """
         with self._lock:
             stack = self._writers.get(change.owner, {}).get(change.target, ())
             for number in reversed(stack):
                 step = self._in_force.get(number)
+                if step is not None and not _has_given(step, change):
+                    continue
                 if under is ANY or (step is not None and under in step._bases.values()):
                     return step
             return None
@@ -726,6 +729,12 @@ def _change(kind: Literal["edit", "undo", "redo"], step: Step) -> Change:
             images.update(change.after.images)
             uids.update(change.after.uids)
     return Change(kind, step.label, step.origin, frozenset(images), frozenset(uids), step)
+
+
+def _has_given(step: Step, value: PrimitiveChange) -> bool:
+    """Whether a step has put anything else in the place of a value that it wrote."""
+    key = (value.owner, value.target)
+    return any(c.before is not c.after for c in step._changes if (c.owner, c.target) == key)
 
 
 def _last(

@@ -617,6 +617,7 @@ class Recorder:
         self.heads: dict[str, Entry] = {}
         #: Clock of the last entry that is about another file than ours, if there are such.
         self.anew: int | None = None
+        self._is_moved = False  # and if that is another dataset's, not ours as somebody changed it
 
     def _first_schema(self, index: int) -> Schema:
         """The schema that a category had before all changes that are in force."""
@@ -644,6 +645,7 @@ class Recorder:
                 ],
                 # What else is known of the file is about another one; see `_Reader.began`.
                 **({} if self.anew is None else {"anew": self.anew}),
+                **({"moved": True} if self._is_moved else {}),
             },
         )
 
@@ -658,7 +660,7 @@ class Recorder:
         self._unwatch()
         self._dataset._history.settle = lambda: None
 
-    def begin_after(self, entries: Iterable[Entry], done: Replayed) -> bool:
+    def begin_after(self, entries: Sequence[Entry], done: Replayed) -> bool:
         """Go on where a journal ends: record what the dataset has besides, if there is anything."""
         for entry in entries:
             self._saw(entry)
@@ -670,7 +672,17 @@ class Recorder:
         own = [s for s in self._dataset._history.steps() if s.id not in done.known]
         for step in own:
             self.record(_change("edit", step))
-        return bool(own or done.aliases)
+        told = {
+            (done.aliases.get(part[2], part[2]), name)
+            for entry in entries
+            for part, name in _pass_parts(entry)
+        }
+        passes = [
+            change
+            for change in _pass_changes(self._dataset)
+            if (change.uid, change.keypoint) not in told
+        ]
+        return bool(self._record_unwritten(passes, "passes") or own or done.aliases)
 
     def _saw(self, entry: Entry) -> None:
         if entry.kind == "log":
@@ -773,6 +785,7 @@ class Recorder:
             self._saw(entry)
         self.anew = max((entry.order[0] for entry in entries), default=0)
         self.journal.follow(self.anew)
+        self._is_moved = True
 
     def begin_save(self) -> int:
         """Number of the save that begins: its marks have it, and `end_save`."""
@@ -825,18 +838,9 @@ class Recorder:
 
     def take_over(self) -> None:
         """Record the steps that another journal has: what is undone here is to be found here."""
+        lost = [*_pass_changes(self._dataset), *_mark_changes(self._dataset)]
+        self._record_unwritten(lost, "what is in no labels file")
         history = self._dataset._history
-        # Opinions of steps that are too old to be undone are in no labels file either.
-        lost = [
-            change
-            for opinion in self._dataset.passes
-            for change in [_pass_change(self._dataset, opinion)]
-            if history.writer_of(change) is None
-        ]
-        if lost:
-            first = Step(0, "passes", time=time.time(), _changes=lost)
-            first.annotator = self._dataset.annotator
-            self.record(_change("edit", first), is_moved=True)
         in_force = history.steps()
         known = {step.id for step in in_force}
         # Also those that are too old to be undone: what others were made under must be known.
@@ -854,6 +858,18 @@ class Recorder:
             self.record(_change("edit", step), is_moved=True)
         for step in undone:
             self.record(_change("undo", step), is_moved=True)
+
+    def _record_unwritten(self, changes: Iterable[PrimitiveChange], label: str) -> bool:
+        """Record those changes that no step in force has made; whether there are any.
+
+        Their steps are too old to be undone, or those of the dataset that this is a copy of.
+        """
+        dataset = self._dataset
+        lost = [change for change in changes if dataset._history.writer_of(change) is None]
+        if lost:
+            step = Step(0, label, time=time.time(), annotator=dataset.annotator, _changes=lost)
+            self.record(_change("edit", step), is_moved=True)
+        return bool(lost)
 
     def record(self, change: Change, *, is_moved: bool = False) -> None:
         """Append a change. Called under the dataset's lock; `Journal.flush` comes after it."""
@@ -943,10 +959,28 @@ def image_key(dataset: Dataset, index: int) -> Any:
     return [state.file_name, state.id]
 
 
-def _pass_change(dataset: Dataset, opinion: Opinion) -> PrimitiveChange:
-    """The change that adds an opinion."""
-    image = int(dataset._table.value(dataset._table.row(opinion.uid), "image"))
-    return PrimitiveChange("pass", opinion.uid, image, None, opinion, opinion.name)
+def _pass_changes(dataset: Dataset) -> Iterator[PrimitiveChange]:
+    """Those that add the opinions there are, but where nobody knows the instance any more."""
+    table = dataset._table
+    for uid, of_uid in dataset._passes.items():
+        row = table.last_row(uid)
+        for name, opinion in of_uid.items() if row is not None else ():
+            image = int(table.value(cast("int", row), "image"))
+            yield PrimitiveChange("pass", uid, image, None, opinion, name)
+
+
+def _mark_changes(dataset: Dataset) -> Iterator[PrimitiveChange]:
+    """Those that make images done, and instances, but those added in a known step, unfinished."""
+    for index, state in enumerate(dataset._images):
+        if state.is_done:
+            yield PrimitiveChange("status", None, index, False, True)
+    table = dataset._table
+    rows = np.asarray(table.live_rows(), np.int64)
+    for row in rows[~table.column("is_finished", rows)].tolist():
+        uid, image = table.uids([row])[0], int(table.value(row, "image"))
+        added = PrimitiveChange("instance", uid, image, None, None)
+        if dataset._history.writer_of(added) is None:
+            yield PrimitiveChange("finished", uid, image, True, False)
 
 
 def _extra_of(record: InstanceRecord) -> Mapping[str, Any] | None:
@@ -1001,6 +1035,8 @@ def _as_floats(value: Any) -> Any:
     """A value with its numbers as floats: 6 and 6.0 are one value."""
     if isinstance(value, list | tuple):
         return [_as_floats(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _as_floats(item) for key, item in value.items()}
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -1139,7 +1175,8 @@ def replay(
     steps: dict[tuple[str, int], Step] = {}
     begins = _begins(entries, covered)
     # What the file has comes first: the rest is put in place on top of that, by its schemas.
-    ordered = [entry for entry in entries if entry.is_in(covered) and entry.order[0] > begins]
+    ordered = of_passes(entries, dataset, begins)[0]
+    ordered += [entry for entry in entries if entry.is_in(covered) and entry.order[0] > begins]
     # The schemas before the first change that the file has: the last one wins.
     first = {index: schema for _, index, schema in reversed([*_schemas_before(ordered)])}
     n_covered = len(ordered)
@@ -1271,19 +1308,82 @@ def _anew(head: Entry) -> int | None:
     return clock if type(clock) is int else None
 
 
-def of_passes(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries that are about second opinions alone, which no labels file has."""
+def of_passes(
+    entries: Sequence[Entry], dataset: Dataset, until: float = math.inf
+) -> tuple[list[Entry], list[str]]:
+    """What entries say of second opinions, which no labels file has, whatever else they say.
+
+    It holds in a file that somebody else has changed, too, unless it is about an image that is gone
+    or an instance that is in another one: a uid of a COCO file is a number, perhaps given anew.
+    What came before another dataset was saved under this name is about instances of the one before.
+
+    Parameters
+    ----------
+    entries : list of Entry
+        In order.
+    dataset : Dataset
+    until : float
+        Clock of the last entry to be looked at.
+
+    Returns
+    -------
+    list of Entry
+    list of str
+        What has no place, in words.
+    """
     found: list[Entry] = []
+    left_out: list[str] = []
     steps: set[tuple[str, Any]] = set()
+    moved = (_anew(entry) or 0 for entry in entries if entry.content.get("moved"))
+    begin = max(moved, default=0)
     for entry in entries:
-        key = (str(entry.content.get("of", entry.writer)), entry.content.get("s"))
-        parts = entry.content.get("d", ())
-        if entry.kind == "edit" and parts and all(part[0] == _CODES["pass"] for part in parts):
-            steps.add(key)
-        elif entry.kind not in ("undo", "redo") or key not in steps:
+        if not begin < entry.order[0] <= until:
             continue
-        found.append(entry)
-    return found
+        key = (str(entry.content.get("of", entry.writer)), entry.content.get("s"))
+        if entry.kind == "edit":
+            parts = []
+            for part, name in _pass_parts(entry):
+                problem = _misplaced(part, name, dataset)
+                if problem:
+                    left_out.append(problem)
+                else:
+                    parts.append(part)
+            if not parts:
+                continue
+            steps.add(key)
+            content = {k: v for k, v in entry.content.items() if k != "i"}
+            found.append(Entry(entry.writer, {**content, "d": parts}))
+        elif entry.kind in ("undo", "redo") and key in steps:
+            found.append(entry)
+    return found, left_out
+
+
+def _pass_parts(entry: Entry) -> Iterator[tuple[Sequence[Any], str]]:
+    """What an edit says of second opinions, and the name of the pass."""
+    for part in entry.content.get("d", ()) if entry.kind == "edit" else ():
+        if len(part) == 6 and part[0] == _CODES["pass"] and isinstance(part[5] or part[4], dict):
+            yield part, str((part[5] or part[4]).get("n"))
+
+
+def _misplaced(part: Sequence[Any], name: str, dataset: Dataset) -> str:
+    """Why an opinion has no place in a file that somebody else has changed; empty if it has."""
+    image, uid = _image_index(dataset, part[1]), str(part[2])
+    why = ""
+    if image is None:
+        why = "there is no such image any more"
+    elif dataset._table.has(uid) and dataset.instance(uid).image.index != image:
+        why = f"it is in image {dataset.instance(uid).image.file_name!r} now"
+    where = f"pass {name!r} of instance {uid!r} in image {part[1]!r}"
+    return why and f"{where}: {why}; the opinion is in the log alone"
+
+
+def _image_index(dataset: Dataset, key: Any) -> int | None:
+    """Index of the image of a key of `image_key`; None if it is not there."""
+    name, number = (key, None) if isinstance(key, str) else key
+    found = dataset._indices_of_file_name.get(name, [])
+    if number is not None:
+        found = [index for index in found if dataset._images[index].id == number]
+    return found[0] if len(found) == 1 else None
 
 
 class _Unusable(Exception):
@@ -1390,6 +1490,11 @@ class _Reader:
         self.left_out = []
         changes = [change for part in content.get("d", ()) for change in self._changes(part, entry)]
         image = content.get("i")
+        bases = {}
+        for change in changes:  # the dataset knows no category of what was removed from the file
+            index = self._category_index(change.uid) if change.what == "keypoint" else None
+            if index is not None:
+                bases[-1 - index] = self._dataset._history._schema_top(-1 - index)
         step = Step(
             0,
             str(content.get("l", "")),
@@ -1401,20 +1506,18 @@ class _Reader:
             str(content.get("a", "")),
             entry.time,
             changes,
+            _bases=bases,
         )
         step.writer = entry.writer
         step.number = int(content["s"])
         return step
 
     def _image(self, key: Any) -> int:
-        dataset = self._dataset
-        name, number = (key, None) if isinstance(key, str) else key
-        found = dataset._indices_of_file_name.get(name, [])
-        if number is not None:
-            found = [index for index in found if dataset._images[index].id == number]
-        if len(found) != 1:
+        index = _image_index(self._dataset, key)
+        if index is None:
+            name = key if isinstance(key, str) else key[0]
             raise _Unusable(f"there is no image {name!r} any more")
-        return found[0]
+        return index
 
     def _schema(self, index: int) -> Schema:
         """The schema that a category has at this entry, also where the file is further on."""
@@ -1503,6 +1606,8 @@ class _Reader:
                 if not places:
                     break
             parts = [[*part[:3], k, *part[4:]] for k in places]
+        elif code == _CODES["pass"] and part[4] is part[5] is None:
+            parts = []  # what it gave, another had taken away by then
         else:
             parts = [part]
         return [self._change(one) for one in parts]
@@ -1700,8 +1805,17 @@ class _Reader:
                         f"instance {change.uid!r} is "
                         + ("there already" if now is not None else "not there")
                     )
+                if change.after is None:  # its undo gives back what was there, with edits of others
+                    step._changes[i] = dataclasses.replace(change, before=now)
                 continue
-            if _same(now, expected) or _same(now, change.after):
+            if _same(now, expected):
+                continue
+            writer = self._writer_of(change)
+            is_late = writer is not None and writer.time > time
+            if is_late:  # so that its undo does not take what the later one gave either
+                step._changes[i] = dataclasses.replace(change, before=now, after=now)
+                seen[key] = now
+            if _same(now, change.after):
                 continue
             name = None
             if isinstance(change.keypoint, int):
@@ -1709,12 +1823,9 @@ class _Reader:
                 category = self._dataset.categories[self._dataset._table.category(row)]
                 name = category.keypoints[change.keypoint]
             image = self._dataset._images[change.image].file_name if change.image >= 0 else ""
-            writer = self._writer_of(change)
             kept, other, by = change.after, now, "" if writer is None else writer.annotator
-            if writer is not None and writer.time > time:
+            if is_late:
                 kept, other, by = now, change.after, step.annotator
-                step._changes[i] = dataclasses.replace(change, before=now, after=now)
-                seen[key] = now
             if change.what == "pass":  # as a mark of the file can keep it
                 kept, other = (v and json.loads(json.dumps(v.to_json())) for v in (kept, other))
             steps = tuple(sorted({self._place(one) for one in (step, writer) if one is not None}))

@@ -426,13 +426,17 @@ def _restored(
         if row is not None and not dataset._table.has(uid):
             dataset._table.rename(row, uid)
     was_saved = dataset.is_saved
+    misplaced: list[str] = []
     if not is_known:  # the file was changed by somebody else, and nothing of ours was lost
         covered = {entry.writer: entry.n for entry in entries}
     schemas = None
     for entry in entries:
         if entry.kind == "saved" and entry.content["covers"] == covered:
             schemas = dict(entry.content.get("schemas", {}))
-    done = replay(dataset, entries if is_known else of_passes(entries), covered, schemas=schemas)
+    if not is_known:
+        entries, misplaced = of_passes(entries, dataset)
+    done = replay(dataset, entries, covered, schemas=schemas)
+    done.left_out += misplaced
     if was_saved and not done.n_steps:
         dataset._saved_revision = dataset._revision
     return done, covered, is_known

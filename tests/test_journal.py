@@ -376,6 +376,43 @@ def test_one_value_changed_by_two_is_a_conflict_that_is_kept(tmp_path: Path) -> 
     assert together.instance("bird").raw.tolist() == [[1.5, 2, 2], [6, 6, 1], [1, 1, 2]]
 
 
+def test_two_earlier_values_do_not_win_over_a_later_one(tmp_path: Path) -> None:
+    opened(tmp_path).add_instance("a.png", keypoints=POINTS, uid="bird")
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.instance("bird").set_keypoint("eye", 4, 4)
+    one.instance("bird").set_keypoint("eye", 5, 5)
+    time.sleep(0.01)  # clocks count milliseconds
+    two.instance("bird").set_keypoint("eye", 6, 6)
+    for dataset in (one, two):
+        dataset.refresh()
+        assert dataset.instance("bird").raw.tolist()[1] == [6, 6, 2]
+        assert {conflict.kept for conflict in dataset.conflicts} == {(6, 6, 2)}
+
+
+def test_undo_of_what_another_did_later_as_well_leaves_that(tmp_path: Path) -> None:
+    opened(tmp_path).add_instance("a.png", keypoints=POINTS, uid="bird")
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.instance("bird").clear_keypoint("eye")
+    one.undo()
+    time.sleep(0.01)  # clocks count milliseconds
+    two.instance("bird").clear_keypoint("eye")
+    for dataset in (one, two, opened(tmp_path)):
+        dataset.refresh()
+        assert dataset.instance("bird").raw.tolist()[1] == [0, 0, 0]
+
+
+def test_removal_that_another_has_undone_gives_back_edits_made_meanwhile(tmp_path: Path) -> None:
+    opened(tmp_path).add_instance("a.png", keypoints=POINTS, uid="bird")
+    one, two = opened(tmp_path), opened(tmp_path)
+    one.instance("bird").remove()
+    one.undo()
+    time.sleep(0.01)  # clocks count milliseconds
+    two.instance("bird").set_keypoint("eye", 6, 6)
+    for dataset in (one, two, opened(tmp_path)):
+        dataset.refresh()
+        assert dataset.instance("bird").raw.tolist()[1] == [6, 6, 2]
+
+
 def test_conflict_is_decided_once_and_for_all(tmp_path: Path) -> None:
     opened(tmp_path).add_instance("a.png", keypoints=POINTS, uid="bird")
     one, two = opened(tmp_path), opened(tmp_path)

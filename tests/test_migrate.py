@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -511,6 +512,33 @@ def test_it_is_there_again_after_a_restart_and_after_a_save(tmp_path: Path) -> N
     assert "wing" in set(table.keypoint.dropna())
 
 
+def test_definitions_and_references_alone_are_another_schema(tmp_path: Path) -> None:
+    picture = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+        "gg=="
+    )
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="x")
+    described = kp.Schema(
+        "bird",
+        ["beak", "eye", "tail"],
+        [(1, 2)],
+        definitions={"beak": "its tip"},
+        references={"eye": picture},
+    )
+    assert dataset.migrate_schema("bird", described).other == ("definitions", "references")
+    for is_saved in (False, True):
+        if is_saved:
+            dataset.save()
+        dataset = opened(tmp_path)
+        schema = dataset.categories[0].schema
+        assert (schema.definitions, schema.references) == ({"beak": "its tip"}, {"eye": picture})
+        assert not dataset.migrate_schema("bird", described).is_needed
+        assert dataset.instance("x").raw.tolist() == POINTS
+    dataset.undo()
+    assert dataset.categories[0].schema.definitions == {}
+
+
 def test_values_that_were_removed_twice_are_those_of_the_second_time(tmp_path: Path) -> None:
     dataset = opened(tmp_path)
     dataset.add_instance("a.png", keypoints=POINTS, uid="x")
@@ -523,6 +551,26 @@ def test_values_that_were_removed_twice_are_those_of_the_second_time(tmp_path: P
     dataset = opened(tmp_path)
     dataset.undo(origin=None)
     assert raw(dataset, "x")["eye"] == [30, 31, 2]
+
+
+def test_step_on_an_instance_that_the_file_no_longer_has_is_not_undone_across_it(
+    tmp_path: Path,
+) -> None:
+    dataset = opened(tmp_path)
+    bird = dataset.add_instance("a.png", keypoints=POINTS, uid="x")
+    with dataset.transaction("place beak", origin="w"):
+        bird.set_keypoint("beak", 33, 34)
+    dataset.migrate_schema("bird", kp.Schema("bird", ["tail", "eye", "beak"], [(1, 2)]))
+    with dataset.transaction("remove", origin="w"):
+        bird.remove()
+    dataset.save()
+    dataset = opened(tmp_path)
+    dataset.undo(origin="w")
+    after = raw(dataset, "x")
+    assert after == {"tail": [5, 6, 2], "eye": [3, 4, 1], "beak": [33, 34, 2]}
+    with pytest.raises(UndoError, match="schema of category 'bird' was changed since"):
+        dataset.undo(origin="w")
+    assert raw(dataset, "x") == after
 
 
 def test_cells_that_run_again_do_not_double_it(

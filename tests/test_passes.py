@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,19 @@ def test_a_pass_of_somebody_else_is_not_overwritten() -> None:
     with pytest.raises(ValueError, match=r"has labels of 'ben' on 2 of these.*remove_pass"):
         dataset.add_pass(second(dataset), "second", annotator="cleo")
     assert {o.annotator for o in dataset.passes} == {"ben"}
+
+
+def test_what_somebody_else_says_of_another_instance_of_an_image_stays() -> None:
+    dataset = labels()
+    for who, by in (("ben", 0), ("carl", 35)):
+        again = dataset.start_pass("second", annotator=who)
+        bird = again.add_instance("b.png", keypoints=POINTS + np.array((by, by and 25, 0)))
+        assert dataset.add_pass(again, "second").n_removed == 0
+    assert [o[:3] for o in said(dataset)] == [("two", "second", "ben"), ("three", "second", "carl")]
+    bird.remove()
+    again.images["b.png"].set_status("done")
+    assert dataset.add_pass(again, "second").n_removed == 1
+    assert [o[:3] for o in said(dataset)] == [("two", "second", "ben")]
 
 
 def test_a_colleagues_file_with_its_keypoints_in_another_order(tmp_path: Path) -> None:
@@ -315,19 +329,148 @@ def test_passes_survive_a_file_that_somebody_else_has_changed(tmp_path: Path) ->
     assert [o[2:] for o in said(again)] == [o[2:] for o in before], uids
 
 
+def change(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Let another program change the labels file."""
+    path = folder / "labels.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def test_passes_are_still_there_when_a_changed_file_is_opened_once_more(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    before = said(dataset)
+    dataset.save()
+    change(tmp_path, lambda content: content.update(info={"by": "another program"}))
+    again = opened(tmp_path)
+    again.instance("one").set_keypoint("beak", 5, 5)
+    for _ in range(2):
+        again = opened(tmp_path)
+        assert said(again) == before
+        assert again.journal_problems == ()
+        again.save()
+    again.undo()
+    again.undo()  # the pass itself: what came before it is no history of this file
+    for _ in range(2):
+        assert said(opened(tmp_path)) == []
+
+
+def test_passes_of_a_step_that_did_more_survive_a_changed_file(tmp_path: Path) -> None:
+    dataset = opened(tmp_path)
+    dataset.add_instance("a.png", keypoints=POINTS, uid="one")
+    again = dataset.start_pass("second", annotator="ben")
+    again.add_instance("a.png", keypoints=moved(1))
+    with dataset.transaction("all"):
+        dataset.add_pass(again, "second")
+        dataset.instance("one").set_finished(False)
+    dataset.save()
+    before = said(dataset)
+    change(tmp_path, lambda content: content.update(info={"by": "another program"}))
+    assert said(opened(tmp_path)) == before
+
+
+@pytest.mark.parametrize("gone", ["a.png", "b.png"])
+def test_an_image_that_is_gone_takes_along_its_opinions_alone(tmp_path: Path, gone: str) -> None:
+    dataset = started(tmp_path)
+    left = [o for o in said(dataset) if o[0] != {"a.png": "one", "b.png": "three"}[gone]]
+    dataset.save()
+
+    def remove(content: dict[str, Any]) -> None:
+        images = {i["id"]: i["file_name"] for i in content["images"]}
+        content["images"] = [i for i in content["images"] if i["file_name"] != gone]
+        annotations = content["annotations"]
+        content["annotations"] = [a for a in annotations if images[a["image_id"]] != gone]
+
+    change(tmp_path, remove)
+    again = opened(tmp_path)
+    assert said(again) == left
+    [problem] = again.journal_problems
+    assert f"in image '{gone}': there is no such image any more" in problem
+    assert "pass 'second' of instance" in problem
+
+
+def test_an_opinion_is_not_put_on_an_instance_that_was_given_its_number(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    dataset.save()
+
+    def renumber(content: dict[str, Any]) -> None:
+        ids = [annotation["id"] for annotation in content["annotations"]]
+        for annotation, number in zip(content["annotations"], reversed(ids), strict=True):
+            annotation["id"] = number
+
+    change(tmp_path, renumber)
+    again = opened(tmp_path)
+    assert said(again) == []
+    problems = "; ".join(again.journal_problems)
+    assert "instance 'one' in image 'a.png': it is in image 'b.png' now" in problems
+    assert "instance 'three' in image 'b.png': it is in image 'a.png' now" in problems
+
+
 def test_passes_move_with_the_file_also_when_they_are_too_old_to_be_undone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(history, "MAX_STEPS", 3)
     dataset = started(tmp_path)
     before = said(dataset)
+    dataset.images["c.png"].set_status("done")
+    dataset.instance("one").set_finished(False)
     for x in range(5):
         dataset.instance("one").set_keypoint("beak", x, 1)
+    dataset.add_instance("c.png", keypoints=POINTS, uid="four").set_finished(False)
     (tmp_path / "other").mkdir()
     dataset.save(tmp_path / "other" / "labels.json")
     again = opened(tmp_path / "other")
     assert said(again) == before
     assert again.journal_problems == ()
+    # What else no labels file has goes along.
+    assert [image.status for image in again.images] == ["started", "started", "done"]
+    assert {i.uid: i.is_finished for i in again.instances} == {
+        "one": False, "three": True, "four": False,
+    }  # fmt: skip
+    again.undo()
+    again.undo()
+    assert [i.uid for i in again.instances] == ["one", "three"]
+
+
+def test_a_copy_has_its_passes_in_its_journal(tmp_path: Path) -> None:
+    whole = labels()
+    whole.add_pass(second(whole), "second")
+    for _ in range(2):  # the cells run twice
+        copy = whole.select().copy()
+        store.attach_journal(copy, tmp_path / "labels.kpwidget")
+        assert (copy.conflicts, len(copy.history())) == ([], 2)
+    copy.save(tmp_path / "labels.json")
+    again = opened(tmp_path)
+    assert said(again) == said(whole)
+    again.remove_pass("second")
+    assert said(opened(tmp_path)) == []
+
+
+def test_to_open_a_file_with_old_passes_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_STEPS", 3)
+    dataset = started(tmp_path)
+    for x in range(5):
+        dataset.instance("one").set_keypoint("beak", x, 1)
+    dataset.save()
+    logs = sorted((tmp_path / "labels.kpwidget").iterdir())
+    assert said(opened(tmp_path)) == said(dataset)
+    assert sorted((tmp_path / "labels.kpwidget").iterdir()) == logs
+
+
+def test_a_pass_stays_with_the_dataset_that_another_is_saved_over(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    started(tmp_path).save()
+    other = kp.open(tmp_path / "other.json", IMAGES, SCHEMA)
+    other.add_instance("a.png", keypoints=POINTS, uid="one")
+    other.save(path)
+    for by in ("nobody", "another program"):
+        if by != "nobody":
+            change(tmp_path, lambda content: content.update(info={"by": "another program"}))
+        again = opened(tmp_path)
+        assert len(again.instances) == 1
+        assert said(again) == []
 
 
 def test_another_notebook_is_told(tmp_path: Path) -> None:
@@ -358,6 +501,38 @@ def test_two_who_add_the_same_pass_differently_are_asked(tmp_path: Path) -> None
     again = opened(tmp_path)
     assert again.conflicts == []
     assert again.passes[0].keypoints()[0, 0] == 11
+
+
+@pytest.mark.parametrize("decides", [0, 1])
+def test_nobody_is_asked_twice_about_a_pass(tmp_path: Path, decides: int) -> None:
+    both = [started(tmp_path), opened(tmp_path)]
+    for by, one in enumerate(both):
+        again = one.start_pass("third", annotator="ben")
+        again.add_instance("a.png", keypoints=moved(by))
+        one.add_pass(again, "third")
+    both[decides].refresh()
+    [conflict] = both[decides].conflicts
+    both[decides].resolve(conflict, take="kept")
+    both[1 - decides].refresh()
+    assert both[1 - decides].conflicts == []
+    assert opened(tmp_path).conflicts == []
+
+
+def test_a_change_of_a_pass_that_another_has_removed_moves_to_another_file(tmp_path: Path) -> None:
+    dataset = started(tmp_path)
+    other = opened(tmp_path)
+    again = dataset.start_pass("second", annotator="ben")
+    again.add_instance("a.png", keypoints=moved(2))
+    dataset.add_pass(again, "second")
+    other.remove_pass("second")
+    other.refresh()
+    [conflict] = other.conflicts
+    other.resolve(conflict, take="kept")
+    (tmp_path / "other").mkdir()
+    other.save(tmp_path / "other" / "labels.json")
+    last = opened(tmp_path / "other")
+    assert last.journal_problems == ()
+    assert said(last) == []
 
 
 def test_code_that_is_run_again_adds_nothing_twice(tmp_path: Path) -> None:
@@ -398,6 +573,17 @@ def test_a_blind_pass_has_a_journal_of_its_own(
         store.attach_journal(after_restart)
         assert len(after_restart.instances) == 1
     assert len(folders) == 3
+
+
+def test_a_blind_pass_is_found_by_another_way_to_write_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, n in ((Path(), 0), (tmp_path, 1)):
+        blind = opened(folder).start_pass("second")
+        store.attach_journal(blind)
+        assert len(blind.instances) == n
+        blind.add_instance("a.png", keypoints=POINTS)
 
 
 SCRIPT = """

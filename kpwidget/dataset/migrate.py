@@ -136,7 +136,8 @@ class Migration:
         In the order of the new schema, those that were removed last. A split keypoint stands there
         once for each keypoint that took its value.
     other : tuple of str
-        What else of the schema is another: 'skeleton', 'flip pairs', 'sigmas', 'colors'.
+        What else of the schema is another: 'skeleton', 'flip pairs', 'sigmas', 'colors',
+        'definitions', 'references'.
     notes : tuple of str
         What else is worth knowing, each in words.
     """
@@ -465,6 +466,8 @@ def _content(schema: Schema) -> dict[str, Any]:
         "flip pairs": schema.flip_pairs,
         "sigmas": (schema._parts.sigmas, schema.sigma_source),
         "colors": schema._parts.colors,
+        "definitions": schema._parts.definitions,
+        "references": schema._parts.references,
     }
 
 

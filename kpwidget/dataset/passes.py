@@ -7,6 +7,7 @@ made with and is mapped to the schema of now by these.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -257,7 +258,7 @@ class PassReport:
     name : str
     n_added, n_changed, n_same, n_removed : int
         Opinions that are new, that replaced another of this pass, that were there already, and that
-        were taken away because the labels have no such instance any more.
+        were taken away because the labels of the same person have no such instance any more.
     unmatched : tuple of str
         uids of instances here, in images that were labeled there, that have no counterpart.
     unmatched_other : tuple of str
@@ -301,7 +302,7 @@ def start_pass(dataset: Dataset, name: str, annotator: str | None) -> Dataset:
         blind = _blank(dataset)
         if annotator is not None:
             blind.annotator = annotator
-        home = None if dataset.path is None else str(dataset.path)
+        home = None if dataset.path is None else os.path.abspath(dataset.path)
         blind._pass_of = (name, home)
     return blind
 
@@ -327,7 +328,9 @@ def add_pass(dataset: Dataset, other: Dataset, name: str, annotator: str | None)
             found[uid] = Opinion(uid, name, who, category.keypoints, points, now)
         before = {uid: of[name] for uid, of in dataset._passes.items() if name in of}
         _refuse_others(name, before, found)
-        gone = [uid for uid in pairing.unmatched if uid in before]
+        people = {opinion.annotator for opinion in found.values()}
+        people |= {annotator or other.annotator}  # nobody may be left
+        gone = [u for u in pairing.unmatched if u in before and before[u].annotator in people]
         n_same = sum(before.get(uid) == opinion for uid, opinion in found.items())
         n_changed = sum(uid in before for uid in found) - n_same
         with dataset.transaction(f"add pass {name}"):
