@@ -618,6 +618,7 @@ class Recorder:
         #: Clock of the last entry that is about another file than ours, if there are such.
         self.anew: int | None = None
         self._is_moved = False  # and if that is another dataset's, not ours as somebody changed it
+        self._strangers: set[str] = set()
 
     def _first_schema(self, index: int) -> Schema:
         """The schema that a category had before all changes that are in force."""
@@ -689,11 +690,24 @@ class Recorder:
             self.heads[entry.writer] = entry
         self._others[entry.writer] = max(self._others.get(entry.writer, 0), entry.n)
 
+    def ignore(self, entries: Iterable[Entry]) -> None:
+        """Take entries about another dataset as read: no mark says that a file has them."""
+        for entry in entries:
+            self._saw(entry)
+            self._strangers.add(entry.writer)
+
     def read_others(self) -> tuple[list[Entry], list[str]]:
-        """What other writers have appended since they were read last; what is wrong with it."""
+        """What other writers have appended since they were read last; what is wrong with it.
+
+        Another dataset may have been saved under the name of our file meanwhile. What its log says
+        is about that one.
+        """
         entries, problems = read_logs(self.journal.folder)
         own = self.journal.writer
         fresh = [e for e in entries if e.writer != own and e.n > self._others.get(e.writer, 0)]
+        strange = self._strangers | {e.writer for e in fresh if is_moved(e)}
+        self.ignore(e for e in fresh if e.writer in strange)
+        fresh = [e for e in fresh if e.writer not in strange]
         for entry in fresh:
             self._saw(entry)
             if entry.kind == "saved":
@@ -770,7 +784,8 @@ class Recorder:
 
     def position(self) -> dict[str, int]:
         """For each writer the number of its last entry that the dataset has, with all before it."""
-        found = {**self._others, self.journal.writer: self.journal.n}
+        others = {w: n for w, n in self._others.items() if w not in self._strangers}
+        found = {**others, self.journal.writer: self.journal.n}
         return {writer: min(n, self._failed.get(writer, n + 1) - 1) for writer, n in found.items()}
 
     def note_failed(self, failed: Mapping[str, int]) -> None:
@@ -1302,6 +1317,11 @@ def _begins(entries: Sequence[Entry], covered: Mapping[str, int]) -> int:
     return max((n for n in heads if n is not None and n < min(left, default=n + 1)), default=0)
 
 
+def is_moved(entry: Entry) -> bool:
+    """Whether an entry begins the log of a dataset that was saved over the one before."""
+    return entry.kind == "log" and entry.content.get("moved") is True
+
+
 def _anew(head: Entry) -> int | None:
     """See `Recorder.anew`."""
     clock = head.content.get("anew")
@@ -1334,7 +1354,7 @@ def of_passes(
     found: list[Entry] = []
     left_out: list[str] = []
     steps: set[tuple[str, Any]] = set()
-    moved = (_anew(entry) or 0 for entry in entries if entry.content.get("moved"))
+    moved = (_anew(entry) or 0 for entry in entries if is_moved(entry))
     begin = max(moved, default=0)
     for entry in entries:
         if not begin < entry.order[0] <= until:

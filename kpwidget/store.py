@@ -31,6 +31,7 @@ from kpwidget.journal import (
     Replayed,
     changed_schemas,
     history_table,
+    is_moved,
     of_passes,
     read_logs,
     replay,
@@ -247,6 +248,7 @@ def _take_in(dataset: Dataset, path: Path) -> str | None:
     try:
         anew = formats.read(path)
         entries, problems = read_logs(where)
+        entries, _ = _of_this_file(entries, anew)
         done, _, is_known = _restored(anew, entries, where)
     except (OSError, ValueError, ConflictError):
         return None  # cut off, edited by hand, or of another lineage: the caller says so
@@ -374,12 +376,14 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
     entries, problems = read_logs(where)
     with dataset.lock:
         text = dataset.layout.text
+        entries, strange = _of_this_file(entries, dataset)
         done, covered, is_known = _restored(dataset, entries, where)
         head = next((entry for entry in entries if entry.kind == "log"), None)
         if head is not None:
             dataset.uid = str(head.content.get("dataset", dataset.uid))
-        after = max((entry.order[0] for entry in entries), default=0)
+        after = max((entry.order[0] for entry in (*entries, *strange)), default=0)
         recorder = Recorder(dataset, Journal(where, after))
+        recorder.ignore(strange)
         recorder.anew = None if is_known else after
         _begin_recording(dataset, recorder)
         # Not before there is an edit: to open a file leaves nothing behind.
@@ -541,19 +545,46 @@ def _begin_recording(dataset: Dataset, recorder: Recorder) -> None:
     recorder.start()
 
 
+def _of_this_file(entries: Sequence[Entry], dataset: Dataset) -> tuple[list[Entry], list[Entry]]:
+    """Entries that are about the dataset in this file, and those of one that never was in it.
+
+    A dataset that is saved over another one writes its journal first. If its process ends before
+    the file is in its place, the journal has the edits of two datasets.
+    """
+    doubtful = {e.writer for e in entries if is_moved(e)} - {
+        e.writer for e in entries if e.kind == "put"
+    }
+    if doubtful:
+        marks = [entry for entry in entries if entry.kind == "saved"]
+        doubtful -= {mark.writer for mark in _fitting(marks, dataset)}
+        for mark in marks:  # somebody has opened the file, and saved it since
+            doubtful -= set(mark.content["covers"]) - {mark.writer}
+    return (
+        [entry for entry in entries if entry.writer not in doubtful],
+        [entry for entry in entries if entry.writer in doubtful],
+    )
+
+
+def _fitting(marks: Sequence[Entry], dataset: Dataset) -> list[Entry]:
+    """Those of the marks that are of the file that the dataset was read from."""
+    text, stat = dataset.layout.text, dataset.layout.stat
+    told = None if stat is None else [stat.size, stat.mtime_ns, stat.inode]
+    fitting = [mark for mark in marks if told and mark.content.get("stat") == told]
+    if marks and not fitting and text is not None:
+        # A copy or a checkout gives the same file another time.
+        digest = digest_of([text.data]).hex()
+        fitting = [mark for mark in marks if mark.content.get("digest") == digest]
+    return fitting
+
+
 def _covered(
     entries: Sequence[Entry], dataset: Dataset, folder: Path
 ) -> tuple[dict[str, int], bool]:
     """What of the journal the labels file has already, and whether the journal knows the file."""
-    text, stat = dataset.layout.text, dataset.layout.stat
-    if text is None or dataset.path is None:
+    if dataset.layout.text is None or dataset.path is None:
         return {}, True
     marks = [entry for entry in entries if entry.kind == "saved"]
-    told = None if stat is None else [stat.size, stat.mtime_ns, stat.inode]
-    fitting = [mark for mark in marks if told and mark.content.get("stat") == told]
-    if marks and not fitting:  # a copy or a checkout gives the same file another time
-        digest = digest_of([text.data]).hex()
-        fitting = [mark for mark in marks if mark.content.get("digest") == digest]
+    fitting = _fitting(marks, dataset)
     if fitting:
         return {str(k): int(v) for k, v in dict(fitting[-1].content["covers"]).items()}, True
     if not marks:

@@ -235,3 +235,75 @@ def test_a_save_inside_of_a_transaction_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UndoError, match="cannot save inside the open transaction 'half'"):
             dataset.save()
     assert not (tmp_path / "labels.json").exists()
+
+
+def two_files(folder: Path, schema: Schema) -> tuple[Dataset, Dataset]:
+    """Two files with a journal each and one instance each; the first has an edit besides."""
+    opened = []
+    for name in ("mine", "theirs"):
+        dataset = store.open(folder / f"{name}.json", images=IMAGES, schema=schema)
+        dataset.add_instance(0, keypoints={"nose": (1, 2)}, uid=name)
+        dataset.save()
+        opened.append(store.open(folder / f"{name}.json", images=IMAGES))
+    opened[0].add_instance(0, keypoints={"nose": (3, 4)}, uid="late")
+    return opened[0], opened[1]
+
+
+def uids(dataset: Dataset) -> list[str]:
+    return [instance.uid for instance in dataset.instances]
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_dataset_that_was_not_put_over_another_leaves_no_trace_in_it(
+    tmp_path: Path, tiny_schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = two_files(tmp_path, tiny_schema)
+    theirs.add_instance(0, uid="more")
+    with monkeypatch.context() as patched:
+        # What a kill leaves behind: the journal is written, the file is not in its place.
+        patched.setattr("kpwidget.journal.Journal.discard", lambda journal: journal.close())
+        patched.setattr(formats.os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            mine.save(theirs.path)
+    assert theirs.refresh() == ""
+    assert uids(theirs) == ["theirs", "more"]
+    again = store.open(theirs.path, images=IMAGES)
+    assert (uids(again), again.journal_problems) == (["theirs", "more"], ())
+    again.add_instance(0, uid="last")
+    again.save()
+    assert uids(store.open(theirs.path, images=IMAGES)) == ["theirs", "more", "last"]
+
+
+def test_a_dataset_that_was_put_over_another_is_whole_without_the_word_that_it_was(
+    tmp_path: Path, tiny_schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, theirs = two_files(tmp_path, tiny_schema)
+    with monkeypatch.context() as patched:
+        patched.setattr("kpwidget.journal.Journal.discard", lambda journal: journal.close())
+        patched.setattr("kpwidget.journal.Recorder.end_save", killed)  # after the file
+        with pytest.raises(KeyboardInterrupt):
+            mine.save(theirs.path)
+    for n in range(3):  # the second time somebody else's mark tells that it is there
+        again = store.open(theirs.path, images=IMAGES)
+        assert uids(again) == ["mine", "late", *map(str, range(n))]
+        assert [step.label for step in again._history.steps()][:2] == ["add animal"] * 2
+        again.add_instance(0, uid=str(n))
+        again.save()
+
+
+def test_edits_of_a_dataset_that_was_saved_over_ours_do_not_reach_ours(
+    tmp_path: Path, tiny_schema: Schema
+) -> None:
+    mine, theirs = two_files(tmp_path, tiny_schema)
+    mine.save(theirs.path)
+    mine.add_instance(0, uid="later")
+    assert theirs.refresh() == ""
+    assert uids(theirs) == ["theirs"]
+    theirs.add_instance(0, uid="more")
+    with pytest.raises(store.ConflictError):
+        theirs.save()
+    assert uids(theirs) == ["theirs", "more"]
+    assert uids(store.open(theirs.path, images=IMAGES))[:3] == ["mine", "late", "later"]
