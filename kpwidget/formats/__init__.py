@@ -1,8 +1,9 @@
 """Files to datasets and back: `read`, `write`, and the one table of formats.
 
 A format is one module beside this one with a function that reads, one that writes and one that
-says beforehand what would be lost, and one row in `FORMATS`. Other packages add rows by an entry
-point of the group ``kpwidget.formats`` that names a `Format`.
+says beforehand what would be lost, and one row of the table in ``table.py``, which says what it
+keeps and loses. Other packages add rows by an entry point of the group ``kpwidget.formats`` that
+names a `Format`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from kpwidget.formats.table import BUILT_IN, Format
 
 if TYPE_CHECKING:
     from kpwidget.dataset import Dataset, Selection
@@ -41,85 +44,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Format:
-    """One row of the table of formats.
-
-    Attributes
-    ----------
-    name : str
-        What `read` and `write` call it.
-    description : str
-        For people, in one line.
-    extensions : tuple of str
-        Endings of its files, with the dot, in lower case.
-    module : str
-        Module with the functions; imported when the format is used.
-    reader : str
-        Name of a function ``(path, images, *, on_error, allow_outside, **options)`` that returns a
-        Dataset.
-    writer : str
-        Name of a function ``(dataset, path, **options)`` that returns a `WriteReport`.
-    losses : str
-        Name of a function ``(dataset, **options)`` that returns a list of `Loss`: what a file of
-        this format could not hold of the dataset.
-    is_of : str
-        Name of a function ``(path)`` that says by a look at the content whether this is a file or
-        folder of the format. It does not raise for content of any kind.
-    is_folder : bool
-        Whether `path` may be a folder.
-    has_ids : bool
-        Whether a file has annotation ids, so that new instances are given theirs when written.
-    """
-
-    name: str
-    description: str
-    extensions: tuple[str, ...]
-    module: str
-    reader: str
-    writer: str
-    losses: str
-    is_of: str
-    is_folder: bool = False
-    has_ids: bool = False
-
-
-_BUILT_IN: Final = (
-    Format(
-        "coco",
-        "COCO keypoints: one JSON file",
-        (".json",),
-        "kpwidget.formats.coco",
-        "read_coco",
-        "write_coco",
-        "coco_losses",
-        "is_coco",
-        has_ids=True,
-    ),
-    Format(
-        "coco-results",
-        "COCO results: predictions with scores, one JSON list",
-        (".json",),
-        "kpwidget.formats.coco_results",
-        "read_coco_results",
-        "write_coco_results",
-        "coco_results_losses",
-        "is_coco_results",
-    ),
-    Format(
-        "yolo-pose",
-        "Ultralytics YOLO pose: a folder with data.yaml, images and labels",
-        (".yaml", ".yml"),
-        "kpwidget.formats.yolo",
-        "read_yolo",
-        "write_yolo",
-        "yolo_losses",
-        "is_yolo",
-        is_folder=True,
-    ),
-)
-
-FORMATS: Final[Mapping[str, Format]] = {row.name: row for row in _BUILT_IN}
+FORMATS: Final[Mapping[str, Format]] = {row.name: row for row in BUILT_IN}
 """The formats that come with kpwidget, by name."""
 
 ENTRY_POINTS: Final = "kpwidget.formats"

@@ -1,0 +1,251 @@
+"""The one table of formats: what each is called, which functions do it, what it keeps and loses.
+
+The tables of ``docs/formats.md`` are made of it (``docs/make_tables.py``), and tests read and write
+files to see that it is true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = ["BUILT_IN", "FIELDS", "Format", "fields_table", "formats_table"]
+
+FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "images": ("images", "image file names"),
+    "image sizes": ("image sizes",),
+    "categories": ("categories", "category names", "category keypoint names"),
+    "skeletons": ("category skeletons",),
+    "flip pairs": ("category flip pairs",),
+    "sigmas": ("category sigmas",),
+    "colors": ("category colors",),
+    "supercategories": ("category supercategories",),
+    "instances": ("instances", "instance categories", "order of instances"),
+    "coordinates": ("keypoint coordinates",),
+    "visibility": ("visibilities",),
+    "unlabeled locations": ("unlabeled locations",),
+    "bbox": ("bbox",),
+    "area": ("area",),
+    "crowds": ("iscrowd",),
+    "tracks": ("track_id",),
+    "scores": ("score",),
+    "ids": ("annotation ids", "image ids", "category ids"),
+    "unknown fields": ("annotation field *", "image field *", "category field *", "top-level *"),
+    "info and licenses": ("info", "licenses"),
+    "other records": ("other image records", "other categories", "other annotations"),
+}
+"""What a dataset holds, in the words of the table: for each the fields of a `RoundtripReport` that
+are it, where a star stands for any ending."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row of the table of formats.
+
+    Attributes
+    ----------
+    name : str
+        What `read` and `write` call it.
+    description : str
+        For people, in one line.
+    extensions : tuple of str
+        Endings of its files, with the dot, in lower case.
+    module : str
+        Module with the functions; imported when the format is used.
+    reader : str
+        Name of a function ``(path, images, *, on_error, allow_outside, **options)`` that returns a
+        Dataset.
+    writer : str
+        Name of a function ``(dataset, path, **options)`` that returns a `WriteReport`.
+    losses : str
+        Name of a function ``(dataset, **options)`` that returns a list of `Loss`: what a file of
+        this format could not hold of the dataset.
+    is_of : str
+        Name of a function ``(path)`` that says by a look at the content whether this is a file or
+        folder of the format. It does not raise for content of any kind.
+    is_folder : bool
+        Whether `path` may be a folder.
+    has_ids : bool
+        Whether a file has annotation ids, so that new instances are given theirs when written.
+    keeps : mapping of str to str
+        What is as it was when a dataset is written and read again: names of `FIELDS`, each with how
+        or on what condition, in words; an empty text says always.
+    loses : mapping of str to str
+        What is gone or changed, likewise, with what becomes of it. A field of which some is kept
+        and some lost stands in both; every one of `FIELDS` in at least one, for a format that
+        comes with kpwidget.
+    """
+
+    name: str
+    description: str
+    extensions: tuple[str, ...]
+    module: str
+    reader: str
+    writer: str
+    losses: str
+    is_of: str
+    is_folder: bool = False
+    has_ids: bool = False
+    keeps: Mapping[str, str] = field(default_factory=dict, hash=False)
+    loses: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+def fields_table(row: Format) -> str:
+    """Table of what a format keeps and loses, field by field.
+
+    Parameters
+    ----------
+    row : Format
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    whole = [name for name in FIELDS if row.keeps.get(name) == "" and name not in row.loses]
+    gone = [name for name in FIELDS if row.loses.get(name) == "" and name not in row.keeps]
+    lines = [f"Kept: {', '.join(whole) or 'nothing as it is'}."]
+    if gone:
+        lines.append(f"Lost: {', '.join(gone)}.")
+    lines += ["", "| in part | kept | lost |", "|---|---|---|"]
+    for name in FIELDS:
+        if name not in whole and name not in gone:
+            kept, lost = (_cell(said, name) for said in (row.keeps, row.loses))
+            lines.append(f"| {name} | {kept} | {lost} |")
+    return "\n".join(lines if len(whole) + len(gone) < len(FIELDS) else lines[:-3])
+
+
+def formats_table(rows: Iterable[Format]) -> str:
+    """Table of all formats: what each is, and what it keeps whole, in part, and not at all.
+
+    Parameters
+    ----------
+    rows : iterable of Format
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    lines = ["| format | is | in part | lost |", "|---|---|---|---|"]
+    for row in rows:
+        partly = [name for name in FIELDS if name in row.keeps and name in row.loses]
+        lost = [name for name in FIELDS if name not in row.keeps]
+        described = row.description.replace("|", "\\|")
+        lines.append(
+            f"| `{row.name}` | {described} | {', '.join(partly)} | {', '.join(lost) or 'nothing'} |"
+        )
+    return "\n".join(lines)
+
+
+def _cell(said: Mapping[str, str], name: str) -> str:
+    return said[name] or "else" if name in said else ""
+
+
+BUILT_IN: Final = (
+    Format(
+        "coco",
+        "COCO keypoints: one JSON file",
+        (".json",),
+        "kpwidget.formats.coco",
+        "read_coco",
+        "write_coco",
+        "coco_losses",
+        "is_coco",
+        has_ids=True,
+        keeps=dict.fromkeys(FIELDS, ""),
+    ),
+    Format(
+        "coco-results",
+        "COCO results: predictions with scores, one JSON list",
+        (".json",),
+        "kpwidget.formats.coco_results",
+        "read_coco_results",
+        "write_coco_results",
+        "coco_results_losses",
+        "is_coco_results",
+        keeps={
+            "images": "",
+            "image sizes": "",
+            "categories": "",
+            "skeletons": "",
+            "flip pairs": "",
+            "sigmas": "",
+            "colors": "",
+            "supercategories": "",
+            "instances": "",
+            "coordinates": "",
+            "visibility": "visible, and unlabeled at (0, 0)",
+            "bbox": "if every instance was given one",
+            "area": "",
+            "tracks": "",
+            "scores": "and those of the points, in `extra['keypoint_scores']`",
+            "ids": "of images and categories",
+            "unknown fields": "of predictions, images, categories and the top level",
+            "info and licenses": "",
+            "other records": "of images and categories",
+        },
+        loses={
+            "visibility": "occluded becomes visible",
+            "unlabeled locations": "become (0, 0)",
+            "bbox": "if not every instance was given one",
+            "crowds": "become single instances",
+            "scores": "an instance without one gets 1",
+            "ids": "of annotations",
+            "unknown fields": "of instances that come from another file",
+            "other records": "annotations that are no instances",
+        },
+    ),
+    Format(
+        "yolo-pose",
+        "Ultralytics YOLO pose: a folder with data.yaml, images and labels",
+        (".yaml", ".yml"),
+        "kpwidget.formats.yolo",
+        "read_yolo",
+        "write_yolo",
+        "yolo_losses",
+        "is_yolo",
+        is_folder=True,
+        keeps={
+            "images": "",
+            "image sizes": "read from the image files",
+            "categories": "",
+            "flip pairs": "if all categories agree on them",
+            "sigmas": "if all categories agree on them",
+            "instances": "grouped by image",
+            "coordinates": "within 1e-6 px",
+            "visibility": "0, 1 and 2, and any confidence between",
+            "unlabeled locations": "inside the image, within 1e-6 px",
+            "bbox": "within 1e-6 px",
+            "area": "if it is that of the bbox",
+            "unknown fields": "`split` of images; what `data.yaml` has room for of the top level",
+        },
+        loses={
+            "images": "their order; a name may get `images/train/` before it",
+            "image sizes": "of images without a label",
+            "skeletons": "",
+            "flip pairs": "if categories differ",
+            "sigmas": "if categories differ",
+            "colors": "",
+            "supercategories": "",
+            "instances": "left out: without bbox and labeled keypoint, with a centre of the bbox "
+            "left of or above the image, the same as another",
+            "coordinates": "more than 1 % outside the image: unlabeled, for Ultralytics would drop "
+            "the image",
+            "visibility": "with `keypoint_dims=2` 1 becomes 2, and unlabeled `-0.005 -0.005`, "
+            "which Ultralytics takes for absent and other programs for a location",
+            "unlabeled locations": "outside the image",
+            "bbox": "digits below 1e-6 px",
+            "area": "any other",
+            "crowds": "left out",
+            "tracks": "",
+            "scores": "",
+            "ids": "",
+            "unknown fields": "of instances and categories; segmentation",
+            "info and licenses": "",
+            "other records": "",
+        },
+    ),
+)  # fmt: skip
+"""The formats that come with kpwidget, in the order of the documentation."""

@@ -1,0 +1,95 @@
+"""What the table says that formats keep and lose: every field, the page of it, and files."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kpwidget.formats import FORMATS
+from kpwidget.formats.roundtrip import roundtrip
+from kpwidget.formats.table import FIELDS, fields_table, formats_table
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
+
+# Where a format keeps a field for what is asked here, which is the usual case, not "if" or "with".
+FILE: dict[str, Any] = {
+    "info": {"year": 2026},
+    "licenses": [{"id": 2, "name": "none"}],
+    "note": "top",
+    "images": [
+        {"id": 5, "file_name": "a.png", "width": 100, "height": 80, "license": 2},
+        {"id": 6, "file_name": "b.png", "width": 50, "height": 40},
+        {"id": 9, "file_name": "c.png", "width": 50, "height": 40},
+        {"id": 9, "file_name": "c.png", "width": 50, "height": 40},
+    ],
+    "annotations": [
+        {
+            "id": 11, "image_id": 5, "category_id": 3, "iscrowd": 0, "num_keypoints": 2,
+            "keypoints": [10.125, 20.0625, 2, 30.5, 40.001, 1, 7, 8, 0],
+            "bbox": [1, 2, 40.5, 50], "area": 900, "segmentation": [[1, 2, 3, 4, 5, 6]],
+            "track_id": 4, "score": 0.5,
+        },
+        {
+            "id": 12, "image_id": 6, "category_id": 4, "iscrowd": 1, "num_keypoints": 1,
+            "keypoints": [20.7, 30.03, 2, 0, 0, 0], "bbox": [5, 6, 30, 29], "area": 870,
+        },
+        {
+            "id": 20, "image_id": 5, "category_id": 3, "iscrowd": 0, "num_keypoints": 3,
+            "keypoints": [50, 60, 2, 61, 62, 1, 70, 75, 2], "bbox": [45, 50, 40, 29], "area": 1160,
+            "track_id": "second", "score": 0.25, "note": None,
+        },
+        {"id": 30, "image_id": 5, "category_id": 90, "bbox": [1, 1, 5, 5], "area": 25},
+    ],
+    "categories": [
+        {
+            "id": 3, "name": "bolt", "keypoints": ["head", "tip", "nut"], "supercategory": "part",
+            "skeleton": [[1, 2], [2, 3]], "flip_pairs": [["head", "tip"]],
+            "sigmas": [0.1, 0.1, 0.2], "colors": ["#ff0000", "#00ff00", "#0000ff"], "maker": "x",
+        },
+        {"id": 4, "name": "rod", "keypoints": ["head", "end"], "skeleton": [[1, 2]]},
+        {"id": 90, "name": "plain"},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_field_is_said_to_be_kept_or_lost(name: str) -> None:
+    row = FORMATS[name]
+    assert {*row.keeps, *row.loses} == set(FIELDS)
+
+
+def test_page_has_the_tables() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    marked = re.findall(r"<!-- table: (.*?) -->\n(.*?)\n<!-- end of table -->", text, re.DOTALL)
+    expected = {name: fields_table(row) for name, row in FORMATS.items()}
+    expected["all"] = formats_table(FORMATS.values())
+    assert dict(marked) == expected, "run docs/make_tables.py"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_a_file_loses_on_the_way_through_a_format_is_in_the_table(
+    name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(FILE))
+    report = roundtrip(path, to=name)
+    changed = {result.field for result in report.fields if not result.is_kept}
+    there = {result.field for result in report.fields if result.n}
+    field_of = {
+        result.field: next(
+            name
+            for name, patterns in FIELDS.items()
+            if any(fnmatch.fnmatchcase(result.field, pattern) for pattern in patterns)
+        )
+        for result in report.fields
+    }
+    assert {field_of[field] for field in there} == set(FIELDS), "the file has something of each"
+    row = FORMATS[name]
+    assert {field_of[field] for field in changed} <= set(row.loses)
+    wholly_lost = set(FIELDS) - set(row.keeps) - {"crowds"}  # which may be left out altogether
+    assert wholly_lost <= {field_of[field] for field in changed}
