@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ from kpwidget.dataset.table import NO_ID
 from kpwidget.dataset.text import FileText, RecordKind
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.formats import Loss, count
+from kpwidget.formats.folders import ImagesOption, is_array_only_shown, listed
 from kpwidget.formats.yolo_yaml import ABSENT, KNOWN_KEYS, SPLITS, TOLERANCE, plain
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
@@ -25,22 +26,16 @@ from kpwidget.schema import Category
 __all__ = [
     "MAX_ERROR",
     "OF_SPLIT",
-    "ImagesOption",
     "LabelRows",
     "check_options",
     "common_flip_indices",
     "common_sigmas",
     "encoded",
-    "is_array_only_shown",
     "kept_extra",
     "label_rows",
-    "listed",
     "recorded_splits",
     "yolo_losses",
 ]
-
-ImagesOption = Literal["copy", "link", "leave"]
-"""What becomes of the image files: see `write_yolo`."""
 
 OF_SPLIT: Final = {name: name for name in SPLITS} | {"valid": "val", "validation": "val"}
 """Names under which splits are found in folders and in images' ``extra['split']``."""
@@ -582,22 +577,3 @@ def recorded_splits(dataset: Dataset) -> list[str | None]:
         name = state.record.get("split") if text is None or has_splits[id(text)] else None
         recorded.append(OF_SPLIT.get(name) if isinstance(name, str) else None)
     return recorded
-
-
-def is_array_only_shown(data: Any) -> bool:
-    """Whether it is an array whose values no PNG written here holds."""
-    if not isinstance(data, np.ndarray):
-        return False
-    channels = data.shape[2] if data.ndim == 3 else 1
-    return not (data.dtype in (np.uint8, bool) or (data.dtype == np.uint16 and channels == 1))
-
-
-# --- words --------------------------------------------------------------------------------------
-
-
-def listed(problems: Sequence[str], n: int = 20) -> str:
-    """One problem a line, the first `n` of them."""
-    shown = [f"  {problem}" for problem in problems[:n]]
-    if len(problems) > n:
-        shown.append(f"  and {len(problems) - n} more")
-    return "\n".join(shown)
