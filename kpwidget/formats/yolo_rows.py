@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,11 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset, ImageInfo
-from kpwidget.dataset.table import NO_ID
-from kpwidget.dataset.text import FileText, RecordKind
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.formats import Loss, count
 from kpwidget.formats.folders import ImagesOption, is_array_only_shown, listed
+from kpwidget.formats.losses import (
+    N_EXAMPLES,
+    LostKeypoints,
+    instance_names,
+    lost_values,
+)
 from kpwidget.formats.yolo_yaml import ABSENT, KNOWN_KEYS, SPLITS, TOLERANCE, plain
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
@@ -46,17 +49,6 @@ MAX_ERROR: Final = 1e-6
 _DECIMALS: Final = 10  # within 1e-6 px up to 20,000 px; more are taken for larger images
 _MAX_EXTRA_BYTES: Final = 100_000  # of data.yaml, for keys that nobody here knows
 _MAX_EXTRA_DEPTH: Final = 15
-_N_EXAMPLES: Final = 3
-_N_FIELDS: Final = 20  # unknown fields named one by one
-
-_IMAGE_FIELDS: Final = frozenset(("id", "file_name", "width", "height"))
-_INSTANCE_FIELDS: Final = frozenset(
-    ("id", "image_id", "category_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd",
-     "track_id", "score")
-)  # fmt: skip
-_CATEGORY_FIELDS: Final = frozenset(
-    ("id", "name", "keypoints", "skeleton", "flip_pairs", "sigmas")
-)  # fmt: skip
 
 
 def yolo_losses(
@@ -140,47 +132,11 @@ class _Instances:
         """Leave instances out; return which of them stay."""
         n = int(np.count_nonzero(is_dropped))
         if n:
-            examples = self.names(self.rows[is_dropped][:_N_EXAMPLES])
+            examples = instance_names(self.dataset, self.rows[is_dropped][:N_EXAMPLES])
             self.losses.append(Loss(what, n, f"{count(n, 'instance')} {text}", examples))
             self.rows = self.rows[~is_dropped]
         is_kept: NDArray[np.bool_] = ~is_dropped
         return is_kept
-
-    def names(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
-        table, images = self.dataset._table, self.dataset._images
-        found = zip(table.uids(rows.tolist()), table.column("image", rows).tolist(), strict=True)
-        return tuple(f"{uid!r} in {images[i].file_name!r}" for uid, i in found)
-
-
-class _Lost:
-    """Keypoints that lose something, by what they lose."""
-
-    def __init__(self, instances: _Instances) -> None:
-        self._instances = instances
-        self._found: dict[tuple[str, str], tuple[int, list[str]]] = {}
-
-    def add(
-        self, is_lost: NDArray[np.bool_], of: NDArray[np.int64], category: Category, *key: str
-    ) -> None:
-        """Count keypoints; `is_lost` is of shape (n, n_keypoints), `of` the rows."""
-        n = int(np.count_nonzero(is_lost))
-        if not n:
-            return
-        what, text = key
-        count, examples = self._found.get((what, text), (0, []))
-        i, k = np.nonzero(is_lost)
-        names = self._instances.names(of[i[:_N_EXAMPLES]])
-        examples += [
-            f"{category.keypoints[number]!r} of {name}"
-            for number, name in zip(k.tolist(), names, strict=False)
-        ]
-        self._found[what, text] = (count + n, examples[:_N_EXAMPLES])
-
-    def losses(self) -> list[Loss]:
-        return [
-            Loss(what, n, f"{count(n, 'keypoint')} {text}", tuple(examples))
-            for (what, text), (n, examples) in self._found.items()
-        ]
 
 
 def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
@@ -222,7 +178,7 @@ def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
     with np.errstate(over="ignore", invalid="ignore"):
         values[:, 1:3] = _rounded((bbox[:, :2] + bbox[:, 2:] / 2) / size, scale)
         values[:, 3:5] = _rounded(bbox[:, 2:] / size, scale)
-        lost = _Lost(instances)
+        lost = LostKeypoints(dataset)
         points = values[:, 5:].reshape(len(values), n_keypoints, n_dims)
         _put_points(dataset, instances.rows, size, scale, points, lost)
         values[:, 5:] = points.reshape(len(values), n_keypoints * n_dims)
@@ -282,7 +238,7 @@ def _put_points(
     size: NDArray[np.float64],
     scale: NDArray[np.float64],
     points: NDArray[np.float64],
-    lost: _Lost,
+    lost: LostKeypoints,
 ) -> None:
     """Fill in the keypoints, of shape (n, n_keypoints, n_dims)."""
     n_dims = points.shape[2]
@@ -367,127 +323,33 @@ def _positional(number: bytes) -> bytes:
 
 # --- what has no place --------------------------------------------------------------------------
 
+_KEPT: Final = frozenset(
+    ("occluded", "confidences", "unlabeled locations", "bbox", "area", "crowds",
+     "flip pairs", "sigmas", "top-level fields")
+)  # fmt: skip
+"""What `lost_values` is not asked about: it is kept, or said here."""
+
 
 def _losses_of_fields(dataset: Dataset, images: str) -> list[Loss]:
-    losses: list[Loss] = []
+    table, categories = dataset._table, dataset.categories
+    # A split is not lost: it is where the image stands.
+    n_splits = sum(split is not None for split in recorded_splits(dataset))
+    losses = lost_values(dataset, _KEPT, kept_of_images={"split": n_splits})
 
     def lose(what: str, n: int, text: str, examples: Iterable[str] = ()) -> None:
         if n:
             losses.append(Loss(what, n, text, tuple(examples)))
 
-    table, states, categories = dataset._table, dataset._images, dataset.categories
     rows = table.live_rows()
-    uids = table.column("uid", rows)
-
-    def lose_column(name: str, is_lost: NDArray[np.bool_], text: str) -> None:
-        chosen = np.flatnonzero(is_lost)
-        values = table.column(name, rows)[chosen[:_N_EXAMPLES]].tolist()
-        examples = [f"{v!r} of {u!r}" for v, u in zip(values, uids[chosen], strict=False)]
-        lose(name, len(chosen), text.format(count(len(chosen), "instance")), examples)
-
-    lose_column("id", table.column("id", rows) != NO_ID, "the annotation ids of {}")
-    n_ids = sum(state.id != i for i, state in enumerate(states, 1))
-    lose("image id", n_ids, f"the ids of {count(n_ids, 'image')} (read again, they are 1, 2, ...)")
-    n_ids = sum(category.id != i for i, category in enumerate(categories, 1))
-    lose("category id", n_ids, f"the ids of {count(n_ids, 'category')} (classes are 0, 1, 2, ...)")
     bbox, area = table.column("bbox", rows), table.column("area", rows)
     with np.errstate(over="ignore", invalid="ignore"):
         is_other = ~np.isclose(area, bbox[:, 2] * bbox[:, 3], rtol=1e-6, atol=1e-6)
-    lose_column("area", ~np.isnan(area) & is_other, "the areas of {}")
-    lose_column("track_id", table.column("track_id", rows) != np.array(None), "the track_id of {}")
-    lose_column("score", ~np.isnan(table.column("score", rows)), "the scores of {}")
-    _lose_fields(_fields_of_instances(dataset, rows), "instance", lose)
-    _lose_fields(_fields_of_images(dataset), "image", lose)
-    _lose_of_categories(dataset, lose)
-    for name in ("info", "licenses"):
-        lose(name, 1 if getattr(dataset, name) else 0, f"'{name}' of the dataset")
-    _, unheld = kept_extra(dataset)
-    lose("extra", len(unheld), f"{count(len(unheld), 'field')} of the dataset", map(repr, unheld))
-    layout = dataset.layout
-    n_others = len(layout.images) + len(layout.categories) + len(layout.annotations)
-    lose(
-        "other records", n_others,
-        f"{count(n_others, 'record')} of the file: no image, category or instance",
-    )  # fmt: skip
-    if images != "leave":
-        shown = [s.file_name for s in states if is_array_only_shown(s.data)]
-        lose(
-            "pixels", len(shown),
-            f"{count(len(shown), 'image')} would be written as shown, with 8 bits",
-            shown[:_N_EXAMPLES],
-        )  # fmt: skip
-    return losses
-
-
-_Lose = Callable[[str, int, str, Iterable[str]], None]
-
-
-def _lose_fields(fields: Counter[str], of: str, lose: _Lose) -> None:
-    named = fields.most_common()
-    for name, n in named[:_N_FIELDS]:
-        lose(name, n, f"the field {name!r} of {count(n, of)}", ())
-    rest = [name for name, _ in named[_N_FIELDS:]]
-    n = sum(fields[name] for name in rest)
-    lose(
-        f"fields of {of}s",
-        n,
-        f"{count(len(rest), 'more field')} of {of}s",
-        map(repr, rest[:_N_EXAMPLES]),
-    )
-
-
-_keys_of_record = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def _count_keys(
-    texts: Iterable[tuple[FileText, Iterable[int]]], kind: RecordKind, known: frozenset[str]
-) -> Counter[str]:
-    """How many of the records have each of the fields that are not known."""
-    found: Counter[str] = Counter()
-    for text, positions in texts:
-        # Records of one file mostly have the same fields: each set of them is looked at once.
-        sets = Counter(
-            tuple(_keys_of_record.decode(text.raw(kind, position))) for position in positions
-        )
-        for keys, n in sets.items():
-            for key in dict.fromkeys(keys):  # in the order of the file, the same in every run
-                if key not in known:
-                    found[key] += n
-    return found
-
-
-def _fields_of_instances(dataset: Dataset, rows: Sequence[int]) -> Counter[str]:
-    table = dataset._table
-    of_points = {name for fields in dataset.layout.point_fields.values() for name, _ in fields}
-    known = _INSTANCE_FIELDS | of_points
-    text, position = table.column("text", rows), table.column("position", rows)
-    found = _count_keys(
-        ((t, position[text == i].tolist()) for i, t in enumerate(table.texts)), "annotations", known
-    )
-    for extra in table.column("extra", rows)[text < 0]:
-        found.update(key for key in extra or () if key not in known)
-    return found
-
-
-def _fields_of_images(dataset: Dataset) -> Counter[str]:
-    positions: dict[int, tuple[FileText, list[int]]] = {}
-    found: Counter[str] = Counter()
-    for state in dataset._images:
-        if state.text is not None:
-            positions.setdefault(id(state.text), (state.text, []))[1].append(state.position)
-        else:
-            found.update(key for key in state.extra or () if key not in _IMAGE_FIELDS)
-    found += _count_keys(positions.values(), "images", _IMAGE_FIELDS)
-    # A split is not lost: it is where the image stands.
-    found["split"] -= sum(split is not None for split in recorded_splits(dataset))
-    return +found
-
-
-def _lose_of_categories(dataset: Dataset, lose: _Lose) -> None:
-    categories = dataset.categories
-    names = [category.name for category in categories if len(category.schema.edges)]
-    n = sum(len(category.schema.edges) for category in categories)
-    lose("skeleton", n, f"the {count(n, 'edge')} of the skeletons", map(repr, names))
+    chosen = np.flatnonzero(~np.isnan(area) & is_other)
+    uids = table.column("uid", rows)[chosen]
+    examples = [
+        f"{a!r} of {u!r}" for a, u in zip(area[chosen[:N_EXAMPLES]].tolist(), uids, strict=False)
+    ]
+    lose("area", len(chosen), f"the areas of {count(len(chosen), 'instance')}", examples)
     if common_sigmas(categories) is None:
         names = [category.name for category in categories if category.schema.sigmas is not None]
         lose(
@@ -503,15 +365,16 @@ def _lose_of_categories(dataset: Dataset, lose: _Lose) -> None:
             "classes, and they do not agree on one",
             map(repr, names),
         )  # fmt: skip
-    fields: Counter[str] = Counter()
-    for category in categories:
-        keys = dict.fromkeys((*category.schema.to_metadata(), *category.extra))
-        if category.schema.sigmas is None:
-            keys.pop("sigma_source", None)  # it says no more than that there are none
-        if category.supercategory is not None:
-            keys["supercategory"] = None
-        fields.update(key for key in keys if key not in _CATEGORY_FIELDS)
-    _lose_fields(fields, "category", lose)
+    _, unheld = kept_extra(dataset)
+    lose("extra", len(unheld), f"{count(len(unheld), 'field')} of the dataset", map(repr, unheld))
+    if images != "leave":
+        shown = [s.file_name for s in dataset._images if is_array_only_shown(s.data)]
+        lose(
+            "pixels", len(shown),
+            f"{count(len(shown), 'image')} would be written as shown, with 8 bits",
+            shown[:N_EXAMPLES],
+        )  # fmt: skip
+    return losses
 
 
 def common_flip_indices(categories: Sequence[Category]) -> list[int] | None:

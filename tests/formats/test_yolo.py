@@ -1388,7 +1388,7 @@ def test_header_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError("the disk is full")
 
     dataset = made()
-    monkeypatch.setattr("kpwidget.formats.yolo_write._write_files", fail)
+    monkeypatch.setattr("kpwidget.formats.yolo_write.write_files", fail)
     with pytest.raises(OSError, match="the disk is full"):
         write(dataset, tmp_path / "out")
     assert (tmp_path / "out/images/train/a.png").exists()
