@@ -38,6 +38,7 @@ __all__ = [
     "all_formats",
     "count",
     "detect_format",
+    "needed",
     "read",
     "write",
     "write_file",
@@ -408,6 +409,31 @@ def _check_options(row: Format, function: Callable[..., Any], options: Mapping[s
         raise TypeError(
             f"format {row.name!r} has no option {', '.join(map(repr, unknown))}; {listed}"
         )
+
+
+def needed(module: str, extra: str, what: str) -> Any:
+    """Return a module of a package that is not always installed.
+
+    Parameters
+    ----------
+    module : str
+    extra : str
+        What of kpwidget brings it.
+    what : str
+        What it is needed for, in words.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed, saying how to.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{what} takes {module.partition('.')[0]}, which is not installed ({error}): "
+            f'pip install "kpwidget[{extra}]"'
+        ) from error
 
 
 def count(n: int, noun: str) -> str:

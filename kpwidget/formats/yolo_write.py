@@ -42,7 +42,7 @@ from kpwidget.formats.yolo_yaml import (
     MARK,
     SPLITS,
     SUFFIXES,
-    dump_data_yaml,
+    dump_yaml,
     label_path,
 )
 from kpwidget.images import ImageError, ImageSource
@@ -137,7 +137,7 @@ def write_yolo(
         content, lists = _data_yaml(dataset, names, splits, images, keypoint_dims, notes)
         n_images = len(dataset.images)
         _note_what_is_left(dataset, rows, images, folder, notes)
-    data_yaml = dump_data_yaml(content, __version__)
+    data_yaml = dump_yaml(content, f"{MARK} {__version__}")
     if not (images == "leave" and folder.is_dir() and os.listdir(folder) == ["images"]):
         check_folder(folder, {*names, *labels, *lists, "data.yaml"}, "YOLO", _is_ours, _is_part)
     write_images(folder, sources, images)

@@ -1,0 +1,308 @@
+"""What readers find, gathered and put into a dataset in one go; and the way back for writers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpwidget.dataset import Dataset
+from kpwidget.dataset.core import ImageState
+from kpwidget.dataset.values import MAX_COORDINATE, as_float
+from kpwidget.formats import Problems, count
+from kpwidget.formats.coco import _levels_to_caller, _locator
+from kpwidget.formats.json_text import check_depth
+from kpwidget.schema import Category, FormatError, Schema, _decode, _parse_json, _show
+
+__all__ = ["Gathered", "Item", "instances_by_image", "load_json", "number", "schema_for"]
+
+_COLUMNS: Final = ("bbox", "area", "iscrowd", "track_id", "score", "id", "extra", "source")
+_FILLS: Final = {"bbox": [np.nan] * 4, "area": np.nan, "iscrowd": 0, "score": np.nan}
+
+
+class Gathered:
+    """Images and instances that a reader has found, and what is wrong with the others.
+
+    Parameters
+    ----------
+    path : path
+        The file or folder, for messages.
+    on_error : {'raise', 'skip'}
+        See `kpwidget.read`.
+
+    Attributes
+    ----------
+    problems : Problems
+        What is wrong with records, each in words.
+    warnings : list of str
+        What is worth knowing about what was read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], on_error: str) -> None:
+        if on_error not in ("raise", "skip"):
+            raise ValueError(f"on_error is 'raise' or 'skip', not {on_error!r}")
+        self.where = os.fspath(path)
+        self.problems = Problems()
+        self.warnings: list[str] = []
+        self._on_error = on_error
+        self._images: list[ImageState] = []
+        self._index_of_name: dict[str, int] = {}
+        self._instances: list[tuple[str, int, int, Any]] = []  # uid, image, category, keypoints
+        self._columns: list[dict[str, Any]] = []
+
+    def image(
+        self,
+        file_name: str,
+        size: tuple[int, int] | None = None,
+        *,
+        is_done: bool = False,
+        extra: dict[str, Any] | None = None,
+    ) -> int:
+        """Add an image; return its position.
+
+        Raises
+        ------
+        KeyError
+            If there is one of this name.
+        """
+        index = self._index_of_name.setdefault(file_name, len(self._images))
+        if index < len(self._images):
+            raise KeyError(file_name)
+        self._images.append(
+            ImageState(
+                index + 1, file_name, None, recorded_size=size, is_done=is_done, extra=extra or None
+            )
+        )
+        return index
+
+    def index(self, file_name: str) -> int | None:
+        """Position of an image, None if it was not added."""
+        return self._index_of_name.get(file_name)
+
+    def instance(self, uid: str, image: int, category: int, keypoints: Any, **columns: Any) -> None:
+        """Add an instance.
+
+        Parameters
+        ----------
+        uid : str
+            Not given before.
+        image, category : int
+            Positions.
+        keypoints : sequence of (x, y, visibility), n_keypoints long
+            In image pixels; unlabeled is (0, 0, 0).
+        **columns
+            'bbox' (4 numbers), 'area', 'iscrowd', 'track_id', 'score', 'id', 'extra', 'source'.
+        """
+        self._instances.append((uid, image, category, keypoints))
+        self._columns.append(columns)
+
+    def dataset(
+        self,
+        categories: Sequence[Category],
+        images: Any,
+        beside: Path,
+        *,
+        allow_outside: bool,
+    ) -> Dataset:
+        """Dataset of all that was gathered; raises or warns of what was not.
+
+        Parameters
+        ----------
+        categories : sequence of Category
+        images : as of `kpwidget.read`
+        beside : Path
+            A file (or any name) in the folder in which images are by default.
+        allow_outside : bool
+
+        Raises
+        ------
+        FormatError
+            If there are problems and `on_error` is 'raise', naming every one.
+        """
+        n = len(self.problems)
+        if n and self._on_error == "raise":
+            raise FormatError.from_problems(
+                self.where, self.problems, f"{count(n, 'problem')}; on_error='skip' leaves them out"
+            )
+        dataset = Dataset(categories)
+        locate = _locator(images, beside, allow_outside, by_name=False)
+        for state in self._images:
+            state.data = locate(state.file_name)
+        dataset._add_images(self._images)
+        dataset._n_done = sum(state.is_done for state in self._images)
+        self._put_instances(dataset)
+        dataset.skipped = tuple(self.problems)
+        if n:
+            some = "; ".join(itertools.islice(self.problems, 5))
+            self.warnings.append(f"{count(n, 'problem')} left out (all in ds.skipped): {some}")
+        for warning in self.warnings:
+            warnings.warn(f"{self.where}: {warning}", stacklevel=_levels_to_caller())
+        return dataset
+
+    def _put_instances(self, dataset: Dataset) -> None:
+        if not self._instances:
+            return
+        uids, image, category, keypoints = zip(*self._instances, strict=True)
+        of = np.array(category, np.int64)
+        points = {
+            c: np.array(
+                [keypoints[i] for i in np.flatnonzero(of == c).tolist()], np.float64
+            ).reshape(-1, named.n_keypoints, 3)
+            for c, named in enumerate(dataset.categories)
+        }
+        columns: dict[str, Any] = {}
+        for name in _COLUMNS:
+            if not any(name in given for given in self._columns):
+                continue
+            values = [given.get(name, _FILLS.get(name)) for given in self._columns]
+            if name in ("track_id", "extra", "source"):
+                column = np.empty(len(values), object)
+                column[:] = values
+                columns[name] = column
+            else:
+                columns[name] = np.array(values)
+        columns.setdefault("source", "imported")
+        dataset._table.extend(
+            uids=uids, image=np.array(image, np.int64), category=of, keypoints=points, **columns
+        )
+
+
+def load_json(path: Path) -> Any:
+    """Content of a JSON file, strict.
+
+    Raises
+    ------
+    FormatError
+        If it is not JSON, nested too deep, has a key twice, NaN, Infinity or a number too large.
+    """
+    where = os.fspath(path)
+    data = path.read_bytes()
+    check_depth(data, where)
+    return _parse_json(_decode(data, where), where)
+
+
+def number(value: Any) -> float | None:
+    """`value` as a coordinate; None if it is no number, not finite, or larger than any image."""
+    found = as_float(value)
+    return found if found is not None and abs(found) <= MAX_COORDINATE else None
+
+
+def schema_for(
+    name: str,
+    keypoints: Sequence[str],
+    skeleton: Sequence[Sequence[str]],
+    given: Schema | None,
+    gathered: Gathered,
+) -> Schema:
+    """Schema of a category of a file: as its names and edges say, or the given one.
+
+    Parameters
+    ----------
+    name : str
+        Of the category.
+    keypoints : sequence of str
+        As the file has them.
+    skeleton : sequence of pairs of str
+        Pairs that are no edge are told in a warning and left out.
+    given : Schema or None
+        By the caller: it has to have all the file's keypoints.
+    gathered : Gathered
+        Where to say what is wrong.
+
+    Raises
+    ------
+    ValueError
+        If the given schema lacks keypoints of the file.
+    """
+    if given is not None:
+        missing = [k for k in keypoints if k not in given.keypoints]
+        if missing:
+            raise ValueError(
+                f"{gathered.where}: schema {given.name!r} has no keypoint "
+                f"{', '.join(map(_show, missing))}; expected all that the file has: "
+                f"{_show(list(keypoints))}"
+            )
+        return given
+    edges, wrong = [], []
+    for pair in skeleton:
+        is_edge = (
+            isinstance(pair, list | tuple)
+            and len(pair) == 2
+            and all(isinstance(end, str) and end in keypoints for end in pair)
+            and pair[0] != pair[1]
+        )
+        if not is_edge:
+            wrong.append(pair)
+        elif list(pair) not in edges:
+            edges.append(list(pair))
+    if wrong:
+        shown = ", ".join(map(_show, wrong[:5]))
+        gathered.warnings.append(
+            f"{count(len(wrong), 'pair')} of the skeleton {shown} left out: expected two names of "
+            f"keypoints of category {_show(name)}"
+        )
+    return Schema(name, keypoints, edges)
+
+
+@dataclass(slots=True)
+class Item:
+    """An instance as writers want it.
+
+    Attributes
+    ----------
+    row, category : int
+    uid : str
+    points : list of [x, y, visibility]
+        As a COCO file holds them.
+    bbox : list of float or None
+        (x, y, width, height) that was given, None if it is derived.
+    """
+
+    row: int
+    category: int
+    uid: str
+    points: list[list[float]]
+    bbox: list[float] | None
+
+
+def instances_by_image(dataset: Dataset) -> list[list[Item]]:
+    """The instances of each image, in their order.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its lock is held.
+    """
+    table = dataset._table
+    rows = np.asarray(table.live_rows(), np.int64)
+    category = table.column("category", rows)
+    points: NDArray[Any] = np.empty(len(rows), object)
+    for c in range(len(dataset.categories)):
+        chosen = np.flatnonzero(category == c)
+        for i, of_one in zip(
+            chosen.tolist(), table.raw_keypoints_of(c, rows[chosen]).tolist(), strict=True
+        ):
+            points[i] = of_one
+    found: list[list[Item]] = [[] for _ in dataset._images]
+    for row, image, c, uid, own, bbox in zip(
+        rows.tolist(),
+        table.column("image", rows).tolist(),
+        category.tolist(),
+        table.column("uid", rows).tolist(),
+        points.tolist(),
+        table.column("bbox", rows).tolist(),
+        strict=True,
+    ):
+        found[image].append(Item(row, c, uid, own, bbox if bbox[0] == bbox[0] else None))
+    return found
+
+
+OnError = Literal["raise", "skip"]
+"""See `kpwidget.read`."""
