@@ -23,7 +23,7 @@ from kpwidget.formats.folders import (
     check_folder,
     check_images_option,
     image_sources,
-    is_array_only_shown,
+    lost_pixels,
     new_names,
     write_files,
     write_images,
@@ -38,7 +38,7 @@ __all__ = ["deeplabcut_losses", "write_deeplabcut"]
 MARK: Final = "# DeepLabCut project, written by kpwidget"
 
 
-_KEPT: Final = frozenset(("skeletons",))
+_KEPT: Final = frozenset(("skeletons", "tracks"))
 
 
 def _chosen(dataset: Dataset) -> tuple[int, int | None]:
@@ -100,16 +100,10 @@ def deeplabcut_losses(dataset: Dataset, *, images: ImagesOption = "copy") -> lis
         if left:
             text = f"{count(len(left), 'category')} would be left out"
             losses.append(Loss("categories", len(left), text, tuple(map(repr, left[:N_EXAMPLES]))))
-        kept = {*_KEPT, "tracks", "top-level fields"}
-        losses += lost_values(dataset, kept)
-        others = [key for key in dataset.extra if key != KEY]
-        if others:
-            text = f"{count(len(others), 'field')} of the dataset"
-            losses.append(Loss("extra", len(others), text, tuple(map(repr, others[:N_EXAMPLES]))))
+        losses += lost_values(dataset, _KEPT, kept_key=KEY)
         losses += _lost_tracks(dataset, main, unique)
         if images != "leave":
-            losses += _lost_pixels(dataset)
-            return losses
+            return [*losses, *lost_pixels(dataset)]
         bare = [
             state.file_name
             for state, rows_of in zip(dataset._images, table.rows_of_image, strict=True)
@@ -119,13 +113,6 @@ def deeplabcut_losses(dataset: Dataset, *, images: ImagesOption = "copy") -> lis
             text = f"{count(len(bare), 'image')} without a row in a table, for no file is copied"
             losses.append(Loss("images", len(bare), text, tuple(bare[:N_EXAMPLES])))
     return losses
-
-
-def _lost_pixels(dataset: Dataset) -> Iterator[Loss]:
-    shown = [s.file_name for s in dataset._images if is_array_only_shown(s.data)]
-    if shown:
-        text = f"{count(len(shown), 'image')} would be written as shown, with 8 bits"
-        yield Loss("pixels", len(shown), text, tuple(shown[:N_EXAMPLES]))
 
 
 def _lost_tracks(dataset: Dataset, main: int, unique: int | None) -> Iterator[Loss]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset, ImageInfo, ImageRoots
-from kpwidget.formats import count
+from kpwidget.formats import Loss, count
 from kpwidget.images import ImageSource
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "image_sources",
     "is_array_only_shown",
     "listed",
+    "lost_pixels",
     "new_names",
     "safe_parts",
     "write_files",
@@ -33,6 +34,7 @@ ImagesOption = Literal["copy", "link", "leave"]
 """What becomes of the image files: copied, linked to, or left where they are."""
 
 _N_LISTED: Final = 20
+_N_EXAMPLES: Final = 3
 
 
 def listed(problems: Sequence[str], n: int = _N_LISTED) -> str:
@@ -291,3 +293,17 @@ def is_array_only_shown(data: Any) -> bool:
         return False
     channels = data.shape[2] if data.ndim == 3 else 1
     return not (data.dtype in (np.uint8, bool) or (data.dtype == np.uint16 and channels == 1))
+
+
+def lost_pixels(dataset: Dataset) -> list[Loss]:
+    """Loss of arrays that are written as they are shown, if there are any.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    """
+    shown = [s.file_name for s in dataset._images if is_array_only_shown(s.data)]
+    if not shown:
+        return []
+    text = f"{count(len(shown), 'image')} would be written as shown, with 8 bits"
+    return [Loss("pixels", len(shown), text, tuple(shown[:_N_EXAMPLES]))]

@@ -103,7 +103,11 @@ class LostKeypoints:
 
 
 def lost_values(
-    dataset: Dataset, keeps: Collection[str], kept_of_images: Mapping[str, int] | None = None
+    dataset: Dataset,
+    keeps: Collection[str],
+    *,
+    kept_of_images: Mapping[str, int] | None = None,
+    kept_key: str = "",
 ) -> list[Loss]:
     """What is lost of a dataset by a format that keeps some of its values.
 
@@ -118,6 +122,8 @@ def lost_values(
         fields', 'category fields', 'top-level fields', 'info', 'other records'.
     kept_of_images : mapping of str to int, optional
         Unknown fields of images that are kept, and of how many.
+    kept_key : str, optional
+        An unknown field that is kept wherever it stands: that of the format itself.
 
     Returns
     -------
@@ -159,18 +165,24 @@ def lost_values(
                 "the track_id of {}")  # fmt: skip
     lose_column("scores", "score", ~np.isnan(table.column("score", rows)), "the scores of {}")
     if "instance fields" not in keeps:
-        _lose_fields(_fields_of_instances(dataset, rows), "instance", lose)
+        fields = _fields_of_instances(dataset, rows)
+        fields.pop(kept_key, None)
+        _lose_fields(fields, "instance", lose)
     if "image fields" not in keeps:
         fields = _fields_of_images(dataset)
         fields.subtract(kept_of_images or {})
+        fields.pop(kept_key, None)
         _lose_fields(+fields, "image", lose)
-    _lose_of_categories(categories, keeps, lose)
+    _lose_of_categories(categories, keeps, kept_key, lose)
     if "info" not in keeps:
         for name in ("info", "licenses"):
             lose(name, 1 if getattr(dataset, name) else 0, f"'{name}' of the dataset")
     if "top-level fields" not in keeps:
-        n = len(dataset.extra)
-        lose("extra", n, f"{count(n, 'field')} of the dataset", map(repr, dataset.extra))
+        unheld = [key for key in dataset.extra if key != kept_key]
+        lose(
+            "extra", len(unheld), f"{count(len(unheld), 'field')} of the dataset",
+            map(repr, unheld[:N_EXAMPLES]),
+        )  # fmt: skip
     layout = dataset.layout
     n = len(layout.images) + len(layout.categories) + len(layout.annotations)
     if "other records" not in keeps:
@@ -270,7 +282,7 @@ def _fields_of_images(dataset: Dataset) -> Counter[str]:
 
 
 def _lose_of_categories(
-    categories: Sequence[Category], keeps: Collection[str], lose: _Lose
+    categories: Sequence[Category], keeps: Collection[str], kept_key: str, lose: _Lose
 ) -> None:
     if "skeletons" not in keeps:
         names = [category.name for category in categories if len(category.schema.edges)]
@@ -287,6 +299,7 @@ def _lose_of_categories(
     fields: Counter[str] = Counter()
     for category in categories:
         keys: dict[str, Any] = dict.fromkeys((*category.schema.to_metadata(), *category.extra))
+        keys.pop(kept_key, None)
         if category.schema.sigmas is None:
             keys.pop("sigma_source", None)  # it says no more than that there are none
         has_colors = keys.pop("colors", 0) is None and "colors" not in keeps

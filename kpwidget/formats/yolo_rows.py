@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.formats import Loss, count
-from kpwidget.formats.folders import ImagesOption, is_array_only_shown, listed
+from kpwidget.formats.folders import ImagesOption, listed, lost_pixels
 from kpwidget.formats.losses import (
     N_EXAMPLES,
     LostKeypoints,
@@ -368,12 +368,7 @@ def _losses_of_fields(dataset: Dataset, images: str) -> list[Loss]:
     _, unheld = kept_extra(dataset)
     lose("extra", len(unheld), f"{count(len(unheld), 'field')} of the dataset", map(repr, unheld))
     if images != "leave":
-        shown = [s.file_name for s in dataset._images if is_array_only_shown(s.data)]
-        lose(
-            "pixels", len(shown),
-            f"{count(len(shown), 'image')} would be written as shown, with 8 bits",
-            shown[:N_EXAMPLES],
-        )  # fmt: skip
+        losses += lost_pixels(dataset)
     return losses
 
 
