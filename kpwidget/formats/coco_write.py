@@ -311,15 +311,15 @@ class _Writer:
         for category in self._dataset.categories:
             read = layout.categories_read.get(category.id)
             if read is None:
-                added.append(dumps(_category_record(category), self._style).encode())
+                added.append(dumps(category_record(category), self._style).encode())
                 continue
             text, position, before = read
             record = text.raw("categories", position)
             if category is not before:
-                known = _category_record(before)
+                known = category_record(before)
                 changes = {
                     key: dumps(value, self._style)
-                    for key, value in _category_record(category).items()
+                    for key, value in category_record(category).items()
                     if value != known.get(key)
                 }
                 record = spliced(record.decode(), changes).encode()
@@ -468,7 +468,13 @@ def _new_annotation(
     return written
 
 
-def _category_record(category: Category) -> dict[str, Any]:
+def category_record(category: Category) -> dict[str, Any]:
+    """Return a category as a COCO file has it.
+
+    Parameters
+    ----------
+    category : Category
+    """
     record: dict[str, Any] = {"id": category.id, "name": category.name}
     if category.supercategory is not None:
         record["supercategory"] = category.supercategory

@@ -15,16 +15,27 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
-from kpwidget.dataset.values import MAX_COORDINATE, as_float
+from kpwidget.dataset.table import NO_ID
+from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
+from kpwidget.dataset.views import Instance
 from kpwidget.formats import Problems, count
 from kpwidget.formats.coco import _levels_to_caller, _locator
 from kpwidget.formats.json_text import check_depth
 from kpwidget.schema import Category, FormatError, Schema, _decode, _parse_json, _show
 
-__all__ = ["Gathered", "Item", "instances_by_image", "load_json", "number", "schema_for"]
+__all__ = [
+    "Gathered",
+    "Item",
+    "categories_of_records",
+    "instances_by_image",
+    "kept_of_instances",
+    "load_json",
+    "number",
+    "schema_for",
+]
 
 _COLUMNS: Final = ("bbox", "area", "iscrowd", "track_id", "score", "id", "extra", "source")
-_FILLS: Final = {"bbox": [np.nan] * 4, "area": np.nan, "iscrowd": 0, "score": np.nan}
+_FILLS: Final = {"bbox": [np.nan] * 4, "area": np.nan, "iscrowd": 0, "score": np.nan, "id": NO_ID}
 
 
 class Gathered:
@@ -53,6 +64,8 @@ class Gathered:
         self.warnings: list[str] = []
         self._on_error = on_error
         self._images: list[ImageState] = []
+        self._image_ids: list[int | str | None] = []
+        self._ids: set[int] = set()
         self._index_of_name: dict[str, int] = {}
         self._instances: list[tuple[str, int, int, Any]] = []  # uid, image, category, keypoints
         self._columns: list[dict[str, Any]] = []
@@ -64,8 +77,11 @@ class Gathered:
         *,
         is_done: bool = False,
         extra: dict[str, Any] | None = None,
+        id: int | str | None = None,
     ) -> int:
         """Add an image; return its position.
+
+        Its id is used if all images have one and each another; else they are 1, 2, ...
 
         Raises
         ------
@@ -80,11 +96,16 @@ class Gathered:
                 index + 1, file_name, None, recorded_size=size, is_done=is_done, extra=extra or None
             )
         )
+        self._image_ids.append(id)
         return index
 
     def index(self, file_name: str) -> int | None:
         """Position of an image, None if it was not added."""
         return self._index_of_name.get(file_name)
+
+    def state(self, index: int) -> ImageState:
+        """Return an image that was added."""
+        return self._images[index]
 
     def instance(self, uid: str, image: int, category: int, keypoints: Any, **columns: Any) -> None:
         """Add an instance.
@@ -92,7 +113,7 @@ class Gathered:
         Parameters
         ----------
         uid : str
-            Not given before.
+            Not given before. With an id that no other instance has, it is ``coco:<id>`` instead.
         image, category : int
             Positions.
         keypoints : sequence of (x, y, visibility), n_keypoints long
@@ -100,6 +121,13 @@ class Gathered:
         **columns
             'bbox' (4 numbers), 'area', 'iscrowd', 'track_id', 'score', 'id', 'extra', 'source'.
         """
+        number = columns.get("id")
+        if number is not None and number not in self._ids:
+            self._ids.add(number)
+            uid = f"coco:{number}"
+        elif number is not None:
+            columns["id"] = NO_ID
+            self.problems.append(f"{uid}: the annotation id {number} is another's as well")
         self._instances.append((uid, image, category, keypoints))
         self._columns.append(columns)
 
@@ -133,8 +161,11 @@ class Gathered:
             )
         dataset = Dataset(categories)
         locate = _locator(images, beside, allow_outside, by_name=False)
-        for state in self._images:
+        has_ids = None not in self._image_ids and len(set(self._image_ids)) == len(self._images)
+        for state, given in zip(self._images, self._image_ids, strict=True):
             state.data = locate(state.file_name)
+            if has_ids and given is not None:
+                state.id = given
         dataset._add_images(self._images)
         dataset._n_done = sum(state.is_done for state in self._images)
         self._put_instances(dataset)
@@ -161,7 +192,8 @@ class Gathered:
         for name in _COLUMNS:
             if not any(name in given for given in self._columns):
                 continue
-            values = [given.get(name, _FILLS.get(name)) for given in self._columns]
+            fill = _FILLS.get(name)
+            values = [fill if given.get(name) is None else given[name] for given in self._columns]
             if name in ("track_id", "extra", "source"):
                 column = np.empty(len(values), object)
                 column[:] = values
@@ -270,6 +302,100 @@ class Item:
     uid: str
     points: list[list[float]]
     bbox: list[float] | None
+
+    def kept(self, dataset: Dataset) -> dict[str, Any]:
+        """Return what else is known of it, for `kept_of_instances`; nothing that is not given."""
+        table = dataset._table
+        record = {name: table.value(self.row, name) for name in _KEPT_COLUMNS}
+        record = {name: value for name, value in record.items() if value is not None}
+        if not record["iscrowd"]:
+            del record["iscrowd"]
+        extra = Instance(dataset, self.uid).extra
+        if extra:
+            record["extra"] = dict(extra)
+        return record
+
+
+_KEPT_COLUMNS: Final = ("id", "area", "iscrowd", "track_id", "score")
+
+
+def kept_of_instances(record: Any, at: str, gathered: Gathered) -> dict[str, Any]:
+    """Columns of an instance from what `Item.kept` gave; what is bad is a problem.
+
+    Parameters
+    ----------
+    record : object
+        From a file, and so perhaps anything.
+    at : str
+        Where it stands, for messages.
+    gathered : Gathered
+    """
+    if not isinstance(record, dict):
+        return {}
+    columns: dict[str, Any] = {}
+    for name, expected, check in (
+        ("id", "a whole number of 63 bits", _as_id),
+        ("area", "a number", number),
+        ("score", "a number", number),
+        ("iscrowd", "0 or 1", lambda value: value if value in (0, 1) else None),
+        ("extra", "an object", lambda value: value if isinstance(value, dict) else None),
+    ):
+        value = record.get(name)
+        if value is None:
+            continue
+        found = check(value)
+        if found is None:
+            gathered.problems.append(f"{at}: {name!r} is {_show(value)}, expected {expected}")
+        else:
+            columns[name] = found
+    if record.get("track_id") is not None:
+        columns["track_id"] = record["track_id"]
+    return columns
+
+
+def _as_id(value: Any) -> int | None:
+    found = as_int(value)
+    return found if found is not None and abs(found) < 2**63 else None
+
+
+def categories_of_records(records: Any, at: str, gathered: Gathered) -> list[Category]:
+    """Categories from COCO's records of them; what is bad is a problem.
+
+    Parameters
+    ----------
+    records : object
+        From a file, and so perhaps anything.
+    at : str
+        Where they stand, for messages.
+    gathered : Gathered
+    """
+    found: list[Category] = []
+    for record in records if isinstance(records, list) else ():
+        name = record.get("name") if isinstance(record, dict) else None
+        number_ = as_int(record.get("id")) if isinstance(record, dict) else None
+        if not isinstance(name, str) or number_ is None or number_ in {c.id for c in found}:
+            gathered.problems.append(
+                f"{at}: the category {_show(record)} has no name, or no id of its own"
+            )
+            continue
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of repeated edges: they were told when written
+                schema = Schema.from_metadata(
+                    {key: value for key, value in record.items() if key in _OF_SCHEMA}
+                )
+            known = _OF_SCHEMA | {"id", "supercategory"}
+            extra = {key: value for key, value in record.items() if key not in known}
+            found.append(Category(number_, schema, name, record.get("supercategory"), extra))
+        except FormatError as error:
+            gathered.problems.extend(f"{at}: {problem}" for problem in error.problems)
+    return found
+
+
+_OF_SCHEMA: Final = frozenset(
+    ("name", "keypoints", "skeleton", "flip_pairs", "sigmas", "sigma_source", "colors", "aliases",
+     "parts")
+)  # fmt: skip
 
 
 def instances_by_image(dataset: Dataset) -> list[list[Item]]:
