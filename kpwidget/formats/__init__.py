@@ -411,14 +411,14 @@ def _check_options(row: Format, function: Callable[..., Any], options: Mapping[s
         )
 
 
-def needed(module: str, extra: str, what: str) -> Any:
+def needed(module: str, install: str, what: str) -> Any:
     """Return a module of a package that is not always installed.
 
     Parameters
     ----------
     module : str
-    extra : str
-        What of kpwidget brings it.
+    install : str
+        What pip is to install.
     what : str
         What it is needed for, in words.
 
@@ -432,7 +432,7 @@ def needed(module: str, extra: str, what: str) -> Any:
     except ImportError as error:
         raise ImportError(
             f"{what} takes {module.partition('.')[0]}, which is not installed ({error}): "
-            f'pip install "kpwidget[{extra}]"'
+            f'pip install "{install}"'
         ) from error
 
 

@@ -219,7 +219,7 @@ def _unpickled(data: Any) -> Any:
 
 
 def _read_h5(path: Path) -> _Table:
-    h5py = needed("h5py", "dlc", "reading HDF5 files of DeepLabCut")
+    h5py = needed("h5py", "kpwidget[dlc]", "reading HDF5 files of DeepLabCut")
     where = os.fspath(path)
     try:
         with h5py.File(path, "r") as file:

@@ -258,7 +258,7 @@ def write_deeplabcut(
                 'pip install "kpwidget[dlc]", or let DeepLabCut make them (convertcsv2h5)'
             )
     if h5:
-        needed("tables", "dlc", "writing HDF5 files of DeepLabCut")
+        needed("tables", "kpwidget[dlc]", "writing HDF5 files of DeepLabCut")
     content = dump_yaml(config, f"{MARK} {__version__}", "config.yaml")
     tables = {name[:-3] + "h5" for name in files} if h5 else set()
     check_folder(folder, {*names, *files, *tables, "config.yaml"}, "DeepLabCut", _is_ours, _is_part)

@@ -68,6 +68,8 @@ class Format:
         Whether `path` may be a folder.
     has_ids : bool
         Whether a file has annotation ids, so that new instances are given theirs when written.
+    needs : str
+        A module of a package that is not always installed, without which it does nothing.
     keeps : mapping of str to str
         What is as it was when a dataset is written and read again: names of `FIELDS`, each with how
         or on what condition, in words; an empty text says always.
@@ -87,6 +89,7 @@ class Format:
     is_of: str
     is_folder: bool = False
     has_ids: bool = False
+    needs: str = ""
     keeps: Mapping[str, str] = field(default_factory=dict, hash=False)
     loses: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -381,6 +384,20 @@ BUILT_IN: Final = (
             "info and licenses": "",
             "other records": "",
         },
+    ),
+    Format(
+        "parquet",
+        "Parquet: a table with a row for each instance, in one file or a folder of them",
+        (".parquet",),
+        "kpwidget.formats.parquet",
+        "read_parquet",
+        "write_parquet",
+        "parquet_losses",
+        "is_parquet",
+        is_folder=True,
+        needs="pyarrow",
+        keeps={name: "" for name in FIELDS if name != "other records"},
+        loses={"other records": ""},
     ),
 )  # fmt: skip
 """The formats that come with kpwidget, in the order of the documentation."""
