@@ -192,8 +192,12 @@ def is_coco(path: Path) -> bool:
         head = file.read(_LOOK)
         file.seek(max(0, path.stat().st_size - _LOOK))
         tail = file.read(_LOOK)
-    return head.lstrip()[:1] == b"{" and any(
-        f'"{key}"'.encode() in part for part in (head, tail) for key in _LISTS
+    keys = {key for key in (*_LISTS, "items") if f'"{key}"'.encode() in head + tail}
+    # Datumaro has 'annotations' and 'categories' as well, and 'items' for 'images'.
+    return (
+        head.lstrip()[:1] == b"{"
+        and bool(keys - {"items"})
+        and ("images" in keys or "items" not in keys)
     )
 
 
