@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -297,7 +297,7 @@ def _categories(
             next_id += 1
         elif known is not None and given is not None:
             old = found.get(name)
-            found[name] = Category(old.id if old else next_id, given, name)
+            found[name] = replace(old, schema=given) if old else Category(next_id, given, name)
             next_id += old is None
         if known is not None and missing:
             gathered.problems.append(
