@@ -236,6 +236,8 @@ def read(
         coco: ``schema``, ``wholebody``, ``match``; see `kpwidget.formats.coco.read_coco`.
         coco-results: ``ground_truth``, ``model``; see `coco_results.read_coco_results` there.
         yolo-pose: ``schema``, ``split``; see `yolo.read_yolo` there.
+        deeplabcut, labelme, parquet: ``schema``. via: ``schema``, ``attributes``.
+        supervisely, datumaro, sleap: none.
 
     Returns
     -------
@@ -281,6 +283,8 @@ def write(
         coco, coco-results: none.
         yolo-pose: ``split``, ``seed``, ``group``, ``images`` ('copy', 'link', 'leave'),
         ``keypoint_dims``; see `kpwidget.formats.yolo.write_yolo`.
+        deeplabcut: ``images``, ``scorer``, ``h5``. supervisely, labelme: ``images``.
+        parquet: ``partition_by``. datumaro: ``dialect``. via, sleap: none.
 
     Returns
     -------
