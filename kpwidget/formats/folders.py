@@ -25,6 +25,7 @@ __all__ = [
     "listed",
     "lost_pixels",
     "new_names",
+    "note_new_names",
     "safe_parts",
     "write_files",
     "write_images",
@@ -110,6 +111,20 @@ def new_names(dataset: Dataset, name_of: Callable[[list[str]], str], notes: list
             f"{count(len(problems), 'image')} cannot be written under their names:\n"
             + listed(problems)
         )
+    note_new_names(dataset, names, notes)
+    return names
+
+
+def note_new_names(dataset: Dataset, names: Sequence[str], notes: list[str]) -> None:
+    """Add a note on how many images have new names, if any has.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    names : sequence of str
+        The new name of each image.
+    notes : list of str
+    """
     renamed = [(s.file_name, n) for s, n in zip(dataset._images, names, strict=True)]
     renamed = [(given, name) for given, name in renamed if given != name]
     if renamed:
@@ -117,7 +132,6 @@ def new_names(dataset: Dataset, name_of: Callable[[list[str]], str], notes: list
         notes.append(
             f"{count(len(renamed), 'image')} got new names, such as {name!r} for {given!r}"
         )
-    return names
 
 
 def image_sources(dataset: Dataset, names: Sequence[str], images: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from kpwidget.formats.folders import (
     check_folder,
     image_sources,
     listed,
+    note_new_names,
     safe_parts,
     write_files,
     write_images,
@@ -225,13 +226,7 @@ def _new_names(dataset: Dataset, splits: Sequence[str], notes: list[str]) -> lis
             f"{count(len(problems), 'image')} cannot be written under their names:\n"
             + listed(problems)
         )
-    renamed = [(s.file_name, n) for s, n in zip(dataset._images, names, strict=True)]
-    renamed = [(given, name) for given, name in renamed if given != name]
-    if renamed:
-        given, name = renamed[0]
-        notes.append(
-            f"{count(len(renamed), 'image')} got new names, such as {name!r} for {given!r}"
-        )
+    note_new_names(dataset, names, notes)
     return names
 
 

@@ -28,15 +28,7 @@ from kpwidget.formats.yolo_rows import yolo_losses
 from kpwidget.formats.yolo_write import write_yolo
 from kpwidget.formats.yolo_yaml import label_path
 from kpwidget.schema import Category, FormatError, Schema
-
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-EXAMPLES = SHARED / "format-examples"
-DATA = SHARED / "data"
-
-needs_examples = pytest.mark.skipif(
-    not EXAMPLES.is_dir(), reason=f"the example files are not at {EXAMPLES}"
-)
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the example data are not at {DATA}")
+from tests.formats.examples import DATA, EXAMPLES, needs_data, needs_examples
 
 ANIMAL = Schema(
     "animal",
