@@ -348,7 +348,7 @@ def datumaro_losses(dataset: Dataset) -> list[Loss]:
     """
     with dataset.lock:
         splits = sum(isinstance(image.extra.get("split"), str) for image in dataset.images)
-        losses = lost_values(dataset, _KEPT, kept_of_images={"split": splits}, kept_key=KEY)
+        losses = lost_values(dataset, _KEPT, kept_of_images={"split": splits}, kept_keys=(KEY,))
         table = dataset._table
         n = int(np.count_nonzero(table.column("id", table.live_rows()) == 0))
         if n:

@@ -18,6 +18,7 @@ import numpy as np
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES
 from kpwidget.formats.deeplabcut_tables import (
+    CONFIG,
     H5_KEY,
     HDF5,
     KEY,
@@ -93,8 +94,9 @@ def read_deeplabcut(
         One category, named as the project's task; unique body parts are another, ``'single'``. A
         number is a visible keypoint, an empty cell an unlabeled one. An individual of a project
         with several is the `track_id`. An image without any number in its row is done; image files
-        in the folders of frames without a row are images that are not labeled. Scorer and other
-        keys of ``config.yaml`` are in ``dataset.extra['deeplabcut']``.
+        in the folders of frames without a row are images that are not labeled. The scorer
+        and other keys of ``config.yaml`` are in ``dataset.extra``, under ``deeplabcut`` and
+        ``deeplabcut_config``.
 
     Raises
     ------
@@ -123,9 +125,9 @@ def read_deeplabcut(
     kept: dict[str, Any] = {"scorer": sheets[0].scorer} if sheets else {}
     kept["multianimal"] = any(individual for sheet in sheets for individual, _, _ in sheet.columns)
     others = {key: value for key, value in config.items() if key not in OWN_KEYS}
-    if others:
-        kept["config"] = plain(others)
     dataset.extra[KEY] = kept
+    if others:
+        dataset.extra[CONFIG] = plain(others)
     return dataset
 
 

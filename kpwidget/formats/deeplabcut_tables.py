@@ -25,6 +25,7 @@ from kpwidget.images import named
 from kpwidget.schema import FormatError, _show
 
 __all__ = [
+    "CONFIG",
     "H5_KEY",
     "HDF5",
     "HEADERS",
@@ -37,7 +38,10 @@ __all__ = [
 ]
 
 KEY: Final = "deeplabcut"
-"""Of `Dataset.extra`: the scorer and what ``config.yaml`` has that is no label."""
+"""Of `Dataset.extra`: the scorer, and whether there are individuals."""
+
+CONFIG: Final = "deeplabcut_config"
+"""Of `Dataset.extra`: what ``config.yaml`` has that is no label."""
 
 UNIQUE: Final = "single"
 """DeepLabCut's name of the individual that has the unique body parts; our category of them."""

@@ -17,7 +17,15 @@ import numpy as np
 from kpwidget._version import __version__
 from kpwidget.dataset import Dataset
 from kpwidget.formats import Loss, WriteReport, count, needed, write_file
-from kpwidget.formats.deeplabcut_tables import H5_KEY, HEADERS, KEY, LABELED, OWN_KEYS, UNIQUE
+from kpwidget.formats.deeplabcut_tables import (
+    CONFIG,
+    H5_KEY,
+    HEADERS,
+    KEY,
+    LABELED,
+    OWN_KEYS,
+    UNIQUE,
+)
 from kpwidget.formats.folders import (
     ImagesOption,
     check_folder,
@@ -100,7 +108,7 @@ def deeplabcut_losses(dataset: Dataset, *, images: ImagesOption = "copy") -> lis
         if left:
             text = f"{count(len(left), 'category')} would be left out"
             losses.append(Loss("categories", len(left), text, tuple(map(repr, left[:N_EXAMPLES]))))
-        losses += lost_values(dataset, _KEPT, kept_key=KEY)
+        losses += lost_values(dataset, _KEPT, kept_keys=(KEY, CONFIG))
         losses += _lost_tracks(dataset, main, unique)
         if images != "leave":
             return [*losses, *lost_pixels(dataset)]
@@ -242,7 +250,7 @@ def write_deeplabcut(
         items = instances_by_image(dataset)
         individuals = _individuals(dataset, items, main, unique)
         sheets, n_instances = _sheets(dataset, names, items, individuals, main, unique)
-        config = _config(dataset, names, individuals, main, unique, scorer, kept)
+        config = _config(dataset, names, individuals, main, unique, scorer)
         n_images = len(dataset.images)
         _note_outside(dataset, items, notes)
     header = _header(dataset, individuals, main, unique, scorer)
@@ -415,11 +423,10 @@ def _config(
     main: int,
     unique: int | None,
     scorer: str,
-    kept: Mapping[str, Any],
 ) -> dict[str, Any]:
     category = dataset.categories[main]
     is_multi = bool(individuals.names) or unique is not None
-    others = kept.get("config")
+    others = dataset.extra.get(CONFIG)
     config: dict[str, Any] = {
         "Task": category.name,
         "scorer": scorer,

@@ -107,7 +107,7 @@ def lost_values(
     keeps: Collection[str],
     *,
     kept_of_images: Mapping[str, int] | None = None,
-    kept_key: str = "",
+    kept_keys: Collection[str] = (),
 ) -> list[Loss]:
     """What is lost of a dataset by a format that keeps some of its values.
 
@@ -122,8 +122,8 @@ def lost_values(
         fields', 'category fields', 'top-level fields', 'info', 'other records'.
     kept_of_images : mapping of str to int, optional
         Unknown fields of images that are kept, and of how many.
-    kept_key : str, optional
-        An unknown field that is kept wherever it stands: that of the format itself.
+    kept_keys : collection of str, optional
+        Unknown fields that are kept wherever they stand: those of the format itself.
 
     Returns
     -------
@@ -166,19 +166,21 @@ def lost_values(
     lose_column("scores", "score", ~np.isnan(table.column("score", rows)), "the scores of {}")
     if "instance fields" not in keeps:
         fields = _fields_of_instances(dataset, rows)
-        fields.pop(kept_key, None)
+        for key in kept_keys:
+            fields.pop(key, None)
         _lose_fields(fields, "instance", lose)
     if "image fields" not in keeps:
         fields = _fields_of_images(dataset)
         fields.subtract(kept_of_images or {})
-        fields.pop(kept_key, None)
+        for key in kept_keys:
+            fields.pop(key, None)
         _lose_fields(+fields, "image", lose)
-    _lose_of_categories(categories, keeps, kept_key, lose)
+    _lose_of_categories(categories, keeps, kept_keys, lose)
     if "info" not in keeps:
         for name in ("info", "licenses"):
             lose(name, 1 if getattr(dataset, name) else 0, f"'{name}' of the dataset")
     if "top-level fields" not in keeps:
-        unheld = [key for key in dataset.extra if key != kept_key]
+        unheld = [key for key in dataset.extra if key not in kept_keys]
         lose(
             "extra", len(unheld), f"{count(len(unheld), 'field')} of the dataset",
             map(repr, unheld[:N_EXAMPLES]),
@@ -282,7 +284,7 @@ def _fields_of_images(dataset: Dataset) -> Counter[str]:
 
 
 def _lose_of_categories(
-    categories: Sequence[Category], keeps: Collection[str], kept_key: str, lose: _Lose
+    categories: Sequence[Category], keeps: Collection[str], kept_keys: Collection[str], lose: _Lose
 ) -> None:
     if "skeletons" not in keeps:
         names = [category.name for category in categories if len(category.schema.edges)]
@@ -299,7 +301,8 @@ def _lose_of_categories(
     fields: Counter[str] = Counter()
     for category in categories:
         keys: dict[str, Any] = dict.fromkeys((*category.schema.to_metadata(), *category.extra))
-        keys.pop(kept_key, None)
+        for key in kept_keys:
+            keys.pop(key, None)
         if category.schema.sigmas is None:
             keys.pop("sigma_source", None)  # it says no more than that there are none
         has_colors = keys.pop("colors", 0) is None and "colors" not in keeps

@@ -225,7 +225,9 @@ def sleap_losses(dataset: Dataset) -> list[Loss]:
     with dataset.lock:
         table = dataset._table
         rows = table.live_rows()
-        lost = [loss for loss in lost_values(dataset, _KEPT, kept_key=KEY) if loss.what != SCORES]
+        lost = [
+            loss for loss in lost_values(dataset, _KEPT, kept_keys=(KEY,)) if loss.what != SCORES
+        ]
         tracks = table.column("track_id", rows).tolist()
         n = sum(track is not None and not isinstance(track, str) for track in tracks)
         if n:

@@ -379,7 +379,7 @@ def supervisely_losses(dataset: Dataset, *, images: ImagesOption = "copy") -> li
         if n:
             text = f"the bbox of {count(n, 'instance')} would be rounded to whole pixels"
             losses.append(Loss("bbox", n, text))
-        losses += lost_values(dataset, _KEPT, kept_key=KEY)
+        losses += lost_values(dataset, _KEPT, kept_keys=(KEY,))
         return losses if images == "leave" else [*losses, *lost_pixels(dataset)]
 
 

@@ -270,7 +270,7 @@ BUILT_IN: Final = (
             "coordinates": "",
             "visibility": "visible and unlabeled",
             "tracks": "names, each once in an image",
-            "unknown fields": "`deeplabcut` of the top level: scorer and what config.yaml has",
+            "unknown fields": "`deeplabcut` and `deeplabcut_config` of the top level",
         },
         loses={
             "images": "other names and their order; with `images=\"leave\"` those that are neither "

@@ -316,7 +316,7 @@ def via_losses(dataset: Dataset) -> list[Loss]:
     list of Loss
     """
     with dataset.lock:
-        losses = lost_values(dataset, _KEPT, kept_key=KEY)
+        losses = lost_values(dataset, _KEPT, kept_keys=(KEY,))
         table = dataset._table
         rows = table.live_rows()
         boxed = table.column("bbox", rows)[:, 0]
