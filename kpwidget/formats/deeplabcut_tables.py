@@ -228,6 +228,8 @@ def _read_h5(path: Path) -> _Table:
     try:
         with h5py.File(path, "r") as file:
             group = file[H5_KEY] if H5_KEY in file else next(iter(file.values()))
+            if group.file.filename != file.filename:
+                raise ValueError("it links to another file")
             if "block0_values" in group:
                 names, columns = _levels(group, "axis0")
                 _, index = _levels(group, "axis1")
@@ -245,7 +247,7 @@ def _read_h5(path: Path) -> _Table:
                 values = raw[field].reshape(len(index), -1)
             found = np.asarray(values, np.float64).reshape(len(index), len(columns))
     except (OSError, KeyError, ValueError, TypeError, IndexError, StopIteration,
-            AttributeError, pickle.UnpicklingError, EOFError) as error:  # fmt: skip
+            AttributeError, RuntimeError, pickle.UnpicklingError, EOFError) as error:  # fmt: skip
         raise FormatError.from_problems(
             where,
             [
@@ -278,7 +280,9 @@ def _levels(group: Any, axis: str) -> tuple[tuple[str, ...], list[tuple[str, ...
 
 
 def _small(dataset: Any) -> NDArray[Any]:
-    """Content of an HDF5 dataset that is no larger than a file of labels can be."""
+    """Content of an HDF5 dataset that is in the file, and no larger than labels can be."""
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"{dataset.name} stands in another file")
     if dataset.size * dataset.dtype.itemsize > _MAX_BYTES or dataset.dtype.hasobject:
         raise ValueError(f"{dataset.name} has {dataset.size} values of {dataset.dtype}")
     array: NDArray[Any] = dataset[()]

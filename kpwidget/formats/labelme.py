@@ -144,11 +144,14 @@ def read_labelme(
     FileNotFoundError
         If there is no such file or folder.
     """
+    from tqdm.auto import tqdm
+
     path = Path(path)
     gathered = Gathered(path, on_error)
     root = path if path.is_dir() else path.parent
     files = []
-    for file in _json_files(path) if path.is_dir() else [path]:
+    found_files = list(_json_files(path)) if path.is_dir() else [path]
+    for file in tqdm(found_files, desc="Reading labels", unit="file", delay=1.0, leave=False):
         found = _read_file(file, root, gathered)
         if found is not None:
             files.append(found)

@@ -111,12 +111,15 @@ def read_supervisely(
     FileNotFoundError
         If there is no such file or folder.
     """
+    from tqdm.auto import tqdm
+
     path = Path(path)
     gathered = Gathered(path, on_error)
     root = path if path.is_dir() else path.parent
     meta = load_json(root / "meta.json")
     categories, nodes_of, others = _classes(meta, root / "meta.json", gathered)
-    for file in _annotation_files(root):
+    files = _annotation_files(root)
+    for file in tqdm(files, desc="Reading labels", unit="file", delay=1.0, leave=False):
         _read_annotation(file, root, categories, nodes_of, gathered)
     dataset = gathered.dataset(categories, images, root / "x", allow_outside=allow_outside)
     kept = {key: value for key, value in meta.items() if key not in ("classes", "kpwidget")}

@@ -306,6 +306,19 @@ def test_hdf5_that_is_none_or_would_run_code_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="which is not called"):
         kp.read(path)
     assert not trap.exists()
+    path.write_bytes(path.read_bytes().replace(b"TREE", b"XREE"))
+    with pytest.raises(FormatError, match="cannot be read as a table of DeepLabCut"):
+        kp.read(path, format="deeplabcut")
+
+
+def test_hdf5_that_links_to_another_file_is_refused(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed: kpwidget[dlc]")
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file.create_dataset("df_with_missing/table", data=np.zeros(3))
+    with h5py.File(tmp_path / "labels.h5", "w") as file:
+        file["df_with_missing"] = h5py.ExternalLink("secret.h5", "/df_with_missing")
+    with pytest.raises(FormatError, match="it links to another file"):
+        kp.read(tmp_path / "labels.h5")
 
 
 def test_schema_gives_order_and_name(tmp_path: Path) -> None:
