@@ -49,6 +49,7 @@ __all__ = [
     "detect_format",
     "keypoints_of",
     "levels_to_caller",
+    "needed",
     "read",
     "settle",
     "with_schemas",
@@ -254,6 +255,8 @@ def read(
         cvat-images, cvat-video: ``schema``; see `kpwidget.formats.cvat` there.
         label-studio: ``schema``, ``config``, ``annotations``, ``predictions``; see
         `label_studio.read_label_studio` there.
+        deeplabcut, labelme, parquet: ``schema``. via: ``schema``, ``attributes``.
+        supervisely, datumaro, sleap: none.
 
     Returns
     -------
@@ -311,6 +314,8 @@ def write(
         coco, coco-results, cvat-images, cvat-video, label-studio: none.
         yolo-pose: ``split``, ``seed``, ``group``, ``images`` ('copy', 'link', 'leave'),
         ``keypoint_dims``; see `kpwidget.formats.yolo.write_yolo`.
+        deeplabcut: ``images``, ``scorer``, ``h5``. supervisely, labelme: ``images``.
+        parquet: ``partition_by``. datumaro: ``dialect``. via, sleap: none.
 
     Returns
     -------
@@ -588,6 +593,31 @@ def with_schemas(
     if problems:
         raise ValueError("\n".join(f"{where}: {problem}" for problem in problems))
     return found
+
+
+def needed(module: str, install: str, what: str) -> Any:
+    """Return a module of a package that is not always installed.
+
+    Parameters
+    ----------
+    module : str
+    install : str
+        What pip is to install.
+    what : str
+        What it is needed for, in words.
+
+    Raises
+    ------
+    ImportError
+        If it is not installed, saying how to.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"{what} takes {module.partition('.')[0]}, which is not installed ({error}): "
+            f'pip install "{install}"'
+        ) from error
 
 
 def count(n: int, noun: str) -> str:

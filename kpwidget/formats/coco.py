@@ -199,9 +199,13 @@ def is_coco(path: Path) -> bool:
         head = file.read(_LOOK)
         file.seek(max(0, path.stat().st_size - _LOOK))
         tail = file.read(_LOOK)
-    return head.lstrip()[:1] == b"{" and any(
-        f'"{key}"'.encode() in part for part in (head, tail) for key in _LISTS
-    )
+    keys = {key for key in (*_LISTS, *_OF_OTHERS) if f'"{key}"'.encode() in head + tail}
+    is_other = "images" not in keys and keys.intersection(_OF_OTHERS)
+    return head.lstrip()[:1] == b"{" and bool(keys.intersection(_LISTS)) and not is_other
+
+
+#: Keys of formats that have 'annotations' or 'categories' as well: Datumaro, labelme, VIA.
+_OF_OTHERS: Final = ("items", "shapes", "_via_img_metadata")
 
 
 def _n_cpus() -> int:

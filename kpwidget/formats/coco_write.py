@@ -330,12 +330,12 @@ class _Writer:
         for category in self._dataset.categories:
             read = layout.categories_read.get(category.id)
             if read is None:
-                added.append(dumps(_category_record(category), self._style).encode())
+                added.append(dumps(category_record(category), self._style).encode())
                 continue
             text, position, before = read
             record = text.raw("categories", position)
             if category is not before:
-                known, now = _category_record(before), _category_record(category)
+                known, now = category_record(before), category_record(category)
                 changes = {
                     key: dumps(value, self._style)
                     for key, value in now.items()
@@ -523,7 +523,13 @@ def _new_annotation(
     return written
 
 
-def _category_record(category: Category) -> dict[str, Any]:
+def category_record(category: Category) -> dict[str, Any]:
+    """Return a category as a COCO file has it.
+
+    Parameters
+    ----------
+    category : Category
+    """
     record: dict[str, Any] = {"id": category.id, "name": category.name}
     if category.supercategory is not None:
         record["supercategory"] = category.supercategory

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset
 from kpwidget.formats import Loss, WriteReport, count, write_file
 from kpwidget.formats.cvat_labels import label_elements, read_labels
-from kpwidget.formats.losses import field_losses, unheld_marks
+from kpwidget.formats.losses import lost_values, unheld_marks
 from kpwidget.formats.xml_text import attribute, parse_xml, xml_of
 from kpwidget.formats.yolo_rows import size_of
 from kpwidget.schema import Category, FormatError, _show
@@ -85,31 +85,16 @@ def cvat_video_losses(dataset: Dataset) -> list[Loss]:
 
 
 def _losses(dataset: Dataset, keeps: Sequence[str], more: Sequence[Loss]) -> list[Loss]:
-    table = dataset._table
-    rows = table.live_rows()
-    losses: list[Loss] = []
-
-    def lose(what: str, n: int, text: str) -> None:
-        if n:
-            losses.append(Loss(what, n, text))
-
-    n = int(np.count_nonzero(table.column("iscrowd", rows)))
-    lose("iscrowd", n, f"{count(n, 'instance')} would no longer stand for a crowd")
-    n = int(np.count_nonzero(~np.isnan(table.column("bbox", rows)[:, 0])))
-    lose("bbox", n, f"the bbox of {count(n, 'instance')}: a skeleton has none")
-    n = table.n_odd_visibility(rows)
-    lose("visibility", n, f"{count(n, 'keypoint')} with a confidence would become visible")
     n_kept = sum(_KEPT in (state.extra or ()) for state in dataset._images if state.text is None)
-    losses += more
-    losses += field_losses(
+    losses = lost_values(
         dataset,
-        keeps,
+        {*keeps, "occluded", "unlabeled locations"},
         kept_image_fields={_KEPT: n_kept},
         kept_instance_fields=(_KEPT,),
         kept_category_fields=("color",),
         lost_extra=[key for key in dataset.extra if key != _KEPT],
     )
-    return losses
+    return [*more, *losses]
 
 
 def write_cvat_images(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:

@@ -24,7 +24,7 @@ from kpwidget.formats.label_studio_config import (
     config_of,
     read_config,
 )
-from kpwidget.formats.losses import field_losses, unheld_marks
+from kpwidget.formats.losses import lost_values, unheld_marks
 from kpwidget.formats.yolo_rows import size_of, sizes_of
 from kpwidget.schema import Category, FormatError, _show
 
@@ -271,15 +271,6 @@ def label_studio_losses(dataset: Dataset) -> list[Loss]:
         if n:
             losses.append(Loss(what, n, text))
 
-    n = int(np.count_nonzero(table.column("iscrowd", rows)))
-    lose("iscrowd", n, f"{count(n, 'instance')} would no longer stand for a crowd")
-    n = 0
-    for c in range(len(dataset.categories)):
-        points = table.raw_keypoints_of(c, rows)
-        n += int(np.count_nonzero((points[..., 2] == 0) & points[..., :2].any(axis=-1)))
-    lose("unlabeled location", n, f"the location of {count(n, 'unlabeled keypoint')}")
-    n = table.n_odd_visibility(rows.tolist())
-    lose("visibility", n, f"{count(n, 'keypoint')} with a confidence would become visible")
     empty = np.isnan(bboxes_of(dataset, rows)).any(axis=1)
     n = int(np.count_nonzero(empty))
     lose("bbox", n, f"{count(n, 'instance')} without bbox and labeled keypoint: left out")
@@ -290,9 +281,9 @@ def label_studio_losses(dataset: Dataset) -> list[Loss]:
     n = sum(not isinstance(number, int) for number in ids)
     lose("image id", n, f"the ids of {count(n, 'image')}, which are no whole numbers")
     n_kept = sum(KEPT in (state.extra or ()) for state in dataset._images if state.text is None)
-    losses += field_losses(
+    losses += lost_values(
         dataset,
-        ("image ids", "scores"),
+        ("occluded", "bbox", "image ids", "scores"),
         kept_image_fields={KEPT: n_kept},
         kept_instance_fields=(KEPT, "keypoint_scores"),
         lost_extra=[key for key in dataset.extra if key != KEPT],

@@ -1,4 +1,4 @@
-"""What a format has no place for of ids, areas, tracks, scores, schemas and unknown fields."""
+"""What of a dataset a format has no place for, in words with counts and examples."""
 
 from __future__ import annotations
 
@@ -14,10 +14,20 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.table import NO_ID
 from kpwidget.dataset.text import FileText, RecordKind
 from kpwidget.formats import Loss, count
+from kpwidget.schema import Category
 
-__all__ = ["field_losses", "instance_field_losses", "unheld_marks"]
+__all__ = [
+    "N_EXAMPLES",
+    "LostKeypoints",
+    "instance_field_losses",
+    "instance_names",
+    "lost_values",
+    "unheld_marks",
+]
 
-_N_EXAMPLES: Final = 3
+N_EXAMPLES: Final = 3
+"""Examples that a loss has at most."""
+
 _N_FIELDS: Final = 20  # unknown fields named one by one
 
 _IMAGE_FIELDS: Final = frozenset(("id", "file_name", "width", "height"))
@@ -30,38 +40,107 @@ _CATEGORY_FIELDS: Final = frozenset(
 )  # fmt: skip
 
 
-def field_losses(
+def instance_names(dataset: Dataset, rows: NDArray[np.int64]) -> tuple[str, ...]:
+    """Instances in words: uid and image.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    rows : ndarray of shape (n,)
+    """
+    table, images = dataset._table, dataset._images
+    found = zip(table.uids(rows.tolist()), table.column("image", rows).tolist(), strict=True)
+    return tuple(f"{uid!r} in {images[i].file_name!r}" for uid, i in found)
+
+
+class LostKeypoints:
+    """Keypoints that lose something, by what they lose.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._found: dict[tuple[str, str], tuple[int, list[str]]] = {}
+
+    def add(
+        self,
+        is_lost: NDArray[np.bool_],
+        of: NDArray[np.int64],
+        category: Category,
+        what: str,
+        text: str,
+    ) -> None:
+        """Count keypoints.
+
+        Parameters
+        ----------
+        is_lost : ndarray of shape (n, n_keypoints)
+        of : ndarray of shape (n,)
+            Their rows in the table.
+        category : Category
+        what, text : str
+            As of a `Loss`; the text goes on after "12 keypoints".
+        """
+        n = int(np.count_nonzero(is_lost))
+        if not n:
+            return
+        n_before, examples = self._found.get((what, text), (0, []))
+        i, k = np.nonzero(is_lost)
+        names = instance_names(self._dataset, of[i[:N_EXAMPLES]])
+        examples += [
+            f"{category.keypoints[number]!r} of {name}"
+            for number, name in zip(k.tolist(), names, strict=False)
+        ]
+        self._found[what, text] = (n_before + n, examples[:N_EXAMPLES])
+
+    def losses(self) -> list[Loss]:
+        """Return them, one for each kind."""
+        return [
+            Loss(what, n, f"{count(n, 'keypoint')} {text}", tuple(examples))
+            for (what, text), (n, examples) in self._found.items()
+        ]
+
+
+def lost_values(
     dataset: Dataset,
     keeps: Collection[str] = (),
     *,
+    kept_fields: Collection[str] = (),
     kept_image_fields: Mapping[str, int] | None = None,
     kept_instance_fields: Collection[str] = (),
     kept_category_fields: Collection[str] = (),
     lost_extra: Iterable[str] | None = None,
 ) -> list[Loss]:
-    """What is lost of the fields of a dataset, all but keypoints, boxes and crowds.
+    """What is lost of a dataset by a format that keeps some of its values.
 
     Parameters
     ----------
     dataset : Dataset
         Its lock is held.
     keeps : collection of str
-        What the format keeps of 'annotation ids', 'image ids', 'category ids', 'area' (or 'area of
-        bbox': only those equal to width times height), 'tracks', 'scores', 'skeletons', 'sigmas',
-        'flip pairs', 'colors', 'supercategories' and 'info and licenses'. Images and categories
-        whose ids are 1, 2, ... in their order lose nothing if these are not kept.
+        Of these: 'occluded' (that visibility 1 is another than 2), 'confidences' (visibilities that
+        are none of 0, 1 and 2), 'unlabeled locations', 'bbox', 'crowds', 'annotation ids', 'image
+        ids', 'category ids', 'area' (or 'area of bbox': only those equal to width times height),
+        'tracks', 'scores', 'skeletons', 'sigmas', 'flip pairs', 'colors', 'supercategories',
+        'instance fields', 'image fields', 'category fields' and 'info and licenses'. Images and
+        categories whose ids are 1, 2, ... in their order lose nothing if these are not kept.
+    kept_fields : collection of str
+        Unknown fields that are kept wherever they stand: those of the format itself.
     kept_image_fields : mapping of str to int, optional
         Unknown fields of images that are kept, each with the number of images.
     kept_instance_fields, kept_category_fields : collection of str
         Unknown fields of instances and categories that are kept.
     lost_extra : iterable of str, optional
-        Names of the unknown fields of the dataset that are lost; by default all.
+        Names of the unknown fields of the dataset that are lost; by default all but `kept_fields`.
 
     Returns
     -------
     list of Loss
     """
-    losses: list[Loss] = []
+    losses = _lost_of_keypoints(dataset, keeps)
     lose = _adding_to(losses)
     table = dataset._table
     rows = table.live_rows()
@@ -69,10 +148,15 @@ def field_losses(
 
     def lose_column(name: str, is_lost: NDArray[np.bool_], text: str) -> None:
         chosen = np.flatnonzero(is_lost)
-        values = table.column(name, rows)[chosen[:_N_EXAMPLES]].tolist()
+        values = table.column(name, rows)[chosen[:N_EXAMPLES]].tolist()
         examples = [f"{v!r} of {u!r}" for v, u in zip(values, uids[chosen], strict=False)]
         lose(name, len(chosen), text.format(count(len(chosen), "instance")), examples)
 
+    if "crowds" not in keeps:
+        n = int(np.count_nonzero(table.column("iscrowd", rows)))
+        lose("iscrowd", n, f"{count(n, 'instance')} would no longer stand for a crowd")
+    if "bbox" not in keeps:
+        lose_column("bbox", ~np.isnan(table.column("bbox", rows)[:, 0]), "the bbox of {}")
     if "annotation ids" not in keeps:
         lose_column("id", table.column("id", rows) != NO_ID, "the annotation ids of {}")
     if "image ids" not in keeps:
@@ -95,13 +179,19 @@ def field_losses(
         lose_column("track_id", is_lost, "the track_id of {}")
     if "scores" not in keeps:
         lose_column("score", ~np.isnan(table.column("score", rows)), "the scores of {}")
-    losses += instance_field_losses(dataset, rows, kept_instance_fields)
-    _lose_fields(_fields_of_images(dataset, kept_image_fields or {}), "image", lose)
-    _lose_of_categories(dataset, keeps, kept_category_fields, lose)
+    if "instance fields" not in keeps:
+        losses += instance_field_losses(dataset, rows, {*kept_fields, *kept_instance_fields})
+    if "image fields" not in keeps:
+        fields = _fields_of_images(dataset, _IMAGE_FIELDS.union(kept_fields))
+        fields.subtract(kept_image_fields or {})
+        _lose_fields(+fields, "image", lose)
+    _lose_of_categories(dataset, keeps, {*kept_fields, *kept_category_fields}, lose)
     if "info and licenses" not in keeps:
         for name in ("info", "licenses"):
             lose(name, 1 if getattr(dataset, name) else 0, f"'{name}' of the dataset")
-    unheld = list(dataset.extra if lost_extra is None else lost_extra)
+    if lost_extra is None:
+        lost_extra = (key for key in dataset.extra if key not in kept_fields)
+    unheld = list(lost_extra)
     text = f"{count(len(unheld), 'field')} of the dataset"
     lose("extra", len(unheld), text, map(repr, unheld[:_N_FIELDS]))
     layout = dataset.layout
@@ -164,6 +254,34 @@ def _adding_to(losses: list[Loss]) -> _Lose:
     return lose
 
 
+def _lost_of_keypoints(dataset: Dataset, keeps: Collection[str]) -> list[Loss]:
+    lost = LostKeypoints(dataset)
+    table = dataset._table
+    rows = np.asarray(table.live_rows(), np.int64)
+    of = table.column("category", rows)
+    for index, category in enumerate(dataset.categories):
+        chosen = rows[of == index]
+        raw = table.raw_keypoints_of(index, chosen)
+        visibility = raw[..., 2]
+        if "occluded" not in keeps:
+            lost.add(
+                (visibility != 0) & (visibility != 2), chosen, category, "visibility",
+                "with visibility 1, or one that is none of 0, 1 and 2, would become visible",
+            )  # fmt: skip
+        elif "confidences" not in keeps:
+            is_odd = (visibility != 0) & (visibility != 1) & (visibility != 2)
+            lost.add(
+                is_odd, chosen, category, "visibility",
+                "with a visibility that is none of 0, 1 and 2 would become visible",
+            )  # fmt: skip
+        if "unlabeled locations" not in keeps:
+            lost.add(
+                (visibility == 0) & raw[..., :2].any(axis=-1), chosen, category,
+                "unlabeled location", "without a label would lose the location they have",
+            )  # fmt: skip
+    return lost.losses()
+
+
 def _lose_fields(fields: Counter[str], of: str, lose: _Lose) -> None:
     named = fields.most_common()
     for name, n in named[:_N_FIELDS]:
@@ -174,7 +292,7 @@ def _lose_fields(fields: Counter[str], of: str, lose: _Lose) -> None:
         f"fields of {of}s",
         n,
         f"{count(len(rest), 'more field')} of {of}s",
-        map(repr, rest[:_N_EXAMPLES]),
+        map(repr, rest[:N_EXAMPLES]),
     )
 
 
@@ -213,17 +331,15 @@ def _fields_of_instances(
     return found
 
 
-def _fields_of_images(dataset: Dataset, kept: Mapping[str, int]) -> Counter[str]:
+def _fields_of_images(dataset: Dataset, known: frozenset[str]) -> Counter[str]:
     positions: dict[int, tuple[FileText, list[int]]] = {}
     found: Counter[str] = Counter()
     for state in dataset._images:
         if state.text is not None:
             positions.setdefault(id(state.text), (state.text, []))[1].append(state.position)
         else:
-            found.update(key for key in state.extra or () if key not in _IMAGE_FIELDS)
-    found += _count_keys(positions.values(), "images", _IMAGE_FIELDS)
-    found.subtract(kept)
-    return +found
+            found.update(key for key in state.extra or () if key not in known)
+    return found + _count_keys(positions.values(), "images", known)
 
 
 def _lose_of_categories(
@@ -238,7 +354,7 @@ def _lose_of_categories(
         having = [c.name for c in categories if getattr(c.schema._parts, field)]
         if name not in keeps:
             text = f"the {name} of {count(len(having), 'category')}"
-            lose(field, len(having), text, map(repr, having[:_N_EXAMPLES]))
+            lose(field, len(having), text, map(repr, having[:N_EXAMPLES]))
     fields: Counter[str] = Counter()
     for category in categories:
         keys = dict.fromkeys((*category.schema.to_metadata(), *category.extra))
@@ -248,5 +364,7 @@ def _lose_of_categories(
             keys["supercategory"] = None
         if category.schema._parts.colors is not None and "colors" not in keeps:
             fields["colors"] += 1
+        if "category fields" in keeps:
+            keys = dict.fromkeys(key for key in keys if key == "supercategory")
         fields.update(key for key in keys if key not in _CATEGORY_FIELDS and key not in kept)
     _lose_fields(fields, "category", lose)

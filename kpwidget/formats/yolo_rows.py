@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.formats import Loss, count
-from kpwidget.formats.losses import field_losses
+from kpwidget.formats.folders import ImagesOption, listed, lost_pixels
+from kpwidget.formats.losses import (
+    N_EXAMPLES,
+    LostKeypoints,
+    instance_names,
+    lost_values,
+)
 from kpwidget.formats.yolo_yaml import ABSENT, KNOWN_KEYS, SPLITS, TOLERANCE, plain
 from kpwidget.images import ImageError
 from kpwidget.schema import Category
@@ -23,24 +29,18 @@ from kpwidget.schema import Category
 __all__ = [
     "MAX_ERROR",
     "OF_SPLIT",
-    "ImagesOption",
     "LabelRows",
     "check_options",
     "common_flip_indices",
     "common_sigmas",
     "encoded",
-    "is_array_only_shown",
     "kept_extra",
     "label_rows",
-    "listed",
     "recorded_splits",
     "size_of",
     "sizes_of",
     "yolo_losses",
 ]
-
-ImagesOption = Literal["copy", "link", "leave"]
-"""What becomes of the image files: see `write_yolo`."""
 
 OF_SPLIT: Final = {name: name for name in SPLITS} | {"valid": "val", "validation": "val"}
 """Names under which splits are found in folders and in images' ``extra['split']``."""
@@ -51,7 +51,6 @@ MAX_ERROR: Final = 1e-6
 _DECIMALS: Final = 10  # within 1e-6 px up to 20,000 px; more are taken for larger images
 _MAX_EXTRA_BYTES: Final = 100_000  # of data.yaml, for keys that nobody here knows
 _MAX_EXTRA_DEPTH: Final = 15
-_N_EXAMPLES: Final = 3
 
 
 def yolo_losses(
@@ -135,47 +134,11 @@ class _Instances:
         """Leave instances out; return which of them stay."""
         n = int(np.count_nonzero(is_dropped))
         if n:
-            examples = self.names(self.rows[is_dropped][:_N_EXAMPLES])
+            examples = instance_names(self.dataset, self.rows[is_dropped][:N_EXAMPLES])
             self.losses.append(Loss(what, n, f"{count(n, 'instance')} {text}", examples))
             self.rows = self.rows[~is_dropped]
         is_kept: NDArray[np.bool_] = ~is_dropped
         return is_kept
-
-    def names(self, rows: NDArray[np.int64]) -> tuple[str, ...]:
-        table, images = self.dataset._table, self.dataset._images
-        found = zip(table.uids(rows.tolist()), table.column("image", rows).tolist(), strict=True)
-        return tuple(f"{uid!r} in {images[i].file_name!r}" for uid, i in found)
-
-
-class _Lost:
-    """Keypoints that lose something, by what they lose."""
-
-    def __init__(self, instances: _Instances) -> None:
-        self._instances = instances
-        self._found: dict[tuple[str, str], tuple[int, list[str]]] = {}
-
-    def add(
-        self, is_lost: NDArray[np.bool_], of: NDArray[np.int64], category: Category, *key: str
-    ) -> None:
-        """Count keypoints; `is_lost` is of shape (n, n_keypoints), `of` the rows."""
-        n = int(np.count_nonzero(is_lost))
-        if not n:
-            return
-        what, text = key
-        count, examples = self._found.get((what, text), (0, []))
-        i, k = np.nonzero(is_lost)
-        names = self._instances.names(of[i[:_N_EXAMPLES]])
-        examples += [
-            f"{category.keypoints[number]!r} of {name}"
-            for number, name in zip(k.tolist(), names, strict=False)
-        ]
-        self._found[what, text] = (count + n, examples[:_N_EXAMPLES])
-
-    def losses(self) -> list[Loss]:
-        return [
-            Loss(what, n, f"{count(n, 'keypoint')} {text}", tuple(examples))
-            for (what, text), (n, examples) in self._found.items()
-        ]
 
 
 def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
@@ -217,7 +180,7 @@ def label_rows(dataset: Dataset, n_dims: int) -> LabelRows:
     with np.errstate(over="ignore", invalid="ignore"):
         values[:, 1:3] = _rounded((bbox[:, :2] + bbox[:, 2:] / 2) / size, scale)
         values[:, 3:5] = _rounded(bbox[:, 2:] / size, scale)
-        lost = _Lost(instances)
+        lost = LostKeypoints(dataset)
         points = values[:, 5:].reshape(len(values), n_keypoints, n_dims)
         _put_points(dataset, instances.rows, size, scale, points, lost)
         values[:, 5:] = points.reshape(len(values), n_keypoints * n_dims)
@@ -304,7 +267,7 @@ def _put_points(
     size: NDArray[np.float64],
     scale: NDArray[np.float64],
     points: NDArray[np.float64],
-    lost: _Lost,
+    lost: LostKeypoints,
 ) -> None:
     """Fill in the keypoints, of shape (n, n_keypoints, n_dims)."""
     n_dims = points.shape[2]
@@ -389,23 +352,24 @@ def _positional(number: bytes) -> bytes:
 
 # --- what has no place --------------------------------------------------------------------------
 
+_KEPT: Final = frozenset(
+    ("occluded", "confidences", "unlabeled locations", "bbox", "area of bbox", "crowds",
+     "flip pairs", "sigmas")
+)  # fmt: skip
+"""What `lost_values` is not asked about: it is kept, or said here."""
+
 
 def _losses_of_fields(dataset: Dataset, images: str) -> list[Loss]:
     _, unheld = kept_extra(dataset)
     n_splits = sum(split is not None for split in recorded_splits(dataset))
-    losses = field_losses(
+    losses = lost_values(
         dataset,
-        keeps=("area of bbox", "sigmas", "flip pairs"),
+        _KEPT,
         kept_image_fields={"split": n_splits},  # it is where the image stands
         lost_extra=unheld,
     )
     losses += _losses_of_categories(dataset.categories)
-    if images != "leave":
-        shown = [s.file_name for s in dataset._images if is_array_only_shown(s.data)]
-        if shown:
-            text = f"{count(len(shown), 'image')} would be written as shown, with 8 bits"
-            losses.append(Loss("pixels", len(shown), text, tuple(shown[:_N_EXAMPLES])))
-    return losses
+    return losses if images == "leave" else [*losses, *lost_pixels(dataset)]
 
 
 def _losses_of_categories(categories: Sequence[Category]) -> list[Loss]:
@@ -487,22 +451,3 @@ def recorded_splits(dataset: Dataset) -> list[str | None]:
         name = state.record.get("split") if text is None or has_splits[id(text)] else None
         recorded.append(OF_SPLIT.get(name) if isinstance(name, str) else None)
     return recorded
-
-
-def is_array_only_shown(data: Any) -> bool:
-    """Whether it is an array whose values no PNG written here holds."""
-    if not isinstance(data, np.ndarray):
-        return False
-    channels = data.shape[2] if data.ndim == 3 else 1
-    return not (data.dtype in (np.uint8, bool) or (data.dtype == np.uint16 and channels == 1))
-
-
-# --- words --------------------------------------------------------------------------------------
-
-
-def listed(problems: Sequence[str], n: int = 20) -> str:
-    """One problem a line, the first `n` of them."""
-    shown = [f"  {problem}" for problem in problems[:n]]
-    if len(problems) > n:
-        shown.append(f"  and {len(problems) - n} more")
-    return "\n".join(shown)

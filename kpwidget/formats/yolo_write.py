@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PureWindowsPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kpwidget import schemas
 from kpwidget._version import __version__
-from kpwidget.dataset import Dataset, ImageInfo, ImageRoots
+from kpwidget.dataset import Dataset
 from kpwidget.dataset.combine import Group, Parts
 from kpwidget.formats import WriteReport, count, write_file
+from kpwidget.formats.folders import (
+    ImagesOption,
+    check_folder,
+    image_sources,
+    listed,
+    note_new_names,
+    safe_parts,
+    write_files,
+    write_images,
+)
 from kpwidget.formats.yolo_rows import (
     MAX_ERROR,
     OF_SPLIT,
-    ImagesOption,
     LabelRows,
     check_options,
     common_flip_indices,
     common_sigmas,
     encoded,
-    is_array_only_shown,
     kept_extra,
     label_rows,
-    listed,
     recorded_splits,
 )
 from kpwidget.formats.yolo_yaml import (
@@ -39,7 +43,7 @@ from kpwidget.formats.yolo_yaml import (
     MARK,
     SPLITS,
     SUFFIXES,
-    dump_data_yaml,
+    dump_yaml,
     label_path,
 )
 from kpwidget.images import ImageError, ImageSource
@@ -134,10 +138,11 @@ def write_yolo(
         content, lists = _data_yaml(dataset, names, splits, images, keypoint_dims, notes)
         n_images = len(dataset.images)
         _note_what_is_left(dataset, rows, images, folder, notes)
-    data_yaml = dump_data_yaml(content, __version__)
-    _check_folder(folder, {*names, *labels, *lists, "data.yaml"}, images)
-    _write_images(folder, sources, images)
-    _write_files(folder, {**labels, **lists})
+    data_yaml = dump_yaml(content, f"{MARK} {__version__}")
+    if not (images == "leave" and folder.is_dir() and os.listdir(folder) == ["images"]):
+        check_folder(folder, {*names, *labels, *lists, "data.yaml"}, "YOLO", _is_ours, _is_part)
+    write_images(folder, sources, images)
+    write_files(folder, {**labels, **lists}, is_new=not (folder / "data.yaml").exists())
     write_file(folder / "data.yaml", [data_yaml])
     return WriteReport(folder, "yolo-pose", n_images, len(rows.values), 0, tuple(notes))
 
@@ -221,13 +226,7 @@ def _new_names(dataset: Dataset, splits: Sequence[str], notes: list[str]) -> lis
             f"{count(len(problems), 'image')} cannot be written under their names:\n"
             + listed(problems)
         )
-    renamed = [(s.file_name, n) for s, n in zip(dataset._images, names, strict=True)]
-    renamed = [(given, name) for given, name in renamed if given != name]
-    if renamed:
-        given, name = renamed[0]
-        notes.append(
-            f"{count(len(renamed), 'image')} got new names, such as {name!r} for {given!r}"
-        )
+    note_new_names(dataset, names, notes)
     return names
 
 
@@ -235,14 +234,7 @@ def _new_name(given: str, split: str, is_array: bool) -> str:
     """Name of an image in the dataset's folder; ValueError says why it can have none."""
     if not is_array and _PLAIN_NAME.fullmatch(given):
         return f"images/{split}/{given}"
-    text = given.replace("\\", "/")
-    parts = [part for part in text.split("/") if part not in ("", ".")]
-    if text.startswith("/") or PureWindowsPath(given).anchor or "://" in text:
-        raise ValueError("is no relative path; it would lead out of the folder")
-    if ".." in parts:
-        raise ValueError("leads out of the folder")
-    if not parts or any(ord(c) < 32 or c == "\x7f" for c in text):
-        raise ValueError("is no name that a line of a text file can hold")
+    parts = safe_parts(given)
     if any(part.startswith(".") for part in parts):
         raise ValueError("begins with a dot; Ultralytics does not look at such files")
     stem, _, suffix = parts[-1].rpartition(".")
@@ -269,21 +261,10 @@ def _sources(
     dataset: Dataset, names: Sequence[str], rows: LabelRows, images: str, notes: list[str]
 ) -> dict[str, Any]:
     """What each image file is to be made of, by its new name."""
-    if images == "leave":
-        return {}
-    sources: dict[str, Any] = {}
-    missing: list[str] = []
+    sources = image_sources(dataset, names, images)
     turned: list[str] = []
-    for i, (state, name) in enumerate(zip(dataset._images, names, strict=True)):
-        data = state.data
-        if data is None or isinstance(data, ImageRoots | str | os.PathLike):
-            path = ImageInfo(dataset, i).path
-            if path is None or not path.is_file():
-                missing.append(f"{state.file_name!r}" + ("" if path is None else f" ({path})"))
-                continue
-            data = path
-        sources[name] = data
-        size = rows.sizes.get(i)
+    for i, name in enumerate(names if sources else ()):
+        data, size = sources[name], rows.sizes.get(i)
         if size is not None and size[0] != size[1] and not isinstance(data, np.ndarray):
             try:
                 upright = ImageSource(data).size
@@ -291,20 +272,13 @@ def _sources(
                 notes.append(f"cannot be read, and is written as it is: {error}")
                 continue
             if upright == size[::-1]:
-                turned.append(f"{state.file_name!r} is {upright[0]} x {upright[1]} px upright")
-    problems = []
-    if missing:
-        problems.append(
-            f"the files of {count(len(missing), 'image')} are missing; pass images= of kp.read to "
-            "say where they are, or images='leave' to write labels only:\n" + listed(missing)
-        )
+                given = dataset._images[i].file_name
+                turned.append(f"{given!r} is {upright[0]} x {upright[1]} px upright")
     if turned:
-        problems.append(
+        raise ValueError(
             f"the labels of {count(len(turned), 'image')} do not follow the EXIF orientation, and "
             "Ultralytics turns images by it; save them without it:\n" + listed(turned)
         )
-    if problems:
-        raise ValueError("\n".join(problems))
     return sources
 
 
@@ -391,101 +365,17 @@ def _hint_at_schema(categories: Sequence[Category]) -> str:
     return ""
 
 
-def _check_folder(folder: Path, planned: set[str], images: str) -> None:
-    """Raise FileExistsError if the folder holds what would be mixed with what is written."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise FileExistsError(f"{folder}: is a file; YOLO is written to a folder")
-    found = set(os.listdir(folder))
-    if not found or (images == "leave" and found == {"images"}):
-        return
+def _is_ours(folder: Path) -> bool:
     try:
         with open(folder / "data.yaml", "rb") as file:
-            is_ours = file.read(len(MARK)) == MARK.encode()
+            return file.read(len(MARK)) == MARK.encode()
     except OSError:
-        is_ours = False
-    if not is_ours:
-        raise FileExistsError(
-            f"{folder}: is not empty, and no YOLO dataset that was written by kpwidget; give a new "
-            "folder. Nothing was written"
-        )
-    stale = []
-    for top in sorted(found & {"images", "labels", *OF_SPLIT}):
-        for path, folders, files in os.walk(folder / top):
-            folders.sort()
-            for name in sorted(files):
-                relative = Path(path, name).relative_to(folder).as_posix()
-                if relative not in planned and not name.endswith(".cache"):
-                    stale.append(relative)
-    stale += sorted(f"{s}.txt" for s in SPLITS if f"{s}.txt" in found - planned)
-    if stale:
-        raise FileExistsError(
-            f"{folder}: {count(len(stale), 'file')} would stay there and be part of the dataset: "
-            f"{', '.join(stale[:5])}{', ...' if len(stale) > 5 else ''}; delete them or give a new "
-            "folder. Nothing was written"
-        )
+        return False
 
 
-def _write_images(folder: Path, sources: Mapping[str, Any], images: str) -> None:
-    from tqdm.auto import tqdm
-
-    for parent in {os.path.dirname(name) for name in sources}:
-        os.makedirs(folder / parent, exist_ok=True)
-    doing = "Linking images" if images == "link" else "Copying images"
-    for name, data in tqdm(sources.items(), desc=doing, unit="file", delay=1.0):
-        target = folder / name
-        if isinstance(data, Path) and target.exists() and os.path.samefile(data, target):
-            continue  # written into the folder that it was read from
-        # Under another name first: a link that stands there is replaced and not written through.
-        temporary = target.with_name(f".{secrets.token_hex(6)}.tmp")
-        try:
-            if isinstance(data, Path):
-                _put_file(data, temporary, images)
-            elif isinstance(data, np.ndarray):
-                _write_array(data, temporary)
-            else:
-                temporary.write_bytes(data)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _put_file(source: Path, target: Path, images: str) -> None:
-    if images == "copy":
-        shutil.copyfile(source, target)
-        return
-    try:
-        os.symlink(source.resolve(), target)
-    except OSError:  # not permitted, or a file system without such links
-        os.link(source.resolve(), target)
-
-
-def _write_array(array: NDArray[Any], path: Path) -> None:
-    from PIL import Image
-
-    if is_array_only_shown(array):
-        picture: Any = ImageSource(array).open()
-    else:
-        pixels = np.asarray(array)
-        pixels = pixels.astype(np.uint8) * 255 if pixels.dtype == bool else pixels
-        picture = Image.fromarray(
-            np.ascontiguousarray(pixels.squeeze(2) if pixels.shape[2:] == (1,) else pixels)
-        )
-    picture.save(path, format="PNG")
-
-
-def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    from tqdm.auto import tqdm
-
-    os.makedirs(folder, exist_ok=True)
-    for parent in {name.rpartition("/")[0] for name in files}:
-        os.makedirs(folder / parent, exist_ok=True)
-    root = os.path.join(os.fspath(folder), "")
-    is_new = not os.path.exists(folder / "data.yaml")
-    for name, content in tqdm(files.items(), desc="Writing labels", unit="file", delay=1.0):
-        target = root + name
-        if not is_new and os.path.lexists(target):
-            os.unlink(target)  # it may be a link: not written through
-        with open(target, "wb") as file:
-            file.write(content)
+def _is_part(name: str) -> bool:
+    """Whether a file of the folder, relative to it, is part of the dataset."""
+    top = name.partition("/")[0]
+    if top in ("images", "labels", *OF_SPLIT):
+        return "/" in name and not name.endswith(".cache")
+    return name in {f"{split}.txt" for split in SPLITS}

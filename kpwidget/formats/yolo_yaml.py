@@ -27,10 +27,11 @@ __all__ = [
     "SUFFIXES",
     "TOLERANCE",
     "DataYaml",
-    "dump_data_yaml",
+    "dump_yaml",
     "find_data_yaml",
     "has_keypoints",
     "label_path",
+    "load_yaml",
     "plain",
     "read_data_yaml",
 ]
@@ -157,7 +158,7 @@ def find_data_yaml(path: Path) -> Path:
 def has_keypoints(path: Path) -> bool:
     """Whether a file is YAML with the key ``kpt_shape``; False for what cannot be read."""
     try:
-        return "kpt_shape" in _load(path)
+        return "kpt_shape" in load_yaml(path)
     except (FormatError, OSError):  # said by the reader, should it be the one that is meant
         return False
 
@@ -181,7 +182,7 @@ def read_data_yaml(path: Path) -> DataYaml:
     OSError
         If it cannot be read.
     """
-    content = _load(path)
+    content = load_yaml(path)
     if not any(key in content for key in _OF_DATA_YAML):
         has = ", ".join(map(_show, list(content)[:5])) or "nothing"
         is_coco = {"images", "categories"} <= content.keys()
@@ -231,14 +232,16 @@ def read_data_yaml(path: Path) -> DataYaml:
     )  # fmt: skip
 
 
-def dump_data_yaml(content: Mapping[str, Any], version: str) -> bytes:
-    """Bytes of a ``data.yaml``, its keys in the order given.
+def dump_yaml(content: Mapping[str, Any], mark: str, name: str = "data.yaml") -> bytes:
+    """Bytes of a YAML file, its keys in the order given.
 
     Parameters
     ----------
     content : mapping
-    version : str
-        Of kpwidget.
+    mark : str
+        Its first line, a comment.
+    name : str
+        What the file is called, for messages.
 
     Raises
     ------
@@ -261,9 +264,9 @@ def dump_data_yaml(content: Mapping[str, Any], version: str) -> bytes:
         text = dumped(allow_unicode=True)
         if _LINE_BREAKS.search(text):  # PyYAML writes them as they are and reads a space
             text = dumped(allow_unicode=False)
-        return f"{MARK} {version}\n{text}".encode()
+        return f"{mark}\n{text}".encode()
     except (yaml.YAMLError, UnicodeEncodeError) as error:
-        raise ValueError(f"data.yaml cannot hold this: {error}") from error
+        raise ValueError(f"{name} cannot hold this: {error}") from error
 
 
 def _unshared(value: Any) -> Any:
@@ -297,8 +300,24 @@ def label_path(image_path: str) -> str:
 # --- YAML ---------------------------------------------------------------------------------------
 
 
-def _load(path: Path) -> dict[Any, Any]:
-    """Top level of a YAML file, read by ``yaml.safe_load`` after a look at its events."""
+def load_yaml(
+    path: Path, name: str = "data.yaml", keys: str = "'train', 'names' and 'kpt_shape'"
+) -> dict[Any, Any]:
+    """Top level of a YAML file, read by ``yaml.safe_load`` after a look at its events.
+
+    Parameters
+    ----------
+    path : Path
+    name, keys : str
+        What the file is called and has, for messages.
+
+    Raises
+    ------
+    FormatError
+        If it is not YAML of keys and values, has aliases, tags, keys given twice, or is too large.
+    OSError
+        If it cannot be read.
+    """
     import yaml
 
     # The one written in C takes a twentieth of the time; it is in all wheels of PyYAML.
@@ -311,7 +330,7 @@ def _load(path: Path) -> dict[Any, Any]:
         )
     if status.st_size > _MAX_BYTES:
         raise FormatError.from_problems(
-            where, [f"has {status.st_size} bytes, expected a data.yaml of at most {_MAX_BYTES}"]
+            where, [f"has {status.st_size} bytes, expected a {name} of at most {_MAX_BYTES}"]
         )
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -320,7 +339,7 @@ def _load(path: Path) -> dict[Any, Any]:
             where, [f"byte {error.start}: not UTF-8 ({error.reason}); save the file as UTF-8"]
         ) from error
     try:
-        problems = _find_unsafe(yaml.parse(text, Loader=loader))
+        problems = _find_unsafe(yaml.parse(text, Loader=loader), name)
         content: Any = None if problems else yaml.load(text, Loader=loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -331,14 +350,14 @@ def _load(path: Path) -> dict[Any, Any]:
         raise FormatError.from_problems(where, [f"not usable as YAML: {error}"]) from error
     if not problems and not isinstance(content, dict):
         found = "nothing" if content is None else type(content).__name__
-        problems = [f"expected keys such as 'train', 'names' and 'kpt_shape', got {found}"]
+        problems = [f"expected keys such as {keys}, got {found}"]
     if problems:
         raise FormatError.from_problems(where, problems)
     loaded: dict[Any, Any] = content
     return loaded
 
 
-def _find_unsafe(events: Iterable[Any]) -> list[str]:
+def _find_unsafe(events: Iterable[Any], name: str) -> list[str]:
     """Aliases (which can grow without limit), tags, keys given twice, and what is too much."""
     import yaml
 
@@ -355,7 +374,7 @@ def _find_unsafe(events: Iterable[Any]) -> list[str]:
             continue
         n_values += 1
         if n_values > _MAX_VALUES:
-            problems.append(f"{at}: has more than {_MAX_VALUES} values, too many for a data.yaml")
+            problems.append(f"{at}: has more than {_MAX_VALUES} values, too many for a {name}")
             return problems
         if isinstance(event, yaml.AliasEvent):
             problems.append(f"{at}: the alias *{event.anchor} is not taken; write the value out")

@@ -257,7 +257,7 @@ def test_what_is_lost_is_named_and_refused_until_allowed(
         kp.write(tiny_dataset, tmp_path / "out.xml", format="cvat-images")
     losses = {loss.what: loss.text for loss in caught.value.losses}
     assert losses == {
-        "bbox": "the bbox of 1 instance: a skeleton has none",
+        "bbox": "the bbox of 1 instance",
         "score": "the scores of 1 instance",
         "flip_pairs": "the flip pairs of 1 category",
         "category id": "the ids of 1 category (read again, they are 1, 2, ...)",

@@ -6,6 +6,7 @@ import fnmatch
 import itertools
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ def test_page_has_the_tables() -> None:
 def test_what_a_file_loses_on_the_way_through_a_format_is_in_the_table(
     name: str, tmp_path: Path
 ) -> None:
+    if FORMATS[name].needs:
+        pytest.importorskip(FORMATS[name].needs)
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(FILE))
     report = roundtrip(path, to=name)
@@ -102,6 +105,8 @@ def test_what_a_file_loses_on_the_way_through_a_format_is_in_the_table(
 def test_from_each_format_to_each_no_more_is_lost_than_the_table_says(
     source: str, tmp_path: Path
 ) -> None:
+    if FORMATS[source].needs:
+        pytest.importorskip(FORMATS[source].needs)
     path = tmp_path / "labels.json"
     path.write_text(json.dumps(FILE))
     truth = read(path)
@@ -114,7 +119,11 @@ def test_from_each_format_to_each_no_more_is_lost_than_the_table_says(
 
     before = through(truth, source)
     assert len(before.instances) >= 2
+    for state in before._images:  # as the image files would tell, of which there are none here
+        state.recorded_size = state.recorded_size or (100, 80)
     for name, row in FORMATS.items():
+        if row.needs and find_spec(row.needs) is None:
+            continue  # as a source it is said to be skipped
         results = compare(before, through(before, name))
         lost = {field_of(result) for result in results if not result.is_kept}
         assert lost <= set(row.loses), f"{source} to {name}"

@@ -28,15 +28,7 @@ from kpwidget.formats.yolo_rows import yolo_losses
 from kpwidget.formats.yolo_write import write_yolo
 from kpwidget.formats.yolo_yaml import label_path
 from kpwidget.schema import Category, FormatError, Schema
-
-SHARED = Path(__file__).resolve().parents[3] / "shared"
-EXAMPLES = SHARED / "format-examples"
-DATA = SHARED / "data"
-
-needs_examples = pytest.mark.skipif(
-    not EXAMPLES.is_dir(), reason=f"the example files are not at {EXAMPLES}"
-)
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the example data are not at {DATA}")
+from tests.formats.examples import DATA, EXAMPLES, needs_data, needs_examples
 
 ANIMAL = Schema(
     "animal",
@@ -1388,7 +1380,7 @@ def test_header_comes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError("the disk is full")
 
     dataset = made()
-    monkeypatch.setattr("kpwidget.formats.yolo_write._write_files", fail)
+    monkeypatch.setattr("kpwidget.formats.yolo_write.write_files", fail)
     with pytest.raises(OSError, match="the disk is full"):
         write(dataset, tmp_path / "out")
     assert (tmp_path / "out/images/train/a.png").exists()

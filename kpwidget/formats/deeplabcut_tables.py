@@ -1,0 +1,293 @@
+"""The tables of DeepLabCut, CSV and HDF5, read with distrust.
+
+An HDF5 file is read by h5py, and nothing in it is unpickled but texts and numbers: pandas and
+PyTables would run what a stranger put there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import pickle
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpwidget.formats import needed
+from kpwidget.formats.gathered import Gathered
+from kpwidget.images import named
+from kpwidget.schema import FormatError, _show
+
+__all__ = [
+    "CONFIG",
+    "H5_KEY",
+    "HDF5",
+    "HEADERS",
+    "KEY",
+    "LABELED",
+    "OWN_KEYS",
+    "UNIQUE",
+    "Sheet",
+    "read_sheet",
+]
+
+KEY: Final = "deeplabcut"
+"""Of `Dataset.extra`: the scorer, and whether there are individuals."""
+
+CONFIG: Final = "deeplabcut_config"
+"""Of `Dataset.extra`: what ``config.yaml`` has that is no label."""
+
+UNIQUE: Final = "single"
+"""DeepLabCut's name of the individual that has the unique body parts; our category of them."""
+
+H5_KEY: Final = "df_with_missing"
+"""The key that DeepLabCut gives the table in an HDF5 file."""
+
+LABELED: Final = "labeled-data"
+"""Folder of the folders of frames."""
+
+HDF5: Final = b"\x89HDF\r\n\x1a\n"
+"""The first bytes of an HDF5 file."""
+
+_MAX_BYTES: Final = 1_000_000_000
+_MAX_COLUMNS: Final = 100_000
+OWN_KEYS: Final = frozenset(
+    ("Task", "scorer", "multianimalproject", "project_path", "individuals", "multianimalbodyparts",
+     "uniquebodyparts", "bodyparts", "skeleton")
+)  # fmt: skip
+"""Keys of ``config.yaml`` that a dataset says itself; the others are kept."""
+
+HEADERS: Final = (
+    ("scorer", "bodyparts", "coords"),
+    ("scorer", "individuals", "bodyparts", "coords"),
+)
+
+
+@dataclass
+class Sheet:
+    """A table of labels.
+
+    Attributes
+    ----------
+    columns : list of (individual, body part, coordinate)
+        The individual is empty for a project with one animal.
+    rows : list of (line, file name)
+        With ``/``.
+    values : ndarray of shape (n_rows, n_columns)
+        NaN where there is none.
+    """
+
+    path: Path
+    scorer: str
+    columns: list[tuple[str, str, str]]
+    rows: list[tuple[int, str]]
+    values: NDArray[np.float64]
+
+
+def read_sheet(path: Path, gathered: Gathered) -> Sheet:
+    """Read a table of labels, CSV or HDF5, told by its first bytes.
+
+    Parameters
+    ----------
+    path : Path
+    gathered : Gathered
+        Told what is wrong with single rows.
+
+    Raises
+    ------
+    FormatError
+        If it is no such table.
+    """
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise FormatError.from_problems(
+            os.fspath(path), [f"has {size} bytes, expected a table of at most {_MAX_BYTES}"]
+        )
+    with open(path, "rb") as file:
+        is_hdf5 = file.read(len(HDF5)) == HDF5
+    if is_hdf5:
+        names, columns, rows, values = _read_h5(path)
+    elif path.suffix.lower() == ".h5":
+        raise FormatError.from_problems(
+            os.fspath(path), ["is no HDF5 file: it begins with other bytes than those do"]
+        )
+    else:
+        names, columns, rows, values = _read_csv(path, gathered)
+    where = os.fspath(path)
+    scorers = {column[0] for column in columns}
+    found = [(column[1] if len(names) == 4 else "", column[-2], column[-1]) for column in columns]
+    problems = []
+    if "likelihood" in {column[-1] for column in columns}:
+        problems.append(
+            "has predictions (a column 'likelihood'), whose rows are numbers of frames and no "
+            "image files; expected labels, CollectedData_<scorer>"
+        )
+    elif wrong := {column[-1] for column in columns} - {"x", "y"}:
+        problems.append(f"has columns {_show(sorted(wrong))}, expected 'x' and 'y'")
+    if len(scorers) > 1:
+        problems.append(f"has several scorers, {_show(sorted(scorers))}, expected one")
+    repeated = [column for column, n in Counter(found).items() if n > 1]
+    if repeated:
+        problems.append(f"has the column {_show(repeated[0])} more than once")
+    pairs = Counter((individual, part) for individual, part, _ in set(found))
+    if half := [pair for pair, n in pairs.items() if n != 2]:
+        problems.append(f"has one coordinate alone of {_show(half[0])}, expected x and y")
+    if any(not part.strip() for _, part, _ in found):
+        problems.append("has a body part without a name")
+    if problems:
+        raise FormatError.from_problems(where, problems)
+    return Sheet(path, scorers.pop() if scorers else "", found, rows, values)
+
+
+_Table = tuple[tuple[str, ...], list[tuple[str, ...]], list[tuple[int, str]], NDArray[np.float64]]
+"""Names of the header's rows, the columns, the rows as (line, file name), the values."""
+
+
+def _read_csv(path: Path, gathered: Gathered) -> _Table:
+    where = os.fspath(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError.from_problems(
+            where, [f"byte {error.start}: not UTF-8 ({error.reason}); save the file as UTF-8"]
+        ) from error
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        lines = [(reader.line_num, line) for line in reader if line]
+    except csv.Error as error:
+        raise FormatError.from_problems(where, [f"line {reader.line_num}: {error}"]) from error
+    names = tuple(line[0] for _, line in lines[:4])
+    header = next((h for h in HEADERS if names[: len(h)] == h), None)
+    if header is None:
+        raise FormatError.from_problems(
+            where,
+            [
+                "is no table of DeepLabCut: expected lines that begin with 'scorer', "
+                f"('individuals',) 'bodyparts' and 'coords', got {_show(list(names))}"
+            ],
+        )
+    top = [line for _, line in lines[: len(header)]]
+    n_index = next((i for i, cell in enumerate(top[-1][1:], 1) if cell), len(top[-1]))
+    lengths = {len(line) for line in top}
+    if len(lengths) > 1 or n_index not in (1, 3) or len(top[0]) > _MAX_COLUMNS:
+        raise FormatError.from_problems(
+            where,
+            [
+                f"its header has {' and '.join(map(str, sorted(lengths)))} cells, {n_index} of "
+                "them before the first column; expected as many in each line, no more than "
+                f"{_MAX_COLUMNS}, and 1 or 3 for the image file"
+            ],
+        )
+    columns = list(zip(*(line[n_index:] for line in top), strict=True))
+    rows: list[tuple[int, str]] = []
+    values: list[list[float]] = []
+    for number, line in lines[len(header) :]:
+        at = f"{named(path.name)} line {number}"
+        if len(line) != len(top[0]):
+            gathered.problems.append(f"{at}: has {len(line)} cells, expected {len(top[0])}")
+            continue
+        try:
+            found = [float(cell) if cell else math.nan for cell in line[n_index:]]
+        except ValueError:
+            wrong = next(cell for cell in line[n_index:] if not _is_number(cell))
+            gathered.problems.append(f"{at}: {_show(wrong)} is no number")
+            continue
+        rows.append((number, "/".join(line[:n_index])))
+        values.append(found)
+    return header, columns, rows, np.array(values, np.float64).reshape(len(rows), len(columns))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+class _TextUnpickler(pickle.Unpickler):
+    """Takes texts, numbers, lists, tuples and dicts, and calls nothing."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which is not called")
+
+
+def _unpickled(data: Any) -> Any:
+    return _TextUnpickler(io.BytesIO(bytes(data))).load()
+
+
+def _read_h5(path: Path) -> _Table:
+    h5py = needed("h5py", "kpwidget[dlc]", "reading HDF5 files of DeepLabCut")
+    where = os.fspath(path)
+    try:
+        with h5py.File(path, "r") as file:
+            group = file[H5_KEY] if H5_KEY in file else next(iter(file.values()))
+            if group.file.filename != file.filename:
+                raise ValueError("it links to another file")
+            if "block0_values" in group:
+                names, columns = _levels(group, "axis0")
+                _, index = _levels(group, "axis1")
+                values = _small(group["block0_values"])
+                _, order = _levels(group, "block0_items")
+                if order != columns:
+                    raise ValueError("its columns are not in one block")
+            else:
+                table = group["table"]
+                field = "values_block_0"
+                raw = _small(table)
+                columns = [tuple(map(str, c)) for c in _unpickled(table.attrs[f"{field}_kind"])]
+                names = HEADERS[len(columns[0]) - 3]
+                index = [(_text(cell),) for cell in raw["index"]]
+                values = raw[field].reshape(len(index), -1)
+            found = np.asarray(values, np.float64).reshape(len(index), len(columns))
+    except (OSError, KeyError, ValueError, TypeError, IndexError, StopIteration,
+            AttributeError, RuntimeError, pickle.UnpicklingError, EOFError) as error:  # fmt: skip
+        raise FormatError.from_problems(
+            where,
+            [
+                f"cannot be read as a table of DeepLabCut ({type(error).__name__}: "
+                f"{str(error)[:200]}); expected the key {H5_KEY!r} with a table of pandas. The "
+                "CSV file beside it has the same labels"
+            ],
+        ) from error
+    if names not in HEADERS:
+        raise FormatError.from_problems(
+            where, [f"its columns are named {_show(list(names))}, expected {_show(HEADERS[1])}"]
+        )
+    return names, columns, [(i, "/".join(row)) for i, row in enumerate(index, 1)], found
+
+
+def _levels(group: Any, axis: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Names and values of an index as pandas stores it: one of texts, or one of several levels."""
+    if f"{axis}_level0" not in group:
+        return ("",), [(_text(cell),) for cell in _small(group[axis])]
+    names, parts = [], []
+    for i in range(int(group.attrs[f"{axis}_nlevels"])):
+        level = [_text(cell) for cell in _small(group[f"{axis}_level{i}"])]
+        labels = _small(group[f"{axis}_label{i}"]).tolist()
+        if any(not 0 <= label < len(level) for label in labels):
+            raise ValueError(f"{axis}_label{i} has a number that is no value of its level")
+        name = group[f"{axis}_level{i}"].attrs.get("name", b"")
+        names.append(_text(name) if isinstance(name, bytes) else "")
+        parts.append([level[label] for label in labels])
+    return tuple(names), list(zip(*parts, strict=True))
+
+
+def _small(dataset: Any) -> NDArray[Any]:
+    """Content of an HDF5 dataset that is in the file, and no larger than labels can be."""
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"{dataset.name} stands in another file")
+    if dataset.size * dataset.dtype.itemsize > _MAX_BYTES or dataset.dtype.hasobject:
+        raise ValueError(f"{dataset.name} has {dataset.size} values of {dataset.dtype}")
+    array: NDArray[Any] = dataset[()]
+    return array
+
+
+def _text(cell: Any) -> str:
+    return cell.decode("utf-8") if isinstance(cell, bytes) else str(cell)

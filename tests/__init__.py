@@ -1,0 +1,1 @@
+"""A package, for the wheel of sleap-io brings one of this name, which would hide a mere folder."""
