@@ -41,14 +41,14 @@ def read_labels(meta: ET.Element, problems: list[str], warned: list[str]) -> lis
     for label in labels:
         parent = label.findtext("parent")
         if parent is not None:
-            of_parent.setdefault(parent, {})[_text(label, "name")] = _text(label, "color")
+            of_parent.setdefault(parent, {})[label.findtext("name") or ""] = _text(label, "color")
     categories: list[Category] = []
     seen: set[str] = set()
     for label in labels:
         svg = label.find("svg")
         if label.find("parent") is not None or (svg is None and _text(label, "type") != "skeleton"):
             continue
-        name = _text(label, "name")
+        name = label.findtext("name") or ""  # as it is: so skeletons give it, spaces and all
         where = f"label {_show(name)}"
         children = of_parent.get(name, {})
         try:

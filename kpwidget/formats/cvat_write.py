@@ -31,6 +31,7 @@ _KEPT: Final = "cvat"
 _NAME: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _FRAME: Final = re.compile(r"(?:.*[/\\])?frame_([0-9]{1,15})\.\w+", re.DOTALL)
 _MAX_NUMBER: Final = 10**15
+_OF_IMAGE: Final = ("id", "name", "width", "height")
 
 
 def cvat_images_losses(dataset: Dataset) -> list[Loss]:
@@ -81,6 +82,10 @@ def cvat_video_losses(dataset: Dataset) -> list[Loss]:
             "category's or of two instances in one frame"
         )
         lost.append(Loss("track_id", n, text))
+    n = int(np.count_nonzero(dataset._table.n_labeled_of(dataset._table.live_rows()) == 0))
+    if n:
+        text = f"{count(n, 'instance')} without a labeled keypoint, which are as if absent"
+        lost.append(Loss("instances", n, text))
     return _losses(dataset, ("skeletons", "colors", "image ids", "tracks"), lost)
 
 
@@ -140,7 +145,7 @@ def write_cvat_images(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRe
             head = f'  <image id="{numbers[i]}" name={attribute(state.file_name, "image")}'
             if size is not None:
                 head += f' width="{size[0]}" height="{size[1]}"'
-            chunks.append(f"{head}{_attributes(kept, (), where)}>\n")
+            chunks.append(f"{head}{_attributes(kept, (), _OF_IMAGE, where)}>\n")
             for row in dataset._table.rows_of_image[i]:
                 chunks.append(text.of(row, ""))
             for shape in _elements(kept.get("shapes"), where):
@@ -249,12 +254,13 @@ def _tracks(dataset: Dataset, frames: Sequence[int]) -> list[_Track]:
     rows = table.live_rows()
     columns = [table.column(name, rows).tolist() for name in ("image", "category", "track_id")]
     tracks: list[_Track] = []
-    known: dict[tuple[Any, int], _Track] = {}
+    known: dict[tuple[str, int], _Track] = {}
     owner: dict[int, _Track] = {}
     unnumbered: list[_Track] = []
     for row, image, category, track_id in zip(rows, *columns, strict=True):
         frame = frames[image]
-        track = None if track_id is None else known.get((track_id, category))
+        key = (repr(track_id), category)  # a file may have anything for a track_id
+        track = None if track_id is None else known.get(key)
         if track is None or frame in track.rows:
             is_number = type(track_id) is int and 0 <= track_id < _MAX_NUMBER
             is_free = is_number and track_id not in owner
@@ -266,7 +272,7 @@ def _tracks(dataset: Dataset, frames: Sequence[int]) -> list[_Track]:
                 track.is_renamed = track_id is not None
                 unnumbered.append(track)
             if track_id is not None:
-                known.setdefault((track_id, category), track)
+                known.setdefault(key, track)
         track.rows[frame] = row
     number = 0
     for track in unnumbered:
@@ -289,7 +295,7 @@ def _track(
     where = f"track {track.number}"
     kept = _kept({_KEPT: held}, where)
     label = attribute(dataset.categories[track.category].name, "category")
-    others = _attributes(kept, (("source", "manual"),), where)
+    others = _attributes(kept, (("source", "manual"),), ("id", "label"), where)
     yield f'  <track id="{track.number}" label={label}{others}>\n'
     absent = kept.get("absent")
     parts: dict[int, str] = {}
@@ -384,7 +390,7 @@ class _Skeletons:
         flags = f' outside="{int(v in (0, 3))}"'
         if "occluded" not in kept.get("attributes", ()):
             flags += f' occluded="{int(v in (1, 3))}"'
-        others = _attributes(kept, tuple(usual.items()), where)
+        others = _attributes(kept, tuple(usual.items()), ("label", "outside", "points"), where)
         inner = "".join(f"        {e}\n" for e in _elements(kept.get("elements"), where))
         return (
             f"      <points label={self._names[category][k]}{others}{flags} "
@@ -399,7 +405,8 @@ class _Skeletons:
         usual = (("z_order", "0"),) if keyframe else (("source", "manual"), ("z_order", "0"))
         of_points = kept.get("points")
         of_points = of_points if isinstance(of_points, dict) else {}
-        parts = [f"    <skeleton{head}{_attributes(kept, usual, where)}>\n"]
+        of_skeleton = ("label", "frame", "keyframe")
+        parts = [f"    <skeleton{head}{_attributes(kept, usual, of_skeleton, where)}>\n"]
         for k, name in enumerate(self._dataset.categories[category].keypoints):
             own = _kept({_KEPT: of_points.get(name, {})}, where)
             held = own.get("attributes")
@@ -431,16 +438,22 @@ def _kept(fields: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
     return kept
 
 
-def _attributes(kept: Mapping[str, Any], usual: Sequence[tuple[str, str]], where: str) -> str:
-    """Text of attributes: the usual ones, and those that were kept in their place or besides."""
+def _attributes(
+    kept: Mapping[str, Any], usual: Sequence[tuple[str, str]], own: Sequence[str], where: str
+) -> str:
+    """Text of attributes: the usual ones, and those that were kept in their place or besides.
+
+    Those in `own` are written by the caller, and cannot stand there twice.
+    """
     given = kept.get("attributes", {})
     wrong = not isinstance(given, dict) or not all(
-        isinstance(k, str) and isinstance(v, str) and _NAME.fullmatch(k) for k, v in given.items()
+        isinstance(k, str) and isinstance(v, str) and _NAME.fullmatch(k) and k not in own
+        for k, v in given.items()
     )
     if wrong:
         raise ValueError(
             f"{where}: 'attributes' in extra[{_KEPT!r}] is {_show(given)}, expected names and "
-            "texts; remove it"
+            f"texts, and not {', '.join(own)}; remove it"
         )
     merged = {**dict(usual), **given}
     return "".join(f" {name}={attribute(value, where)}" for name, value in merged.items())
@@ -517,7 +530,8 @@ def _meta(
         labels = root.find(".//labels")
         labels = ET.SubElement(task, "labels") if labels is None else labels
         for label in list(labels):
-            if label.find("parent") is not None or label.find("svg") is not None:
+            has_part = label.find("parent") is not None or label.find("svg") is not None
+            if has_part or label.findtext("type", "").strip() == "skeleton":
                 labels.remove(label)
         labels.extend(label_elements(dataset.categories))
         is_changed = True

@@ -319,7 +319,7 @@ class _Reader:
                 "image's size, not below 0 for the last two"
             )
             return None
-        if value.get("rotation", 0) == 0 and any(bbox):
+        if value.get("rotation", 0) == 0:
             thing.bbox = bbox
         score = as_float(item.get("score"))
         thing.score = thing.score if score is None else score

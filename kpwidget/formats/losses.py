@@ -132,7 +132,8 @@ def lost_values(
     kept_image_fields : mapping of str to int, optional
         Unknown fields of images that are kept, each with the number of images.
     kept_instance_fields, kept_category_fields : collection of str
-        Unknown fields of instances and categories that are kept.
+        Unknown fields of instances and categories that are kept; of instances in the records of a
+        COCO file none is.
     lost_extra : iterable of str, optional
         Names of the unknown fields of the dataset that are lost; by default all but `kept_fields`.
 
@@ -321,13 +322,13 @@ def _fields_of_instances(
 ) -> Counter[str]:
     table = dataset._table
     of_points = {name for fields in dataset.layout.point_fields.values() for name, _ in fields}
-    known = _INSTANCE_FIELDS | of_points | set(kept)
+    known = _INSTANCE_FIELDS | of_points
     text, position = table.column("text", rows), table.column("position", rows)
     found = _count_keys(
         ((t, position[text == i].tolist()) for i, t in enumerate(table.texts)), "annotations", known
     )
     for extra in table.column("extra", rows)[text < 0]:
-        found.update(key for key in extra or () if key not in known)
+        found.update(key for key in extra or () if key not in known and key not in kept)
     return found
 
 

@@ -28,7 +28,7 @@ MAX_BYTES: Final = 1_000_000
 MAX_LENGTH: Final = 10_000
 """Items of a list, also of one that is made by ``[...] * n``."""
 
-_MAX_VALUES: Final = 1_000_000
+_MAX_VALUES: Final = 200_000
 _MAX_DEPTH: Final = 30
 _NESTED: Final = re.compile(r"(?:[-+~(\[{]\s*|not\s+){31}")  # what Python's parser recurses into
 _KEY: Final = "mmpose"
@@ -173,7 +173,10 @@ class _Data:
         if isinstance(node.op, ast.Mult) and isinstance(items, list):
             n = as_int(times)
             if n is not None and 0 <= n <= MAX_LENGTH and n * len(items) <= MAX_LENGTH:
-                return self._list(items * n, node)
+                # Items that are lists themselves are the same list n times, and n times as much to
+                # whoever goes through them.
+                self._n += n * _n_values(items)
+                return self._list(items * n if self._n <= _MAX_VALUES else [], node)
             self._refuse(
                 f"line {node.lineno}: {len(items)} items {_show(times)} times, expected a list of "
                 f"at most {MAX_LENGTH:,}"
@@ -183,7 +186,10 @@ class _Data:
     def _list(self, items: list[Any], node: ast.expr) -> list[Any]:
         self._n += len(items)
         if len(items) > MAX_LENGTH or self._n > _MAX_VALUES:
-            self._refuse(f"line {node.lineno}: expected a list of at most {MAX_LENGTH:,} items")
+            self._refuse(
+                f"line {node.lineno}: expected a list of at most {MAX_LENGTH:,} items, and at most "
+                f"{_MAX_VALUES:,} values in the whole file"
+            )
         return items
 
     def _refuse_node(self, node: ast.stmt | ast.expr) -> NoReturn:
@@ -195,6 +201,13 @@ class _Data:
 
     def _refuse(self, problem: str) -> NoReturn:
         raise FormatError.from_problems(self._where, [problem])
+
+
+def _n_values(value: Any) -> int:
+    """How many values there are in a value, those in lists and dicts within it included."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + sum(map(_n_values, value)) if isinstance(value, list) else 1
 
 
 # --- what the data means ------------------------------------------------------------------------

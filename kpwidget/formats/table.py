@@ -312,7 +312,7 @@ BUILT_IN: Final = (
         | {
             "images": "any other name",
             "image sizes": "if they differ",
-            "instances": "their order",
+            "instances": "their order; those without a labeled keypoint",
             "tracks": "any other: they get a number",
         },
     ),

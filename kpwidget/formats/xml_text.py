@@ -118,7 +118,8 @@ def parse_xml(text: str, where: str) -> ET.Element:
 def xml_of(element: ET.Element) -> str:
     """Text of an element, without what follows it."""
     element.tail = None
-    return ET.tostring(element, encoding="unicode", short_empty_elements=False).strip()
+    text = ET.tostring(element, encoding="unicode", short_empty_elements=False).strip()
+    return text.replace("\r", "&#13;")  # as it is, it would be read as a line feed
 
 
 def attribute(text: str, what: str) -> str:

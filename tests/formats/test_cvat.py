@@ -282,6 +282,42 @@ def test_text_of_any_kind_comes_back(kind: str, tmp_path: Path) -> None:
     assert points(again) == before
 
 
+@pytest.mark.parametrize("kind", ["images", "video"])
+@pytest.mark.parametrize("name", [" bolt ", "a\rb", "a\r\n\tb"], ids=["spaces", "return", "lines"])
+def test_spaces_and_line_ends_of_names_come_back(name: str, kind: str, tmp_path: Path) -> None:
+    schema = Schema(name, [f"{name}1", f"{name}2"], [(1, 2)], colors=["#112233", "#445566"])
+    dataset = Dataset.from_images({"frame_000000.png": np.zeros((9, 9))}, schema)
+    dataset.add_instance(0, keypoints=[[1, 2, 2], [3, 4, 1]])
+    kp.write(dataset, tmp_path / "out.xml", format=f"cvat-{kind}", allow_loss=True)
+    again = kp.read(tmp_path / "out.xml")
+    assert again.categories[0].schema == schema
+    assert points(again) == [[[1, 2, 2], [3, 4, 1]]]
+
+
+def test_labels_without_a_figure_are_replaced_when_the_category_is_another(tmp_path: Path) -> None:
+    labels = (
+        "<labels><label><name>bolt</name><type>skeleton</type></label><label><name>head</name>"
+        "<type>points</type><parent>bolt</parent></label></labels>"
+    )
+    body = (
+        f'<image id="0" name="a.png" width="9" height="9"><skeleton label="bolt">{HEAD}</skeleton>'
+    )
+    path = written(tmp_path, document(f"{body}</image>", f"<meta><task>{labels}</task></meta>"))
+    dataset = kp.read(path)
+    dataset.rename_category("bolt", "nail")
+    kp.write(dataset, path, format="cvat-images")
+    again = kp.read(path)
+    assert [(c.name, c.keypoints) for c in again.categories] == [("nail", ("head",))]
+    assert points(again) == [[[1.5, 2.25, 2]]]
+
+
+def test_what_cvat_says_besides_is_lost_with_a_word_if_it_came_through_coco(tmp_path: Path) -> None:
+    path = written(tmp_path, document(IMAGE.replace('z_order="0"', 'z_order="5"')))
+    kp.write(quietly(path), tmp_path / "out.json", allow_loss=True)
+    with pytest.raises(LossError, match="the field 'cvat' of 1 instance"):
+        kp.write(kp.read(tmp_path / "out.json"), tmp_path / "out.xml", format="cvat-images")
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(*[st.floats(-1e100, 1e100)] * 2), min_size=2, max_size=2))
 def test_no_digit_of_a_coordinate_is_lost(xy: list[tuple[float, float]]) -> None:
@@ -366,6 +402,32 @@ def test_track_ids_that_do_not_fit_get_a_number_and_are_counted(tmp_path: Path) 
     found = [(track, len(frames)) for track, frames in keyframes(tmp_path / "out.xml")]
     # one instance each and the end of its track; "x" is one track
     assert sorted(found) == [("0", 2), ("1", 3), ("2", 2), ("3", 2)]
+
+
+def test_track_ids_of_any_kind_are_tracks(tmp_path: Path) -> None:
+    dataset = video(Schema("bolt", ["head", "tip"]), 4)
+    for frame in range(4):
+        dataset.add_instance(frame, keypoints=[[1, 2], [3, 4]])
+    records = json.loads(b"".join(kp.write(dataset, tmp_path / "a.json").content))
+    for record, track_id in zip(records["annotations"], ([1], [1], {"a": 1}, True), strict=True):
+        record["track_id"] = track_id
+    (tmp_path / "a.json").write_text(json.dumps(records))
+    report = kp.write(
+        kp.read(tmp_path / "a.json"), tmp_path / "out.xml", format="cvat-video", allow_loss=True
+    )
+    assert {loss.what: loss.n for loss in report.losses}["track_id"] == 4
+    found = kp.read(tmp_path / "out.xml").instances
+    assert [instance.track_id for instance in found] == [0, 0, 1, 2]
+
+
+def test_instance_without_a_labeled_keypoint_is_lost_in_a_video_with_a_word(tmp_path: Path) -> None:
+    dataset = video(Schema("bolt", ["head", "tip"]))
+    dataset.add_instance(1, keypoints=[[1, 2], [3, 4]], track_id=0)
+    dataset.add_instance(3, track_id=0)
+    with pytest.raises(LossError, match="1 instance without a labeled keypoint"):
+        kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video", allow_loss=True)
+    assert len(kp.read(tmp_path / "out.xml").instances) == 1
 
 
 def test_absent_keyframes_that_say_more_than_an_end_are_kept(tmp_path: Path) -> None:
@@ -570,6 +632,7 @@ def test_file_name_cannot_lead_out(tmp_path: Path) -> None:
         pytest.param(7, id="number"),
         pytest.param({"attributes": {"x><script": "1"}}, id="name of an attribute"),
         pytest.param({"attributes": {"x": 1}}, id="number as text"),
+        pytest.param({"attributes": {"name": "b.png"}}, id="attribute that is there already"),
         pytest.param({"shapes": ["<box/></image><evil/>"]}, id="two elements"),
         pytest.param({"shapes": [BOMB + "<box>&i;</box>"]}, id="bomb"),
         pytest.param({"shapes": [{"a": 1}]}, id="no text"),

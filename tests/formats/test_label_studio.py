@@ -248,6 +248,16 @@ def test_edit_changes_that_region_only(tmp_path: Path) -> None:
     assert len(result) == 6 + 3, "a rectangle, a keypoint and its choice are new"
 
 
+def test_rectangle_without_an_extent_is_a_bbox_and_not_a_turned_one(tmp_path: Path) -> None:
+    none = box()
+    none["value"].update(x=0, y=0, width=0, height=0)
+    path = written(tmp_path, task(none, WHOLE[1], WHOLE[3]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset = kp.read(path)
+    assert dataset.instances[0].bbox == (0, 0, 0, 0)
+
+
 def test_turned_rectangle_is_kept_and_is_no_bbox(tmp_path: Path) -> None:
     turned = box()
     turned["value"]["rotation"] = 30

@@ -172,6 +172,10 @@ def test_mmpose_itself_reads_what_is_written_and_its_own_files_are_read(tmp_path
         pytest.param("x = 1 + 1", "got BinOp", id="sum of numbers"),
         pytest.param("x = [0] * 10001", "expected a list of at most 10,000", id="long list"),
         pytest.param("x = [[0] * 10000] * 10001", "at most 10,000", id="long list of lists"),
+        # A file of 100 bytes, and 10^11 numbers to whoever goes through what it says.
+        pytest.param(
+            "dataset_info = dict(a=[[[0] * 10000] * 10000] * 1000)", "200,000 values", id="bomb"
+        ),
         pytest.param("x = [0] * 9999 + [0] * 9999", "at most 10,000 items", id="long sum"),
         pytest.param("\n".join(["x = [0] * 9999"] * 200), "at most 10,000 items", id="many lists"),
         pytest.param("x = [0] * -1", "items -1 times", id="negative times"),
