@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -402,6 +402,12 @@ class Annotator(Board):
             instance = self._dataset.instance(str(left.instance))
             if instance.image.index == index and not instance.is_finished:
                 self._cursor = left
+
+    def _move_cursors(self, category: int, sources: Sequence[int]) -> None:
+        super()._move_cursors(category, sources)
+        self._left = {
+            index: cursor.moved(category, sources) for index, cursor in self._left.items()
+        }
 
     def _prefetch(self) -> None:
         super()._prefetch()

@@ -513,7 +513,7 @@ class Board(Stage):
                 if part.what == "schema":
                     self._dirty |= {"skeletons", "active"}
                     state = part.before if change.kind == "undo" else part.after
-                    self._move_cursor(-1 - part.image, state.sources)
+                    self._move_cursors(-1 - part.image, state.sources)
                 uid = part.uid
                 if part.what == "instance" and uid is not None and uid not in self._dataset:
                     # An instance that comes back by undo is seen, and can be edited.
@@ -542,13 +542,9 @@ class Board(Stage):
             self._cursor = Cursor(self._cursor.category)
             self._dirty |= {"skeletons", "active"}
 
-    def _move_cursor(self, category: int, sources: Sequence[int]) -> None:
-        """Leave the cursor at its keypoint in another schema, or at the first one."""
-        cursor = self._cursor
-        if cursor.category == category and cursor.keypoint is not None:
-            is_there = cursor.keypoint in sources
-            place = sources.index(cursor.keypoint) if is_there else 0
-            self._cursor = replace(cursor, keypoint=place)
+    def _move_cursors(self, category: int, sources: Sequence[int]) -> None:
+        """Leave each cursor at its keypoint in another schema of a category."""
+        self._cursor = self._cursor.moved(category, sources)
 
     def _on_callback_error(self, error: BaseException) -> None:
         self._notify(
@@ -595,6 +591,9 @@ class Board(Stage):
                 # A merge brings new ones; names, or schemas, may have been changed.
                 self._told_categories = self._dataset.categories
                 self.categories = [category_to_wire(c) for c in self._told_categories]
+                if self.templates:  # of keypoints that may be others now; they are learnt anew
+                    self.templates = []
+                    self._publisher.plan_prefetch()
             self.scene = self._scene()
 
     def _scene(self) -> dict[str, Any]:

@@ -178,6 +178,9 @@ class Draft:
         size : (int, int)
             Width and height of the image in pixels.
         """
+        # null says what a missing key does.
+        nulls = [key for key in ("flip_pairs", "layout") if metadata.get(key) is None]
+        metadata = _without(metadata, *nulls)
         schema = _schema_of(metadata)
         figure = schema.layout
         if figure is None:

@@ -198,7 +198,7 @@ _STRANGE: Final = re.compile(r'[{}\[\]":;<>=]')
 def _read_names(text: str) -> Reading:
     """Names, one a line or apart by commas."""
     kind = "a list of names"
-    names: list[str] = []
+    names: dict[str, None] = {}  # in order, and soon looked up: a table that is pasted is long
     problems: list[Problem] = []
     for match in _NAME.finditer(text):
         name = match.group().strip()
@@ -219,13 +219,13 @@ def _read_names(text: str) -> Reading:
             problems.append(
                 Problem(f"the name {shown(name)} stands here again", start, start + len(name))
             )
-        names.append(name)
+        names[name] = None
     if problems:
         return Reading(problems=_placed(problems, lambda one: one), kind=kind)
     if len(names) > MAX_KEYPOINTS:
         what = f"{len(names):,} names, expected at most {MAX_KEYPOINTS:,}"
         return Reading(problems=(Problem(what, 0, 0),), kind=kind)
-    return Reading({"keypoints": names}, kind=kind)
+    return Reading({"keypoints": list(names)}, kind=kind)
 
 
 # --- places ---------------------------------------------------------------------------------------

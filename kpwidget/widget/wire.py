@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import reprlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -58,6 +59,16 @@ class Cursor:
         if isinstance(value, Cursor):
             return value
         return cls(**value) if isinstance(value, dict) else cls()
+
+    def moved(self, category: int, sources: Sequence[int]) -> Cursor:
+        """The cursor at its keypoint in another schema of a category, or at the first one.
+
+        `sources` has for each keypoint of that schema its index in the one before.
+        """
+        if self.category != category or self.keypoint is None:
+            return self
+        is_there = self.keypoint in sources
+        return replace(self, keypoint=sources.index(self.keypoint) if is_there else 0)
 
     def to_wire(self) -> dict[str, Any]:
         """The cursor as the scene carries it."""

@@ -139,6 +139,21 @@ def face(hand: Hand) -> Hand:
 # --- what is drawn --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "field", ["skeleton", "flip_pairs", "colors", "layout", "aliases", "parts"]
+)
+def test_a_field_that_is_null_is_like_one_that_is_missing(make, field):
+    hand = make()
+    hand.type(json.dumps({"keypoints": ["a", "b", "c"], field: None}))
+    points = [point["id"] for point in hand.design["points"]]
+    hand.do("define", id=points[0], text="the tip")
+    hand.do("remove", id=points[1])
+    hand.type(json.dumps({"keypoints": ["a", "d"], field: None}))
+    assert hand.said == []
+    assert hand.designer.schema.keypoints == ("a", "d")
+    assert [point["id"] for point in hand.design["points"]] == [points[0], points[2]]
+
+
 def test_before_the_first_point_there_is_no_schema(hand):
     assert hand.designer.schema is None
     assert hand.metadata == {}
@@ -680,6 +695,13 @@ def test_an_edge_given_twice_stays_as_it_is(hand):
     hand.type('{"keypoints": ["a", "b"], "skeleton": [[1, 2], [2, 1]]}')
     assert hand.problems() == []
     assert hand.metadata["skeleton"] == [[1, 2], [2, 1]]
+
+
+def test_a_table_pasted_by_mistake_is_refused_soon(make):
+    """Comparing each of its 150,000 cells with those before it would take minutes."""
+    hand = make()
+    hand.type("\n".join(f"cell {i}" for i in range(150_000)))
+    assert hand.problems() == [(1, 1, "150,000 names, expected at most 1,000")]
 
 
 # --- try it ---------------------------------------------------------------------------------------

@@ -111,6 +111,53 @@ def test_undo_goes_back_to_a_keypoint_that_there_is(face, dataset):
     assert face.annotator._cursor.keypoint == 0
 
 
+def test_what_was_begun_in_another_image_goes_on_at_the_same_keypoint(browser, dataset):
+    browser.point("a", 0, 1, 1, new=True, next=[0, "a", 1])
+    browser.do(op="goto", to="next")
+    migrate(dataset)
+    wait_for(lambda: browser.scene["schemas"])
+    browser.do(op="goto", to="previous")
+    wait_for(lambda: browser.scene["image"]["index"] == 0)
+    assert browser.scene["cursor"] == {"category": 0, "instance": "a", "keypoint": 3}  # "left"
+
+
+def test_what_was_begun_in_another_image_goes_on_in_a_smaller_schema(browser, dataset):
+    browser.point("a", 0, 1, 1, new=True, next=[0, "a", 3])
+    browser.do(op="goto", to="next")
+    two = Schema("face", ["top", "left"], [])
+    dataset.migrate_schema("face", two, {"right": None, "bottom": None}, remove=True)
+    wait_for(lambda: browser.scene["schemas"])
+    browser.do(op="goto", to="previous")
+    wait_for(lambda: browser.scene["image"]["index"] == 0)
+    assert browser.scene["cursor"] == {"category": 0, "instance": "a", "keypoint": 0}
+
+
+def test_mean_pose_of_the_old_schema_is_not_dropped(dataset):
+    """Ten instances make a mean pose; `MAPPING` has as many keypoints in another order."""
+    with dataset.transaction("label"):
+        for n in range(10):
+            dataset.add_instance(
+                0, keypoints=[[n, 0, 2], [n, 5, 2], [n + 9, 5, 2], [n, 9, 2]], category="face"
+            )
+    browser = Browser(kp.Annotator(dataset, journal=False))
+    try:
+        browser.hello()
+        browser.viewport()
+        wait_for(lambda: browser.annotator.templates)
+        seen = []
+        browser.annotator.observe(
+            lambda _: seen.append((browser.scene["schemas"], browser.annotator.templates)),
+            ["scene", "templates"],
+        )
+        before = browser.annotator.templates
+        migrate(dataset)
+        wait_for(lambda: browser.scene["schemas"])
+        wait_for(lambda: browser.annotator.templates)
+        assert [one for one in seen if one[0] and one[1] == before] == []
+    finally:
+        browser.annotator.close()
+
+
 def test_viewer_goes_on(dataset):
     dataset.add_instance(0, "face", np.full((4, 3), 2.0))
     viewer = Viewer(dataset)
