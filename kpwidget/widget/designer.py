@@ -510,8 +510,10 @@ def _source_of(image: Any) -> tuple[str, ImageSource | None]:
 
 
 def _metadata_with_figure(schema: Schema) -> dict[str, Any]:
-    """Metadata of a schema, with the figure that was given to its constructor."""
+    """Metadata of a schema, with the name and the figure that do not stand in it."""
     metadata = schema.to_metadata()
+    if schema.name != metadata.get("name", "schema"):
+        metadata = {"name": schema.name, **{k: v for k, v in metadata.items() if k != "name"}}
     if schema._layout is not None and "layout" not in metadata:
         from .. import schemas
 

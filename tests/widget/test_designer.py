@@ -902,3 +902,11 @@ def test_definitions_and_pictures_go_through_a_labels_file(face, tmp_path):
     again = read(tmp_path / "labels.json").categories[0].schema
     assert again == face.designer.schema
     np.testing.assert_array_equal(again.layout, face.designer.schema.layout)
+
+
+def test_a_name_that_the_metadata_has_not_is_kept() -> None:
+    schema = Schema.from_metadata({"keypoints": ["nose", "chin"]}, name="cat")
+    designer = SchemaDesigner(schema=schema)
+    assert designer.schema.name == "cat"
+    assert designer.metadata["name"] == "cat"
+    designer.close()
