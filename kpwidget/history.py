@@ -580,7 +580,7 @@ class History:
             later = [s for s in self._in_force.values() if s._bases.get(category) == step.id]
             if later:
                 last = later[-1]
-                by = "" if last.origin == step.origin else f" of {last.origin!r}"
+                by = _by(last, step)
                 conflicts.append(
                     f"{len(later)} later step{'s' * (len(later) > 1)} in force "
                     f"{'have' if len(later) > 1 else 'has'} keypoints of the schema it gave, "
@@ -636,7 +636,7 @@ class History:
         name = self._describe(change if change is not None else own[0])
         if other is None:
             return f"{name} no longer has the value it had before, an earlier step was undone"
-        by = "" if other.origin == step.origin else f" of {other.origin!r}"
+        by = _by(other, step)
         return f"{name} was changed since by {other.label!r} (step {other.id}{by})"
 
     def _tops(self, owner: str | int, targets: frozenset[_Target] | None) -> _Tops:
@@ -773,3 +773,10 @@ def _register(registry: dict[object, _F], function: _F) -> Callable[[], None]:
         registry.pop(key, None)
 
     return unregister
+
+
+def _by(other: Step, step: Step) -> str:
+    """Whose another step is, in words, if it is not of the same origin."""
+    if other.origin == step.origin:
+        return ""
+    return ", made by code" if other.origin is None else f" of {other.origin!r}"

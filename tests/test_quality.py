@@ -168,7 +168,7 @@ def test_an_offset_along_the_limb_is_told_whatever_the_pose() -> None:
     # The limb at the shoulder comes from the elbow, so that clockwise is the other way around.
     assert shoulder["across"] == pytest.approx(-2, abs=0.3)
     assert shoulder["along"] == pytest.approx(0, abs=0.3)
-    assert "elbow: two conventions: the second is 5.9 px" in str(result)
+    assert "elbow: two conventions: the second is away by 5.9 px" in str(result)
     assert str(result).endswith("no flip pairs: left-right swaps were not looked for")
 
 
@@ -219,7 +219,7 @@ def test_a_hard_point_scatters_more_than_its_sigma() -> None:
     # One person's share of 15 px in each of two dimensions, in units of 100 px: .15.
     assert elbow["sigma"] == pytest.approx(0.15, rel=0.2)
     assert elbow["sigma_schema"] == 0.05
-    assert "against 0.050" in str(elbow["reason"])
+    assert "above 0.050, the schema's own" in str(elbow["reason"])
 
 
 def test_without_sigmas_a_point_is_hard_against_the_others() -> None:

@@ -292,7 +292,7 @@ export function visibilityOf(instance: SceneInstance, keypoint: number): number 
   return instance.points[3 * keypoint + 2] ?? 0;
 }
 
-export function countLabeled(instance: SceneInstance): number {
+export function countLabeled(instance: { readonly points: readonly number[] }): number {
   let n = 0;
   for (let i = 2; i < instance.points.length; i += 3) if (instance.points[i]) n++;
   return n;
@@ -868,7 +868,7 @@ function swapSides(state: State): State {
   if (typeof active === "string") return say(state, active);
   const flip = state.categories[active.category]?.flip ?? [];
   if (flip.every((other, k) => other === k))
-    return say(state, "This schema has no left and right to swap.");
+    return say(state, "The schema has no left-right pairs, so nothing can be swapped.");
   const points = swapped(active.points, flip);
   const done = pose(state, "swap", { ...active, points }, active, state.doc.cursor);
   return { ...done, spoken: "Left and right swapped." };
@@ -882,7 +882,8 @@ function mirror(state: State): State {
   const turned = active.points.map((value, i) =>
     i % 3 === 0 && visibilityOf(active, i / 3) ? 2 * at.x - value : value,
   );
-  const points = swapped(turned, state.categories[active.category]?.flip ?? []);
+  const flip = state.categories[active.category]?.flip ?? [];
+  const points = swapped(turned, flip);
   const bbox: BBox | null = active.bbox && [
     2 * at.x - active.bbox[0] - active.bbox[2],
     active.bbox[1],
@@ -896,6 +897,8 @@ function mirror(state: State): State {
     active,
     state.doc.cursor,
   );
+  if (flip.every((other, k) => other === k))
+    return say(done, "Mirrored. The schema has no left-right pairs: no names were exchanged.");
   return { ...done, spoken: "Instance mirrored." };
 }
 
@@ -956,7 +959,10 @@ function paste(state: State, uid: string): State {
   const copied = state.copied;
   if (!copied) return say(state, "Nothing was copied: Ctrl+C copies the active instance.");
   const done = added(state, "paste", copied.category, uid, copied.points, copied.bbox);
-  return done.hint ? done : { ...done, spoken: "Pasted. W moves it." };
+  if (done.hint) return done;
+  const n = countLabeled(copied) - countLabeled(done.doc.byUid.get(uid) ?? copied);
+  const lost = n > 0 ? `, ${n} of its points outside this image left out` : "";
+  return say(done, `Pasted${lost}. W or a handle moves it.`);
 }
 
 /** What is dropped into a box from (0, 0) to (1, 1), and what it is called. */

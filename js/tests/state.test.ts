@@ -802,7 +802,7 @@ describe("the whole instance", () => {
       instances: [stick],
       cursor: { category: 1, instance: "s", keypoint: null },
     });
-    expect(act(state, { type: "swap" }).hint).toMatch(/no left and right/);
+    expect(act(state, { type: "swap" }).hint).toMatch(/no left-right pairs/);
   });
 
   it("M turns it about its middle and keeps left on the left side of the body", () => {

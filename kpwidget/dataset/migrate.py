@@ -230,6 +230,11 @@ def migrate(
                 "and the journal keeps them), or say in mapping what they are called now"
             )
         notes = []
+        changed = _other(old, schema)
+        dropped = [name for name in changed if not _content(schema)[name]]
+        if dropped:
+            notes.append(f"the new schema has no {', '.join(dropped)}: the old one's are gone")
+        notes += _unseen_opinions(dataset, index, old, schema)
         if gone and not remove:
             notes.append("it needs remove=True, for labels would be removed")
         other_order = ""
@@ -246,9 +251,26 @@ def migrate(
             with dataset.transaction(f"change schema of {now.name}"):
                 change = PrimitiveChange("schema", None, -1 - index, before, after)
                 dataset._history.do(change)
-        return Migration(
-            now.name, dry_run, True, n_instances, points, _other(old, schema), tuple(notes)
-        )
+        replaced = tuple(name for name in changed if name not in dropped)
+        return Migration(now.name, dry_run, True, n_instances, points, replaced, tuple(notes))
+
+
+def _unseen_opinions(dataset: Dataset, index: int, old: Schema, new: Schema) -> list[str]:
+    """What passes say of keypoints that the new schema has under another name, or not at all."""
+    lost = set(old.keypoints) - set(new.keypoints)
+    found: dict[tuple[str, str], int] = {}
+    for opinion in dataset.passes:
+        row = dataset._table.row(opinion.uid) if dataset._table.has(opinion.uid) else None
+        if row is None or dataset._table.category(row) != index:
+            continue
+        for name, point in zip(opinion.names, opinion.points, strict=True):
+            if point and name in lost:
+                found[opinion.name, name] = found.get((opinion.name, name), 0) + 1
+    return [
+        f"pass {of!r}: {_count(n, 'opinion')} on {name!r} not seen under the new schema "
+        "(undo shows them again)"
+        for (of, name), n in found.items()
+    ]
 
 
 def apply_state(
@@ -464,7 +486,8 @@ def _content(schema: Schema) -> dict[str, Any]:
     return {
         "skeleton": schema.skeleton,
         "flip pairs": schema.flip_pairs,
-        "sigmas": (schema._parts.sigmas, schema.sigma_source),
+        "sigmas": schema._parts.sigmas,
+        "source of the sigmas": schema.sigma_source if schema._parts.sigmas else None,
         "colors": schema._parts.colors,
         "definitions": schema._parts.definitions,
         "references": schema._parts.references,

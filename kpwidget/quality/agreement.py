@@ -188,6 +188,7 @@ def agreement(
     images = np.unique(labels.images, return_inverse=True)[1] if labels.images else np.empty(0, int)
     chance = _chance(turned, is_used & enough, images, generator)
     reference = _reference(schema, sigmas["sigma"].to_numpy(), enough)
+    why = "twice the middle keypoint's" if schema.sigmas is None else "the schema's own"
     bound = _sigma_interval(sigmas, 2 * LEVEL / max(int(enough.sum()), 1))[0]
     n_swapped = [sum(name in (s.left, s.right) for s in swaps) for name in schema.keypoints]
     rows = []
@@ -205,7 +206,7 @@ def agreement(
             "n_swapped": n_swapped[k],
         }
         row["offset_sigma"] = row["offset_px"] / (scale * row["sigma"]) if row["sigma"] else np.nan
-        row["verdict"], row["reason"] = _verdict(row, bound[k], reference[k])
+        row["verdict"], row["reason"] = _verdict(row, bound[k], reference[k], why)
         rows.append(row)
     order = ["keypoint", "verdict", "reason", "limb", "n", "n_images"]
     table = pd.DataFrame(rows)
@@ -445,18 +446,18 @@ def _reference(schema: Schema, sigmas: Floats, enough: NDArray[np.bool_]) -> Flo
     return np.full(len(sigmas), _MANY * middle)
 
 
-def _verdict(row: dict[str, Any], bound: float, reference: float) -> tuple[str, str]:
+def _verdict(row: dict[str, Any], bound: float, reference: float, why: str) -> tuple[str, str]:
     if row["n"] < LEAST:
         return "not enough data", f"{row['n']} instances, {LEAST} are needed"
     size = f"{row['offset_px']:.1f} px, {row['offset_sigma']:.1f} times one person's scatter"
     if row["p"] < LEVEL and row["offset_sigma"] >= _SMALLEST:
         limb = f", along the limb from {row['limb']!r}" if row["limb"] else ""
         parts = f"{row['along']:+.1f} px{limb}, {row['across']:+.1f} px across"
-        return "two conventions", f"the second is {size} away: {parts}"
+        return "two conventions", f"the second is away by {size}: {parts}"
     if bound > reference:
         return "hard point", (
-            f"sigma {row['sigma']:.3f} ({row['sigma_low']:.3f} to {row['sigma_high']:.3f}) against "
-            f"{reference:.3f}"
+            f"sigma {row['sigma']:.3f} ({row['sigma_low']:.3f} to {row['sigma_high']:.3f}), above "
+            f"{reference:.3f}, {why}"
         )
     return "fine", f"offset {size}"
 
