@@ -200,7 +200,12 @@ def _schema(title: str, config: Any, gathered: Gathered) -> tuple[Schema, dict[s
     names = labels if has_labels and len(set(labels)) == len(labels) else list(nodes)
     place = {key: k for k, key in enumerate(nodes)}
     edges, wrong = [], []
-    for edge in config.get("edges") or ():
+    given = config.get("edges") or []
+    if not isinstance(given, list):
+        raise FormatError.from_problems(
+            "'geometry_config'", [f"'edges' is {_show(given)}, expected a list"]
+        )
+    for edge in given:
         ends = [edge.get("src"), edge.get("dst")] if isinstance(edge, dict) else []
         if len(ends) == 2 and all(isinstance(e, str) and e in place for e in ends):
             edges.append([place[ends[0]] + 1, place[ends[1]] + 1])

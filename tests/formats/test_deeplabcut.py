@@ -389,3 +389,22 @@ def test_project_whose_folder_is_a_link_is_not_written_through(tmp_path: Path) -
     with pytest.raises(FileExistsError, match="'labeled-data/bolt' is a link"):
         kp.write(dataset, tmp_path / "p", format="deeplabcut", h5=False, allow_loss=True)
     assert {f.name: f.read_bytes() for f in (tmp_path / "elsewhere").iterdir()} == before
+
+
+def test_names_with_control_characters_are_refused_or_given_anew(tmp_path: Path) -> None:
+    dataset = bolts("a\rb", ["list"])
+    kp.write(dataset, tmp_path / "p", format="deeplabcut", h5=False, allow_loss=True)
+    again = kp.read(tmp_path / "p")
+    assert [instance.track_id for instance in again.instances] == ["ind1", "ind2"]
+    schema = Schema("bolt", ["head", "t\rip"])
+    dataset = Dataset.from_images({"a.png": np.zeros((4, 4, 3), np.uint8)}, schema)
+    with pytest.raises(ValueError, match=r"rename the keypoints 't\\rip'"):
+        kp.write(dataset, tmp_path / "q", format="deeplabcut", h5=False, allow_loss=True)
+    assert not (tmp_path / "q").exists()
+
+
+def test_project_without_a_label_is_read_again(tmp_path: Path) -> None:
+    dataset = bolts()
+    folder = tmp_path / "p"
+    kp.write(dataset, folder, format="deeplabcut", images="leave", h5=False, allow_loss=True)
+    assert kp.read(folder).categories[0].keypoints == ("head", "tip")

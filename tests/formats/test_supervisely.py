@@ -214,3 +214,9 @@ def test_meta_that_would_make_a_huge_dataset_is_refused(tmp_path: Path) -> None:
     bolt = {**BOLT, "geometry_config": {"nodes": nodes}}
     with pytest.raises(FormatError, match="would have 12,000,000 keypoints"):
         kp.read(project(tmp_path / "p", *[{**GOOD, "nodes": {}}] * 3000, classes=(bolt,)))
+
+
+def test_edges_that_are_no_list_are_refused(tmp_path: Path) -> None:
+    bolt = {**BOLT, "geometry_config": {"nodes": NODES, "edges": 7}}
+    with pytest.raises(FormatError, match="'edges' is 7, expected a list"):
+        kp.read(project(tmp_path / "p", GOOD, classes=(bolt,)))
