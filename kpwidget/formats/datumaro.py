@@ -19,6 +19,7 @@ import numpy as np
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.values import as_int
 from kpwidget.formats import Loss, WriteReport, count, write_file
+from kpwidget.formats.folders import check_links
 from kpwidget.formats.gathered import (
     Gathered,
     Item,
@@ -43,6 +44,7 @@ KEY: Final = "datumaro"
 
 _LOOK: Final = 1 << 16
 _MAX_LABELS: Final = 100_000
+_MAX_SIDE: Final = 1_000_000
 
 
 def is_datumaro(path: Path) -> bool:
@@ -170,7 +172,11 @@ def _categories(
             problems.append(f"label {_show(name)}: 'labels' is {_show(names)}, expected names")
             continue
         pairs: list[Any] = []
-        for joint in item.get("joints") or ():
+        joints = item.get("joints") or []
+        if not isinstance(joints, list):
+            problems.append(f"label {_show(name)}: 'joints' is {_show(joints)}, expected a list")
+            continue
+        for joint in joints:
             ends = [as_int(n) for n in joint] if isinstance(joint, list) else []
             is_edge = len(ends) == 2 and all(n is not None and 1 <= n <= len(names) for n in ends)
             pairs.append([names[(n or 1) - 1] for n in ends] if is_edge else joint)
@@ -207,8 +213,13 @@ def _read_item(
         gathered.problems.append(f"{at}: expected 'annotations', a list, and 'image' with 'path'")
         return
     given = image.get("size")
-    sides = [as_int(side) for side in given] if isinstance(given, list) else []
-    size = (sides[1] or 0, sides[0] or 0) if len(sides) == 2 and all(sides) else None
+    sides = [as_int(side) or 0 for side in given] if isinstance(given, list) else []
+    is_size = len(sides) == 2 and all(0 < side <= _MAX_SIDE for side in sides)
+    size = (sides[1], sides[0]) if is_size else None
+    if given and not is_size:
+        gathered.problems.append(
+            f"{at}: 'size' is {_show(given)}, expected height and width in pixels"
+        )
     attributes = item.get("attr")
     attributes = dict(attributes) if isinstance(attributes, dict) else {}
     image_id = attributes.pop("id", None)
@@ -249,7 +260,7 @@ def _read_item(
         values = _values(annotation, own, where, gathered)
         box = boxes.pop(group, None) if group in alone else None
         if box is not None:
-            numbers = [number(v) for v in box.get("bbox") or ()]
+            numbers = [number(v) for v in _list_of(box.get("bbox"))]
             if len(numbers) == 4 and None not in numbers:
                 values["bbox"] = numbers
             else:
@@ -292,11 +303,20 @@ def _values(
     kept: dict[str, Any] = {}
     if attributes:
         kept["attributes"] = attributes
-    if any(annotation.get("points_attributes") or ()):
-        kept["points_attributes"] = annotation["points_attributes"]
+    of_points = annotation.get("points_attributes") or []
+    if not isinstance(of_points, list):
+        gathered.problems.append(
+            f"{at}: 'points_attributes' is {_show(of_points)}, expected a list"
+        )
+    elif any(of_points):
+        kept["points_attributes"] = of_points
     if own:
         kept["annotations"] = own
     return kept_of_instances({**record, "extra": {KEY: kept} if kept else None}, at, gathered)
+
+
+def _list_of(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _points(
@@ -419,6 +439,7 @@ def write_datumaro(
             f"{count(len(problems), 'image')}:\n  " + "\n  ".join(problems[:20])
         )
     if not is_file:
+        check_links(target, [f"annotations/{name}.json" for name in subsets or ("default",)])
         (target / "annotations").mkdir(parents=True, exist_ok=True)
         there = {file.stem for file in (target / "annotations").glob("*.json")}
         stale = there - (subsets.keys() or {"default"})
@@ -468,13 +489,17 @@ def _item(
     width, height = state.recorded_size or ImageInfo(dataset, i).size
     given = extra.get(KEY)
     kept = given if isinstance(given, Mapping) else {}
-    attributes = {"id": state.id, **(kept.get("attr") or {})}
+    own = kept.get("attr")
+    attributes = {"id": state.id, **(own if isinstance(own, Mapping) else {})}
     annotations: list[Any] = []
     for group, item in enumerate(of, n_before + 1):
         annotations += _annotations(dataset, item, group, dialect)
     return {
         "id": state.file_name.rpartition(".")[0] or state.file_name,
-        "annotations": [*annotations, *(kept.get("annotations") or ())],
+        "annotations": [
+            *annotations,
+            *(other for other in _list_of(kept.get("annotations")) if isinstance(other, Mapping)),
+        ],
         "attr": attributes,
         "image": {"path": state.file_name, "size": [height, width]},
     }
@@ -485,7 +510,10 @@ def _annotations(dataset: Dataset, item: Item, group: int, dialect: Dialect) -> 
     record = item.kept(dataset)
     given = (record.get("extra") or {}).get(KEY)
     kept = given if isinstance(given, Mapping) else {}
-    attributes = {"is_crowd": bool(record.get("iscrowd")), **(kept.get("attributes") or {})}
+    # What was kept can be from a file of another format, and so perhaps anything.
+    own = kept.get("attributes")
+    attributes: dict[str, Any] = {"is_crowd": bool(record.get("iscrowd"))}
+    attributes |= own if isinstance(own, Mapping) else {}
     for name in ("score", "track_id"):
         if name in record:
             attributes[name] = record[name]
@@ -495,7 +523,11 @@ def _annotations(dataset: Dataset, item: Item, group: int, dialect: Dialect) -> 
     }  # fmt: skip
     if dialect == "cvat":
         flat = [c for x, y, v in item.points for c in (x, y, min(2, math.ceil(v)))]
-        of_points = kept.get("points_attributes") or [{}] * len(item.points)
+        of_points = _list_of(kept.get("points_attributes"))
+        if len(of_points) != len(item.points) or not all(
+            isinstance(of_one, Mapping) for of_one in of_points
+        ):
+            of_points = [{}] * len(item.points)
         found: list[Any] = [
             {**common, "type": "skeleton", "points": flat, "points_attributes": of_points}
         ]
@@ -505,5 +537,6 @@ def _annotations(dataset: Dataset, item: Item, group: int, dialect: Dialect) -> 
         found = [{**common, "type": "points", "points": flat, "visibility": flags, "z_order": 0}]
     if item.bbox is not None:
         found.append({**common, "type": "bbox", "z_order": 0, "bbox": item.bbox})
-    found += [{**other, "group": group} for other in kept.get("annotations") or ()]
+    others = _list_of(kept.get("annotations"))
+    found += [{**other, "group": group} for other in others if isinstance(other, Mapping)]
     return found

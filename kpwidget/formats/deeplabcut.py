@@ -220,7 +220,7 @@ def _is_within(pair: Any, names: set[str]) -> bool:
 
 def _put_rows(sheet: Sheet, categories: Sequence[Category], root: Path, gathered: Gathered) -> None:
     """Add the images and instances of a table."""
-    places: dict[str, tuple[int, list[tuple[int, int, int]]]] = {}
+    places: dict[str, tuple[int, list[tuple[str, int, int]]]] = {}
     index_of = {column: i for i, column in enumerate(sheet.columns)}
     for individual, part, coordinate in sheet.columns:
         if coordinate != "x":
@@ -230,8 +230,7 @@ def _put_rows(sheet: Sheet, categories: Sequence[Category], root: Path, gathered
             if (category.name == UNIQUE and i > 0) is (individual == UNIQUE) or len(categories) == 1
         )  # fmt: skip
         xy = (index_of[individual, part, "x"], index_of[individual, part, "y"])
-        k = categories[c].schema.index(part)
-        places.setdefault(individual, (c, []))[1].append((k, *xy))
+        places.setdefault(individual, (c, []))[1].append((part, *xy))
     where = named(sheet.path.relative_to(root).as_posix())
     is_bad = ~(np.abs(sheet.values) <= 1e100) & ~np.isnan(sheet.values)
     values = sheet.values.tolist()
@@ -251,20 +250,17 @@ def _put_rows(sheet: Sheet, categories: Sequence[Category], root: Path, gathered
         numbers = values[row]
         found = []
         for individual, (c, points) in places.items():
-            keypoints = [[0.0, 0.0, 0.0] for _ in range(categories[c].n_keypoints)]
-            is_labeled = False
-            for k, i, j in points:
+            keypoints: dict[str, tuple[float, float, float]] = {}
+            for part, i, j in points:
                 x, y = numbers[i], numbers[j]
                 if (x != x) is not (y != y):
-                    part = categories[c].keypoints[k]
                     gathered.problems.append(
                         f"{at}: {f'{individual} {part}'.strip()} has "
                         f"{'y' if x != x else 'x'} alone, expected both or none"
                     )
                 elif x == x:
-                    keypoints[k] = [x, y, 2.0]
-                    is_labeled = True
-            if is_labeled:
+                    keypoints[part] = (x, y, 2.0)
+            if keypoints:
                 found.append((individual, c, keypoints))
         try:
             image = gathered.image(file_name, is_done=not found)

@@ -11,6 +11,7 @@ import io
 import math
 import os
 import pickle
+import pickletools
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,9 @@ HDF5: Final = b"\x89HDF\r\n\x1a\n"
 """The first bytes of an HDF5 file."""
 
 _MAX_BYTES: Final = 1_000_000_000
+_MAX_UNPACKED: Final = 10_000_000  # bytes that a dataset in a file has beyond a thousandfold
 _MAX_COLUMNS: Final = 100_000
+
 OWN_KEYS: Final = frozenset(
     ("Task", "scorer", "multianimalproject", "project_path", "individuals", "multianimalbodyparts",
      "uniquebodyparts", "bodyparts", "skeleton")
@@ -193,7 +196,7 @@ def _read_csv(path: Path, gathered: Gathered) -> _Table:
             gathered.problems.append(f"{at}: has {len(line)} cells, expected {len(top[0])}")
             continue
         try:
-            found = [float(cell) if cell else math.nan for cell in line[n_index:]]
+            found = [_number(cell) if cell else math.nan for cell in line[n_index:]]
         except ValueError:
             wrong = next(cell for cell in line[n_index:] if not _is_number(cell))
             gathered.problems.append(f"{at}: {_show(wrong)} is no number")
@@ -203,23 +206,46 @@ def _read_csv(path: Path, gathered: Gathered) -> _Table:
     return header, columns, rows, np.array(values, np.float64).reshape(len(rows), len(columns))
 
 
+def _number(cell: str) -> float:
+    if "_" in cell:  # which Python takes in numbers, and pandas does not
+        raise ValueError
+    return float(cell)
+
+
 def _is_number(cell: str) -> bool:
     try:
-        float(cell or "nan")
+        _number(cell or "nan")
     except ValueError:
         return False
     return True
 
 
-class _TextUnpickler(pickle.Unpickler):
-    """Takes texts, numbers, lists, tuples and dicts, and calls nothing."""
+_OF_TEXTS: Final = frozenset(
+    ("PROTO", "FRAME", "MARK", "EMPTY_LIST", "LIST", "APPEND", "APPENDS", "EMPTY_TUPLE", "TUPLE",
+     "TUPLE1", "TUPLE2", "TUPLE3", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "STRING",
+     "BINSTRING", "SHORT_BINSTRING", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET",
+     "LONG_BINGET", "STOP")
+)  # fmt: skip
+"""Operations of pickle that a list of tuples of texts needs."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is not called")
 
-
-def _unpickled(data: Any) -> Any:
-    return _TextUnpickler(io.BytesIO(bytes(data))).load()
+def _unpickled_columns(data: Any) -> list[tuple[str, ...]]:
+    """Return the list of tuples of texts that is pickled, once a look at it says it is no more."""
+    content = bytes(data)
+    # The unpickler itself makes room for any number of values or bytes that it is told of.
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name in ("GLOBAL", "STACK_GLOBAL", "INST"):
+            raise pickle.UnpicklingError(f"it names {argument or 'something'}, which is not called")
+        is_far = isinstance(argument, int) and argument > len(content)
+        if operation.name not in _OF_TEXTS or is_far:
+            raise pickle.UnpicklingError(f"it has {operation.name}, which texts do not need")
+    columns = pickle.loads(content)
+    if not isinstance(columns, list) or not all(
+        isinstance(column, tuple) and all(isinstance(cell, str) for cell in column)
+        for column in columns
+    ):
+        raise ValueError("its columns are no texts")
+    return columns
 
 
 def _read_h5(path: Path) -> _Table:
@@ -241,7 +267,7 @@ def _read_h5(path: Path) -> _Table:
                 table = group["table"]
                 field = "values_block_0"
                 raw = _small(table)
-                columns = [tuple(map(str, c)) for c in _unpickled(table.attrs[f"{field}_kind"])]
+                columns = _unpickled_columns(table.attrs[f"{field}_kind"])
                 names = HEADERS[len(columns[0]) - 3]
                 index = [(_text(cell),) for cell in raw["index"]]
                 values = raw[field].reshape(len(index), -1)
@@ -269,6 +295,8 @@ def _levels(group: Any, axis: str) -> tuple[tuple[str, ...], list[tuple[str, ...
         return ("",), [(_text(cell),) for cell in _small(group[axis])]
     names, parts = [], []
     for i in range(int(group.attrs[f"{axis}_nlevels"])):
+        if axis != "axis1" and group[f"{axis}_label{i}"].size > _MAX_COLUMNS:
+            raise ValueError(f"{axis} has more than {_MAX_COLUMNS} columns")
         level = [_text(cell) for cell in _small(group[f"{axis}_level{i}"])]
         labels = _small(group[f"{axis}_label{i}"]).tolist()
         if any(not 0 <= label < len(level) for label in labels):
@@ -283,7 +311,9 @@ def _small(dataset: Any) -> NDArray[Any]:
     """Content of an HDF5 dataset that is in the file, and no larger than labels can be."""
     if dataset.is_virtual or dataset.external:
         raise ValueError(f"{dataset.name} stands in another file")
-    if dataset.size * dataset.dtype.itemsize > _MAX_BYTES or dataset.dtype.hasobject:
+    n_bytes = dataset.size * dataset.dtype.itemsize
+    most = min(_MAX_BYTES, _MAX_UNPACKED + 1000 * dataset.id.get_storage_size())
+    if n_bytes > most or dataset.dtype.hasobject:
         raise ValueError(f"{dataset.name} has {dataset.size} values of {dataset.dtype}")
     array: NDArray[Any] = dataset[()]
     return array

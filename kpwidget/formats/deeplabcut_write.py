@@ -150,6 +150,15 @@ class _Individuals:
     of_items: list[tuple[Item, Any, str]]
 
 
+def _is_name(track: Any) -> bool:
+    """Whether a track_id can be the name of an individual."""
+    return isinstance(track, str) and bool(track.strip()) and track != UNIQUE and _is_plain(track)
+
+
+def _is_plain(name: str) -> bool:
+    return not any(ord(c) < 32 or c == "\x7f" for c in name)
+
+
 def _individuals(
     dataset: Dataset, items: Sequence[Sequence[Item]], main: int, unique: int | None
 ) -> _Individuals:
@@ -165,17 +174,16 @@ def _individuals(
     if is_one and not was_multi and unique is None:
         return _Individuals([], [(item, None, "") for of in of_main for item in of])
     names = dict.fromkeys(
-        track for of in of_main for item in of
-        if isinstance(track := tracks[item.row], str) and track.strip() and track != UNIQUE
-    )  # fmt: skip
+        tracks[item.row] for of in of_main for item in of if _is_name(tracks[item.row])
+    )
     found: list[tuple[Item, Any, str]] = []
     free = [f"ind{i}" for i in range(1, max(map(len, of_main), default=0) + 1)]
     for of in of_main:
-        given = Counter(tracks[item.row] for item in of if tracks[item.row] in names)
+        given = Counter(tracks[item.row] for item in of if _is_name(tracks[item.row]))
         taken = set(given)
         for item in of:
             track = tracks[item.row]
-            name = track if isinstance(track, str) and given.get(track) == 1 else None
+            name = track if _is_name(track) and given[track] == 1 else None
             if name is None:
                 name = next((f for f in free if f not in taken), None) or next(
                     f"ind{i}" for i in range(1, 10**9) if f"ind{i}" not in taken
@@ -239,6 +247,17 @@ def write_deeplabcut(
         if not dataset.categories:
             raise ValueError(f"{folder}: the dataset has no categories; DeepLabCut needs one")
         main, unique = _chosen(dataset)
+        odd = [
+            repr(keypoint)
+            for c in (main, unique)
+            for keypoint in (() if c is None else dataset.categories[c].keypoints)
+            if not _is_plain(keypoint)
+        ]
+        if odd:
+            raise ValueError(
+                f"{folder}: control characters have no place in a table of DeepLabCut; rename the "
+                f"keypoints {', '.join(odd[:20])}"
+            )
         given = dataset.extra.get(KEY)
         kept = given if isinstance(given, Mapping) else {}
         if scorer is None:
@@ -272,6 +291,7 @@ def write_deeplabcut(
     check_folder(folder, {*names, *files, *tables, "config.yaml"}, "DeepLabCut", _is_ours, _is_part)
     write_images(folder, sources, images)
     write_files(folder, files, is_new=not (folder / "config.yaml").exists())
+    (folder / LABELED).mkdir(exist_ok=True)  # without a label, too: the reader looks for it
     for video, sheet in sheets.items() if h5 else ():
         _write_h5(folder / LABELED / video / f"CollectedData_{scorer}.h5", header, sheet)
     write_file(folder / "config.yaml", [content])

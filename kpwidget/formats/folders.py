@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PureWindowsPath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = [
     "ImagesOption",
     "check_folder",
     "check_images_option",
+    "check_links",
     "image_sources",
     "is_array_only_shown",
     "listed",
@@ -170,6 +171,28 @@ def image_sources(dataset: Dataset, names: Sequence[str], images: str) -> dict[s
     return sources
 
 
+def check_links(folder: Path, planned: Iterable[str]) -> None:
+    """Raise FileExistsError if a folder in which a file would be written is a link.
+
+    A project can come from a stranger, and the folder that it links to is somebody's. Files that
+    are links are replaced and not written through.
+
+    Parameters
+    ----------
+    folder : Path
+        It may be a link itself: the caller has named it.
+    planned : iterable of str
+        The files that will be written, relative to it, with ``/``.
+    """
+    parents = {parent for name in planned for parent in PurePosixPath(name).parents}
+    linked = sorted(p.as_posix() for p in parents if p.name and (folder / p).is_symlink())
+    if linked:
+        raise FileExistsError(
+            f"{folder}: {linked[0]!r} is a link to a folder elsewhere, in which files would be "
+            "replaced; give a new folder. Nothing was written"
+        )
+
+
 def check_folder(
     folder: Path,
     planned: set[str],
@@ -203,6 +226,7 @@ def check_folder(
             f"{folder}: is not empty, and no {kind} dataset that was written by kpwidget; give a "
             "new folder. Nothing was written"
         )
+    check_links(folder, planned)
     stale = []
     for path, folders, files in os.walk(folder):
         folders.sort()

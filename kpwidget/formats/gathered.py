@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -18,7 +18,7 @@ from kpwidget.dataset.image_files import image_locator
 from kpwidget.dataset.table import NO_ID
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
 from kpwidget.dataset.views import Instance
-from kpwidget.formats import Problems, count, settle
+from kpwidget.formats import Problems, check_told, count, keypoints_of, settle
 from kpwidget.formats.json_text import check_depth
 from kpwidget.schema import Category, FormatError, Schema, _decode, _parse_json, _show
 
@@ -116,8 +116,9 @@ class Gathered:
             Not given before. With an id that no other instance has, it is ``coco:<id>`` instead.
         image, category : int
             Positions.
-        keypoints : sequence of (x, y, visibility), n_keypoints long
-            In image pixels; unlabeled is (0, 0, 0).
+        keypoints : mapping of str to (x, y, visibility), or sequence of these, n_keypoints long
+            In image pixels; unlabeled is (0, 0, 0). By the names of keypoints where a file leaves
+            out what is unlabeled: see `check_told`.
         **columns
             'bbox' (4 numbers), 'area', 'iscrowd', 'track_id', 'score', 'id', 'extra', 'source'.
         """
@@ -152,8 +153,12 @@ class Gathered:
         Raises
         ------
         FormatError
-            If there are problems and `on_error` is 'raise', naming every one.
+            If there are problems and `on_error` is 'raise', naming every one; if the instances
+            would have far more keypoints than the file tells of.
         """
+        told = [(c, points) for _, _, c, points in self._instances if isinstance(points, Mapping)]
+        n_keypoints = sum(categories[c].n_keypoints for c, _ in told)
+        check_told(n_keypoints, sum(len(points) for _, points in told), self.where)
         dataset = Dataset(categories)
         locate = image_locator(beside.parent if images is None else images, allow_outside)
         has_ids = None not in self._image_ids and len(set(self._image_ids)) == len(self._images)
@@ -171,12 +176,13 @@ class Gathered:
             return
         uids, image, category, keypoints = zip(*self._instances, strict=True)
         of = np.array(category, np.int64)
-        points = {
-            c: np.array(
-                [keypoints[i] for i in np.flatnonzero(of == c).tolist()], np.float64
-            ).reshape(-1, named.n_keypoints, 3)
-            for c, named in enumerate(dataset.categories)
-        }
+        points: dict[int, NDArray[np.float64]] = {}
+        for c, named in enumerate(dataset.categories):
+            own = [keypoints[i] for i in np.flatnonzero(of == c).tolist()]
+            if own and isinstance(own[0], Mapping):
+                points[c] = keypoints_of(named, own)
+            else:
+                points[c] = np.array(own, np.float64).reshape(-1, named.n_keypoints, 3)
         columns: dict[str, Any] = {}
         for name in _COLUMNS:
             if not any(name in given for given in self._columns):

@@ -6,9 +6,10 @@ Points and a rectangle with the same ``group_id`` are an instance. What labelme 
 
 from __future__ import annotations
 
+import filecmp
 import os
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from kpwidget.formats.coco_write import category_record
 from kpwidget.formats.folders import (
     ImagesOption,
     check_images_option,
+    check_links,
     image_sources,
     listed,
     lost_pixels,
@@ -157,8 +159,9 @@ def read_labelme(
             files.append(found)
     categories = _categories(files, schema, gathered)
     index = {category.name: c for c, category in enumerate(categories)}
+    names_of = [frozenset(category.keypoints) for category in categories]
     for of in files:
-        _put(of, categories, index, gathered)
+        _put(of, categories, index, names_of, gathered)
     if path.is_dir():
         for folder in sorted({posixpath.dirname(of.name) for of in files}):
             for entry in sorted((root / folder).iterdir()):
@@ -316,8 +319,13 @@ def _categories(
 
 
 def _put(
-    of: _File, categories: Sequence[Category], index: Mapping[str, int], gathered: Gathered
+    of: _File,
+    categories: Sequence[Category],
+    index: Mapping[str, int],
+    names_of: Sequence[Collection[str]],
+    gathered: Gathered,
 ) -> None:
+    """Add the image of a file and its instances; `names_of` are the keypoints of categories."""
     image_record = of.own.get("image")
     own = image_record if isinstance(image_record, dict) else {}
     extra = own.get("extra")
@@ -349,11 +357,8 @@ def _put(
                 own_extra = state.extra[KEY] = {**state.extra.get(KEY, {})}
                 own_extra["shapes"] = [*own_extra.get("shapes", ()), shape]
             continue
-        category = categories[index[name]]
-        keypoints = [[0.0, 0.0, 0.0] for _ in category.keypoints]
-        for label, (x, y, v) in content.points.items():
-            if label in category.keypoints:
-                keypoints[category.schema.index(label)] = [x, y, v]
+        known_names = names_of[index[name]]
+        keypoints = {k: xyv for k, xyv in content.points.items() if k in known_names}
         record = known.get(str(group)) if isinstance(known, dict) else None
         columns = kept_of_instances(record, f"{named(of.name)}: group {group}", gathered)
         if content.rectangle is not None:
@@ -459,42 +464,54 @@ def write_labelme(
         )
     is_new = not folder.is_dir() or not os.listdir(folder)
     if not is_new:
-        _check(folder, files, sources)
+        sources = _checked(folder, files, sources)
     write_images(folder, sources, images)
     write_files(folder, files, is_new=is_new)
     return WriteReport(folder, "labelme", n_images, n_instances, 0, tuple(notes))
 
 
-def _check(folder: Path, files: Mapping[str, bytes], sources: Mapping[str, Any]) -> None:
-    """Raise FileExistsError if the folder has labels or images of others."""
+def _checked(
+    folder: Path, files: Mapping[str, bytes], sources: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Images that are not there yet; FileExistsError if the folder has labels or images of others.
+
+    That the labels of an image were written here does not say that the image was.
+    """
+    check_links(folder, {*files, *sources})
     problems = []
+    missing: dict[str, Any] = {}
     for file in _json_files(folder):
         name = file.relative_to(folder).as_posix()
-        if not is_labelme(file):
-            continue
-        if name not in files:
+        if name in files:
+            if f'"{OWN}"'.encode() not in file.read_bytes():
+                problems.append(f"{name!r} was not written by kpwidget")
+        elif is_labelme(file):
             problems.append(f"{name!r} would stay there and be part of the dataset")
-        elif f'"{OWN}"'.encode() not in file.read_bytes():
-            problems.append(f"{name!r} was not written by kpwidget")
     for name, data in sources.items():
         target = folder / name
-        if target.exists() and not (isinstance(data, Path) and os.path.samefile(data, target)):
-            if not problems and (folder / name).with_suffix(".json").exists():
-                continue  # the copy of an earlier write
-            problems.append(f"{name!r} is there already")
+        if not os.path.lexists(target):
+            missing[name] = data
+        elif not isinstance(data, Path) or not (
+            target.is_file() and filecmp.cmp(data, target, shallow=False)
+        ):
+            problems.append(f"{name!r} is there already, and another image")
     if problems:
         raise FileExistsError(
             f"{folder}: {count(len(problems), 'file')} in the way; give a new folder. Nothing was "
             "written:\n" + listed(problems)
         )
+    return missing
 
 
 def _shape(
     label: str, points: Any, group: int | None, kind: str, more: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
+    given = more if isinstance(more, Mapping) else {}  # from a file, and so perhaps anything
+    flags = given.get("flags")
+    flags = flags if isinstance(flags, Mapping) else {}
     return {
-        "label": label, "points": points, "group_id": group, "shape_type": kind, **_PLAIN,
-        **(more or {}),
+        **_PLAIN, **given, "flags": {k: f for k, f in flags.items() if isinstance(f, bool)},
+        "label": label, "points": points, "group_id": group, "shape_type": kind,
     }  # fmt: skip
 
 
@@ -530,6 +547,8 @@ def _content(
     extra = dict(ImageInfo(dataset, i).extra)
     kept = extra.pop(KEY, None)
     kept = dict(kept) if isinstance(kept, Mapping) else {}
+    others = kept.pop("shapes", ())
+    others = [o for o in others if isinstance(o, Mapping)] if isinstance(others, list) else []
     image: dict[str, Any] = {"id": state.id}
     if state.is_done:
         image["is_done"] = True
@@ -537,8 +556,8 @@ def _content(
         image["extra"] = extra
     return msgspec.json.encode(
         {
-            "version": _VERSION, "flags": {}, "shapes": [*shapes, *kept.pop("shapes", ())],
-            "imagePath": image_name, "imageData": None, **kept,
+            "flags": {}, "imageData": None, **kept, "version": _VERSION,
+            "shapes": [*shapes, *others], "imagePath": image_name,
             "imageHeight": height, "imageWidth": width,
             OWN: {"image": image, "categories": categories, "instances": instances},
         }

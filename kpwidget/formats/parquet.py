@@ -238,13 +238,13 @@ class _Images:
         merged = {**dict(self.waiting), **rows}
         for position in sorted(merged):
             record = merged[position]
-            size = (as_int(record.get("width")), as_int(record.get("height")))
+            width, height = (as_int(record.get(key)) or 0 for key in ("width", "height"))
             extra = record.get("extra")
             image_id = record.get("image_id")
             try:
                 index[position] = self._gathered.image(
                     record["file_name"],
-                    (size[0], size[1]) if size[0] and size[1] else None,
+                    (width, height) if 0 < width < 2**31 and 0 < height < 2**31 else None,
                     is_done=record.get("is_done") is True,
                     extra=extra if isinstance(extra, dict) else None,
                     id=image_id if isinstance(image_id, str) else as_int(image_id),
@@ -344,7 +344,7 @@ def _find_problem(
     """What is wrong with a row, in words."""
     if not isinstance(record["file_name"], str) or not record["file_name"]:
         return f"'file_name' is {_show(record['file_name'])}, expected text"
-    c = by_id.get(record["category_id"])
+    c = by_id.get(as_int(record["category_id"]))
     if c is None:
         return f"'category_id' is {_show(record['category_id'])}, which the metadata has not"
     expected = categories[c].n_keypoints
@@ -359,7 +359,8 @@ def _find_problem(
         return "'keypoints' has a visibility that is none from 0 to 2"
     bbox = record.get("bbox")
     if bbox is not None:
-        values = [bbox.get(key) for key in ("x", "y", "width", "height")]
+        keys = ("x", "y", "width", "height")
+        values = [bbox.get(key) if isinstance(bbox, Mapping) else None for key in keys]
         if not all(isinstance(v, float) and abs(v) <= MAX_COORDINATE for v in values):
             return f"'bbox' is {_show(bbox)}, expected x, y, width and height in pixels"
     return ""
@@ -373,7 +374,9 @@ def _points(table: Any) -> tuple[NDArray[np.float64], list[int]]:
     points = np.empty((len(flat), 3))
     for i, name in enumerate(("x", "y", "visibility")):
         values = flat.field(name)
-        points[:, i] = values.fill_null(0).to_numpy(zero_copy_only=False)
+        points[:, i] = values.cast("float64").to_numpy(zero_copy_only=False)  # a null is NaN
+    # Without a location x and y are null; what else is null is found to be no number.
+    points[(points[:, 2] == 0) & np.isnan(points[:, :2]).all(axis=1), :2] = 0
     return points, [0, *np.cumsum(lengths).tolist()]
 
 

@@ -200,7 +200,12 @@ def _schema(title: str, config: Any, gathered: Gathered) -> tuple[Schema, dict[s
     names = labels if has_labels and len(set(labels)) == len(labels) else list(nodes)
     place = {key: k for k, key in enumerate(nodes)}
     edges, wrong = [], []
-    for edge in config.get("edges") or ():
+    given = config.get("edges") or []
+    if not isinstance(given, list):
+        raise FormatError.from_problems(
+            "'geometry_config'", [f"'edges' is {_show(given)}, expected a list"]
+        )
+    for edge in given:
         ends = [edge.get("src"), edge.get("dst")] if isinstance(edge, dict) else []
         if len(ends) == 2 and all(isinstance(e, str) and e in place for e in ends):
             edges.append([place[ends[0]] + 1, place[ends[1]] + 1])
@@ -229,6 +234,9 @@ def _read_annotation(
     relative = file.relative_to(root)
     where = named(relative.as_posix())
     problems = gathered.problems
+    if file.name == ".json":
+        problems.append(f"{where}: expected the name of an image before '.json'")
+        return
     try:
         content = load_json(file)
     except FormatError as error:
@@ -242,7 +250,7 @@ def _read_annotation(
     sides = (
         [as_int(given.get(key)) for key in ("width", "height")] if isinstance(given, dict) else []
     )
-    if any(side is None or not 0 < side <= 1_000_000 for side in sides):
+    if len(sides) != 2 or any(side is None or not 0 < side <= 1_000_000 for side in sides):
         problems.append(f"{where}: 'size' is {_show(given)}, expected width and height in pixels")
         return
     boxes: dict[str, tuple[list[float], Any]] = {}
@@ -319,16 +327,17 @@ def _points(
     category: Category,
     nodes: Mapping[str, int],
     gathered: Gathered,
-) -> list[list[float]] | None:
-    """Keypoints of an object, None (and a problem) if they are bad."""
+) -> dict[str, tuple[float, float, float]] | None:
+    """Keypoints of an object by their names, None (and a problem) if they are bad."""
     given = item.get("nodes")
     if not isinstance(given, dict):
         gathered.problems.append(f"{at}: 'nodes' is {_show(given)}, expected an object of nodes")
         return None
-    points = [[0.0, 0.0, 0.0] for _ in range(category.n_keypoints)]
+    points: dict[str, tuple[float, float, float]] = {}
     is_good = True
     for key, node in given.items():
         loc = node.get("loc") if isinstance(node, dict) else None
+        is_disabled = node.get("disabled", False) if isinstance(node, dict) else False
         xy = [number(v) for v in loc] if isinstance(loc, list) else []
         if key not in nodes:
             gathered.problems.append(
@@ -338,8 +347,14 @@ def _points(
             gathered.problems.append(
                 f"{at}: node {_show(key)} has 'loc' {_show(loc)}, expected [x, y] in pixels"
             )
+        elif not isinstance(is_disabled, bool | None):
+            gathered.problems.append(
+                f"{at}: node {_show(key)} has 'disabled' {_show(is_disabled)}, expected true or "
+                "false"
+            )
         else:
-            points[nodes[key]] = [xy[0], xy[1], 1.0 if node.get("disabled") else 2.0]
+            name = category.keypoints[nodes[key]]
+            points[name] = (xy[0], xy[1], 1.0 if is_disabled else 2.0)
             continue
         is_good = False
     return points if is_good else None

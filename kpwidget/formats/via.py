@@ -56,10 +56,14 @@ def is_via(path: Path) -> bool:
     """
     with open(path, "rb") as file:
         head = file.read(_LOOK)
+        file.seek(max(0, path.stat().st_size - _LOOK))
+        tail = file.read(_LOOK)
+    # In between may be the regions of an image, before its attributes.
+    keys = (b'"filename"', b'"regions"', b'"file_attributes"')
     return head.lstrip()[:1] == b"{" and (
         f'"{_METADATA}"'.encode() in head
         or b'"_via_settings"' in head
-        or all(key in head for key in (b'"filename"', b'"regions"', b'"file_attributes"'))
+        or all(key in head or key in tail for key in keys)
     )
 
 
@@ -72,7 +76,7 @@ class _Group:
 
     category: str | None = None
     bbox: list[float] | None = None
-    points: dict[str, list[float]] = field(default_factory=dict)
+    points: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
 
 def read_via(
@@ -142,10 +146,11 @@ def read_via(
             found.append(of)
     categories = _categories(content, found, schema, names, gathered)
     index = {category.name: c for c, category in enumerate(categories)}
+    known = [frozenset(category.keypoints) for category in categories]
     for image, name, groups in found:
         for key, group in groups.items():
             c = index.get(group.category or "", 0)
-            points = [group.points.get(k, [0.0, 0.0, 0.0]) for k in categories[c].keypoints]
+            points = {k: xyv for k, xyv in group.points.items() if k in known[c]}
             box = {} if group.bbox is None else {"bbox": group.bbox}
             gathered.instance(f"via:{name}:{key}", image, c, points, **box)
     dataset = gathered.dataset(categories, images, path, allow_outside=allow_outside)
@@ -208,19 +213,21 @@ def _add_region(
         group.bbox = [value or 0.0 for value in box]
     elif kind == "point" and keypoint:
         xy = [number(shape.get(key)) for key in ("cx", "cy")]
-        visibility = values["visibility"] or "2"
+        flag = (given or {}).get(names["visibility"])
+        is_given = flag not in (None, "", {})
+        visibility = values["visibility"] if is_given else "2"
         group = groups.setdefault(values["instance"] or "", _Group())
-        if None in xy or visibility not in ("0", "1", "2"):
+        if None in xy or visibility is None or visibility not in ("0", "1", "2"):
             return (
                 f"expected 'cx' and 'cy' in pixels and a visibility '0', '1' or '2', got "
-                f"{_show(shape)} and {_show(visibility)}"
+                f"{_show(shape)} and {_show(flag)}"
             )
         if keypoint in group.points:
             return (
                 f"is the second point {_show(keypoint)} of instance {_show(values['instance'])}; "
                 f"the attribute {names['instance']!r} tells them apart"
             )
-        group.points[keypoint] = [xy[0] or 0.0, xy[1] or 0.0, float(visibility)]
+        group.points[keypoint] = (xy[0] or 0.0, xy[1] or 0.0, float(visibility))
     else:
         others.append(region)
         return ""
@@ -235,6 +242,8 @@ def _text(value: Any) -> str | None:
     if isinstance(value, dict):
         ticked = [key for key, is_on in value.items() if is_on is True]
         return ticked[0] if len(ticked) == 1 else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) < 10**18 else None
     return value if isinstance(value, str) and value.strip() else None

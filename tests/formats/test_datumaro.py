@@ -133,6 +133,7 @@ def test_files_of_an_earlier_write_are_not_mixed_in(tiny_dataset: Dataset, tmp_p
         pytest.param({**GOOD, "type": "skeleton"}, "expected 6 numbers", id="skeleton"),
         pytest.param({**GOOD, "attributes": {"score": "<b>"}}, "'score' is '<b>'", id="score"),
         pytest.param({**GOOD, "id": 2**70}, "'id' is", id="id"),
+        pytest.param({**GOOD, "points_attributes": 5}, "'points_attributes' is 5", id="of points"),
         pytest.param(3, "is 3", id="number"),
     ],
 )
@@ -162,6 +163,16 @@ def test_bad_annotations_are_named_and_can_be_left_out(
             "expected a string",
             id="names",
         ),
+        pytest.param(
+            {
+                "categories": {
+                    **CATEGORIES,
+                    "points": {"items": [{"label_id": 0, "labels": ["head"], "joints": 5}]},
+                }
+            },
+            "'joints' is 5, expected a list",
+            id="joints",
+        ),
     ],
 )
 def test_bad_files_are_refused(fields: Any, message: str, tmp_path: Path) -> None:
@@ -175,3 +186,28 @@ def test_path_that_leads_out_does_not_open(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("a.png", "/etc/passwd"))
     with pytest.raises(Exception, match="is absolute"):
         kp.read(path).images[0].open()
+
+
+def test_wrong_boxes_and_sizes_are_problems(tmp_path: Path) -> None:
+    box = {"type": "bbox", "group": 1, "label_id": 0, "bbox": 5}
+    with pytest.raises(FormatError, match="the 'bbox' of its group is 5, expected 4"):
+        kp.read(file_of(tmp_path / "a.json", GOOD, box))
+    for size in ([-4, 4], [10**30, 10**30], [0, 4], [4]):
+        image = {"path": "a.png", "size": size}
+        path = file_of(tmp_path / "b.json", items=[{"id": "a", "annotations": [], "image": image}])
+        with pytest.raises(FormatError, match="expected height and width in pixels"):
+            kp.read(path)
+
+
+def test_what_a_file_of_another_format_brings_along_is_checked(
+    tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    extra = {"datumaro": {"attributes": 5, "annotations": [5], "points_attributes": 5}}
+    table = tiny_dataset._table
+    table._columns["extra"][table.row("one")] = extra
+    for dialect in ("datumaro", "cvat"):
+        path = tmp_path / f"{dialect}.json"
+        kp.write(tiny_dataset, path, format="datumaro", dialect=dialect, allow_loss=True)
+        again = kp.read(path)
+        assert len(again.instances) == len(tiny_dataset.instances)
+        assert "datumaro" not in again.instances[0].extra

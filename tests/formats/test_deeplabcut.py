@@ -329,3 +329,82 @@ def test_schema_gives_order_and_name(tmp_path: Path) -> None:
     assert dataset.instances[0].keypoints.tolist() == [[3, 4, 2], [1, 2, 2]]
     with pytest.raises(ValueError, match="has no keypoint 'tip'"):
         kp.read(folder, schema=Schema("x", ["head"]))
+
+
+@pytest.mark.parametrize(
+    ("pickled", "message"),
+    [
+        # Of pickle's opcodes: a memo of 2**24 places (LONG_BINPUT), and 2**12 texts in 70 bytes.
+        pytest.param(b"\x80\x02]r\xff\xff\xff\x00.", "LONG_BINPUT", id="large memo"),
+        pytest.param(b"\x80\x02J\x01\x00\x00\x00.", "BININT", id="number"),
+        pytest.param(
+            b"\x80\x02]q\x00"
+            + b"".join(b"]q%c(h%ch%ce" % (i, i - 1, i - 1) for i in range(1, 12))
+            + b"\x85\x85.",
+            "its columns are no texts",
+            id="lists in lists",
+        ),
+    ],
+)
+def test_pickled_columns_of_hdf5_are_texts_or_refused_unread(
+    pickled: bytes, message: str, tmp_path: Path
+) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed: kpwidget[dlc]")
+    path = tmp_path / "CollectedData_x.h5"
+    with h5py.File(path, "w") as file:
+        rows = np.zeros(1, [("index", "S10"), ("values_block_0", "f8", (2,))])
+        table = file.create_dataset("df_with_missing/table", data=rows)
+        table.attrs["values_block_0_kind"] = np.void(pickled)
+    with pytest.raises(FormatError, match=message):
+        kp.read(path, format="deeplabcut")
+
+
+def test_small_hdf5_that_would_become_large_is_refused(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed: kpwidget[dlc]")
+    path = tmp_path / "CollectedData_x.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("df_with_missing")
+        shape = (20_000, 1_200)  # 192 MB of zeros, in chunks that are not stored
+        group.create_dataset("table", shape, "f8", chunks=(1000, 1200), compression="gzip")
+        group["table"].attrs["values_block_0_kind"] = np.void(pickle.dumps([("a", "b", "x")]))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(FormatError, match="has 24000000 values"):
+        kp.read(path, format="deeplabcut")
+
+
+def test_what_python_alone_takes_for_a_number_is_refused(tmp_path: Path) -> None:
+    folder = project(tmp_path / "p", HEADER + "labeled-data,clip,a.png,1_0,2,3,4\n")
+    with pytest.raises(FormatError, match="'1_0' is no number"):
+        kp.read(folder)
+
+
+def test_project_whose_folder_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    dataset = bolts(None)
+    kp.write(dataset, tmp_path / "p", format="deeplabcut", h5=False, allow_loss=True)
+    [of_video] = (tmp_path / "p" / "labeled-data").iterdir()
+    of_video.rename(tmp_path / "elsewhere")
+    of_video.symlink_to(tmp_path / "elsewhere")
+    before = {f.name: f.read_bytes() for f in (tmp_path / "elsewhere").iterdir()}
+    dataset.instances[0].set_keypoint("head", 9, 9)
+    with pytest.raises(FileExistsError, match="'labeled-data/bolt' is a link"):
+        kp.write(dataset, tmp_path / "p", format="deeplabcut", h5=False, allow_loss=True)
+    assert {f.name: f.read_bytes() for f in (tmp_path / "elsewhere").iterdir()} == before
+
+
+def test_names_with_control_characters_are_refused_or_given_anew(tmp_path: Path) -> None:
+    dataset = bolts("a\rb", ["list"])
+    kp.write(dataset, tmp_path / "p", format="deeplabcut", h5=False, allow_loss=True)
+    again = kp.read(tmp_path / "p")
+    assert [instance.track_id for instance in again.instances] == ["ind1", "ind2"]
+    schema = Schema("bolt", ["head", "t\rip"])
+    dataset = Dataset.from_images({"a.png": np.zeros((4, 4, 3), np.uint8)}, schema)
+    with pytest.raises(ValueError, match=r"rename the keypoints 't\\rip'"):
+        kp.write(dataset, tmp_path / "q", format="deeplabcut", h5=False, allow_loss=True)
+    assert not (tmp_path / "q").exists()
+
+
+def test_project_without_a_label_is_read_again(tmp_path: Path) -> None:
+    dataset = bolts()
+    folder = tmp_path / "p"
+    kp.write(dataset, folder, format="deeplabcut", images="leave", h5=False, allow_loss=True)
+    assert kp.read(folder).categories[0].keypoints == ("head", "tip")

@@ -174,3 +174,56 @@ def test_image_path_that_leads_out_does_not_open(tmp_path: Path) -> None:
     dataset = kp.read(folder_of(tmp_path / "p", POINT, imagePath="..\\secret.png"))
     with pytest.raises(Exception, match="leads out of"):
         dataset.images["../secret.png"].open()
+
+
+def test_labels_that_would_become_a_huge_dataset_are_refused(tmp_path: Path) -> None:
+    # 4000 instances of 4000 keypoints, one of which each has.
+    shapes = [{**POINT, "label": f"k{i}", "group_id": i} for i in range(4000)]
+    with pytest.raises(FormatError, match="would have 16,000,000 keypoints"):
+        kp.read(folder_of(tmp_path / "p", *shapes))
+
+
+@pytest.mark.parametrize("images", ["copy", "leave"])
+def test_json_of_another_kind_is_not_replaced(
+    images: Any, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "a.json").write_text('{"my": "metadata"}')
+    with pytest.raises(FileExistsError, match=r"'a\.json' was not written by kpwidget"):
+        kp.write(tiny_dataset, tmp_path, format="labelme", images=images, allow_loss=True)
+    assert (tmp_path / "a.json").read_text() == '{"my": "metadata"}'
+
+
+def test_another_image_of_the_name_is_not_replaced(tmp_path: Path) -> None:
+    schema = Schema("bolt", ["head"])
+    for name, color in (("originals", "red"), ("others", "blue")):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 6), color).save(tmp_path / name / "a.png")
+    originals, others = (
+        Dataset.from_images(tmp_path / name, schema) for name in ("originals", "others")
+    )
+    for dataset in (originals, others):
+        dataset.add_instance("a.png", "bolt", [[1, 2]])
+    kp.write(originals, tmp_path / "originals", format="labelme", images="leave")
+    picture = (tmp_path / "originals" / "a.png").read_bytes()
+    with pytest.raises(FileExistsError, match=r"'a\.png' is there already, and another image"):
+        kp.write(others, tmp_path / "originals", format="labelme")
+    assert (tmp_path / "originals" / "a.png").read_bytes() == picture
+    # The same images may be written again.
+    for _ in range(2):
+        kp.write(originals, tmp_path / "out", format="labelme")
+    assert (tmp_path / "out" / "a.png").read_bytes() == picture
+
+
+def test_what_a_file_brings_along_is_not_put_for_a_label(
+    tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    instance = tiny_dataset.instance("one")
+    name = tiny_dataset.categories[0].keypoints[0]
+    xy = instance.keypoints[0, :2].tolist()
+    liar = {"label": "zz", "points": [[9, 9]], "flags": 5, "mine": 1}
+    extra = {"labelme": {"points": {name: liar}}}
+    tiny_dataset._table._columns["extra"][tiny_dataset._table.row("one")] = extra
+    kp.write(tiny_dataset, tmp_path / "out", format="labelme", allow_loss=True)
+    shapes = json.loads((tmp_path / "out" / "a.json").read_text())["shapes"]
+    [shape] = [s for s in shapes if s.get("mine")]
+    assert (shape["label"], shape["points"], shape["flags"]) == (name, [xy], {})

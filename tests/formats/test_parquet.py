@@ -122,6 +122,13 @@ def table(path: Path, head: Any = None, **columns: Any) -> Path:
                      "visibility that is none", id="visibility"),
         pytest.param({"bbox": [{"x": 1.0, "y": None, "width": 2.0, "height": 1.0}, None]},
                      "'bbox' is", id="bbox"),
+        pytest.param({"bbox": [5, None]}, "'bbox' is 5", id="bbox is a number"),
+        pytest.param({"keypoints": [[{"x": None, "y": 2.0, "visibility": 2.0}],
+                                    [{"x": 1.0, "y": 2.0, "visibility": 2.0}]]},
+                     "no number of pixels", id="null x"),
+        pytest.param({"keypoints": [[{"x": 1.0, "y": 2.0, "visibility": None}],
+                                    [{"x": 1.0, "y": 2.0, "visibility": 2.0}]]},
+                     "visibility that is none", id="null visibility"),
         pytest.param({"extra": ["{", None]}, "not JSON", id="extra"),
         pytest.param({"area": [np.inf, None]}, "'area' is inf", id="area"),
     ],
@@ -159,6 +166,11 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
         path.write_bytes(bad)
         with pytest.raises(FormatError, match="cannot be read as Parquet"):
             kp.read(path, format="parquet")
+
+
+def test_category_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"row 1: 'category_id' is \[1\]"):
+        kp.read(table(tmp_path / "labels.parquet", category_id=[[1], [1]]))
 
 
 def test_path_out_of_the_folder_does_not_open(tmp_path: Path) -> None:

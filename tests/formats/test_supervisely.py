@@ -183,3 +183,40 @@ def test_folder_of_others_is_not_written_to(tiny_dataset: Dataset, tmp_path: Pat
     shutil.rmtree(folder)
     for _ in range(2):
         kp.write(tiny_dataset, folder, format="supervisely", allow_loss=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "nodes", "message"),
+    [
+        pytest.param({"size": None}, GOOD["nodes"], "'size' is None", id="no size"),
+        pytest.param(
+            {},
+            {"n1": {"loc": [1, 2], "disabled": "no"}},
+            "'disabled' 'no', expected true or false",
+            id="disabled is text",
+        ),
+    ],
+)
+def test_wrong_types_are_problems(fields: Any, nodes: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=message):
+        kp.read(project(tmp_path / "p", {**GOOD, "nodes": nodes}, **fields))
+
+
+def test_annotation_without_a_name_is_a_problem(tmp_path: Path) -> None:
+    folder = project(tmp_path / "p", GOOD)
+    shutil.copy(folder / "ds0/ann/a.png.json", folder / "ds0/ann/.json")
+    with pytest.raises(FormatError, match="expected the name of an image"):
+        kp.read(folder)
+
+
+def test_meta_that_would_make_a_huge_dataset_is_refused(tmp_path: Path) -> None:
+    nodes = {f"n{i}": {"label": f"k{i}", "loc": [0, 0]} for i in range(4000)}
+    bolt = {**BOLT, "geometry_config": {"nodes": nodes}}
+    with pytest.raises(FormatError, match="would have 12,000,000 keypoints"):
+        kp.read(project(tmp_path / "p", *[{**GOOD, "nodes": {}}] * 3000, classes=(bolt,)))
+
+
+def test_edges_that_are_no_list_are_refused(tmp_path: Path) -> None:
+    bolt = {**BOLT, "geometry_config": {"nodes": NODES, "edges": 7}}
+    with pytest.raises(FormatError, match="'edges' is 7, expected a list"):
+        kp.read(project(tmp_path / "p", GOOD, classes=(bolt,)))

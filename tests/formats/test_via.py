@@ -143,3 +143,36 @@ def test_path_that_leads_out_does_not_open(tmp_path: Path) -> None:
     path = file_of(tmp_path / "labels.json", point(5, 6), name="..\\..\\etc\\passwd")
     with pytest.raises(Exception, match="leads out of"):
         kp.read(path).images[0].open()
+
+
+@pytest.mark.parametrize(
+    ("flag", "expected"),
+    [
+        pytest.param(1.0, 1, id="float"),
+        pytest.param("", 2, id="empty"),
+        pytest.param({"1": True, "2": False}, 1, id="ticked"),
+    ],
+)
+def test_visibility_is_text_a_number_or_ticked(flag: Any, expected: int, tmp_path: Path) -> None:
+    dataset = kp.read(file_of(tmp_path / "a.json", point(1, 2, visibility=flag)))
+    assert dataset.instances[0].keypoints[0, 2] == expected
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        pytest.param(True, id="bool"),
+        pytest.param(1.5, id="fraction"),
+        pytest.param({"1": True, "2": True}, id="two ticked"),
+        pytest.param([1], id="list"),
+    ],
+)
+def test_visibility_that_is_none_is_refused(flag: Any, tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="expected 'cx' and 'cy' in pixels and a visibility"):
+        kp.read(file_of(tmp_path / "a.json", point(1, 2, visibility=flag)))
+
+
+def test_regions_that_would_become_a_huge_dataset_are_refused(tmp_path: Path) -> None:
+    regions = [point(1, 2, f"k{i}", instance=str(i)) for i in range(4000)]
+    with pytest.raises(FormatError, match="would have 16,000,000 keypoints"):
+        kp.read(file_of(tmp_path / "a.json", *regions))
