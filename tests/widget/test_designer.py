@@ -147,6 +147,8 @@ def test_a_field_that_is_null_is_like_one_that_is_missing(make, field):
     hand.type(json.dumps({"keypoints": ["a", "b", "c"], field: None}))
     points = [point["id"] for point in hand.design["points"]]
     hand.do("define", id=points[0], text="the tip")
+    hand.add("e", 5, 6)
+    hand.do("remove", id="e")
     hand.do("remove", id=points[1])
     hand.type(json.dumps({"keypoints": ["a", "d"], field: None}))
     assert hand.said == []
@@ -735,6 +737,26 @@ def test_labels_made_go_on_when_the_schema_changes(face):
         second.instances[0].keypoints, [(3, 4, 1), (1, 2, 2), (np.nan, np.nan, 0)]
     )
     assert face.designer.trial.dataset is second
+
+
+def test_boxes_and_what_is_unfinished_are_carried_over(face):
+    face.do("try")
+    first = face.designer.dataset
+    first.add_instance(0, keypoints=[(1, 2, 2), (0, 0, 0), (0, 0, 0)], uid="a", is_finished=False)
+    first.add_instance(0, bbox=(10, 20, 30, 40), uid="b")
+    face.do("move", id="a", x=50, y=60)
+    face.do("try")
+    a, b = face.designer.dataset.instances
+    assert (a.uid, a.is_finished, a.bbox_source) == ("a", False, first.instances[0].bbox_source)
+    assert (b.uid, b.is_finished, b.bbox_source) == ("b", True, "given")
+    np.testing.assert_array_equal(b.bbox, (10, 20, 30, 40))
+
+
+def test_an_annotator_that_was_closed_is_opened_anew(face):
+    face.do("try")
+    face.designer.trial.close()
+    face.do("try")
+    assert face.designer.trial.comm is not None
 
 
 def test_nothing_can_be_tried_before_there_is_a_keypoint(make):
