@@ -108,6 +108,9 @@ export const DESIGN_OPS = [
   "try",
 ] as const;
 
+/** Longest text that Python reads, in characters. */
+export const MAX_TEXT = 2_000_000;
+
 /** A small picture of a keypoint, PNG or JPEG, that Python has looked at. */
 export interface Reference {
   readonly id: string;

@@ -841,6 +841,11 @@ def test_both_sides_have_the_same_names(types):
     assert own == set(types.lists["DESIGN_TRAITS"]) == set(types.types["DesignTraits"][1])
 
 
+def test_both_sides_take_the_same_length_of_text():
+    source = (REPOSITORY / "js/src/design.ts").read_text(encoding="utf-8")
+    assert f"MAX_TEXT = {MAX_TEXT:_};" in source
+
+
 def test_what_python_sends_is_what_typescript_expects(types, face):
     def check(value: Any, kind: str) -> None:
         assert types.problems(value, ("name", kind), kind) == []
