@@ -552,7 +552,10 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
           setViewport(pan(viewport, pointer.x - gesture.last.x, pointer.y - gesture.last.y));
         gesture.last = pointer;
       }
-      renderDrawing();
+      const now = pointedAt();
+      const isSame = now.over === drawn.over && now.overEdge === drawn.overEdge;
+      // Of a large schema a drawing takes long: not for each move over nothing.
+      if (gesture ? gesture.kind !== "pan" : !isSame) renderDrawing();
       renderStatus();
     },
     { signal },
@@ -928,25 +931,32 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     return toScreen(viewport, within({ x: point.x + b.x - a.x, y: point.y + b.y - a.y }));
   }
 
+  /** The point, else the edge, under a pointer that is free. */
+  function pointedAt(): { over: string | null; overEdge: Two | null } {
+    if (!pointer || gesture) return { over: null, overEdge: null };
+    const over = under(pointer);
+    return { over, overEdge: over ? null : hitEdge(design, viewport, pointer, EDGE_RADIUS) };
+  }
+
+  /** What the drawing shows as pointed at. */
+  let drawn = pointedAt();
   function renderDrawing(): void {
+    drawn = pointedAt();
     const places = new Map(design.points.map((point) => [point.id, place(point)]));
-    const over = pointer && !gesture ? under(pointer) : null;
-    const isEdge = pointer && !gesture && !over;
     const from = gesture?.hasMoved ? gesture.start : null;
     const shown = draw({
       design,
       places,
       selected,
       edge,
-      over,
-      overEdge: isEdge ? hitEdge(design, viewport, pointer as Xy, EDGE_RADIUS) : null,
+      ...drawn,
       unnamed: sheet.contains(namerBox) ? naming : null,
       box: from && gesture?.kind === "crop" ? [from, gesture.last] : null,
       line: from && gesture?.kind === "edge" ? drawnEdge(gesture, places) : null,
     });
     drawing.replaceChildren(...shown);
     invitation.hidden = design.points.length > 0;
-    sheet.classList.toggle("is-over-point", over !== null && tool === "points");
+    sheet.classList.toggle("is-over-point", drawn.over !== null && tool === "points");
   }
 
   /** The edge that is being drawn: to the point under the pointer, else to the pointer. */

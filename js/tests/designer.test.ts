@@ -182,6 +182,17 @@ describe("the drawing", () => {
     expect(edits().map((edit) => edit.op)).toEqual(["remove"]);
   });
 
+  it("is drawn anew only where the pointer points at something else", () => {
+    const marker = () => one(".kpwidget-drawing [data-keypoint=A]");
+    const before = marker();
+    for (const x of [50, 55, 60]) pointer(sheet(), "pointermove", ...screen(x, 80));
+    expect(marker()).toBe(before);
+    expect(one(".kpwidget-ring.is-over")).toBeNull();
+    pointer(sheet(), "pointermove", ...screen(100, 0));
+    expect(one(".kpwidget-ring.is-over")).not.toBeNull();
+    expect(marker()).not.toBe(before);
+  });
+
   it("draws edges with the tool or with Alt, and only onto points", () => {
     drag([100, 0], [0, 50], { altKey: true });
     key(sheet(), "e");
