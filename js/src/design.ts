@@ -108,6 +108,9 @@ export const DESIGN_OPS = [
   "try",
 ] as const;
 
+/** Longest text that Python reads, in characters. */
+export const MAX_TEXT = 2_000_000;
+
 /** A small picture of a keypoint, PNG or JPEG, that Python has looked at. */
 export interface Reference {
   readonly id: string;
@@ -285,6 +288,17 @@ const overlap = (a: Box, b: Box) =>
   Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) *
   Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
 
+/** Side of the squares that boxes are looked up by, in CSS px: among many labels only the near. */
+const CELL = 64;
+/** More squares than there are in a row of any sheet. */
+const ROW = 65536;
+
+/** Calls `visit` with each square that a box reaches into. */
+function eachCell([x0, y0, x1, y1]: Box, visit: (key: number, left: number, top: number) => void) {
+  for (let i = Math.floor(x0 / CELL); i * CELL < x1; i++)
+    for (let j = Math.floor(y0 / CELL); j * CELL < y1; j++) visit(i * ROW + j, i * CELL, j * CELL);
+}
+
 /** A label is left out where it would cover more than this of itself, unless it is wanted. */
 const MOST_COVERED = 0.2;
 
@@ -297,7 +311,26 @@ export function placeLabels(
   dots: readonly Box[],
   height: number,
 ): (Xy | null)[] {
-  const taken: Box[] = [...dots];
+  const taken = new Map<number, Box[]>();
+  const take = (box: Box) =>
+    eachCell(box, (key) => {
+      const there = taken.get(key);
+      if (there) there.push(box);
+      else taken.set(key, [box]);
+    });
+  const covered = ([x0, y0, x1, y1]: Box) => {
+    let sum = 0;
+    eachCell([x0, y0, x1, y1], (key, left, top) => {
+      const there = taken.get(key);
+      if (!there) return;
+      // What two boxes share is added up by squares: no part of it twice.
+      const [a, b] = [Math.max(x0, left), Math.max(y0, top)];
+      const part: Box = [a, b, Math.min(x1, left + CELL), Math.min(y1, top + CELL)];
+      for (const other of there) sum += overlap(part, other);
+    });
+    return sum;
+  };
+  for (const dot of dots) take(dot);
   return labels.map(({ at: { x, y }, width, isWanted }) => {
     const corners: Xy[] = [
       { x: x + 13, y: y - height / 2 },
@@ -306,11 +339,11 @@ export function placeLabels(
       { x: x - width / 2, y: y - 9 - height },
     ];
     const boxes = corners.map((c): Box => [c.x, c.y, c.x + width, c.y + height]);
-    const costs = boxes.map((box) => taken.reduce((sum, other) => sum + overlap(box, other), 0));
+    const costs = boxes.map(covered);
     const least = Math.min(...costs);
     if (least > MOST_COVERED * width * height && !isWanted) return null;
     const best = costs.indexOf(least);
-    taken.push(boxes[best] as Box);
+    take(boxes[best] as Box);
     return corners[best] as Xy;
   });
 }

@@ -14,8 +14,9 @@ import {
   troubleWithName,
 } from "./design";
 import { draw } from "./drawing";
-import { bindingOf, CLICK_SLOP, HIT_RADIUS } from "./input";
+import { bindingOf, CLICK_SLOP, HIT_RADIUS, takesOver } from "./input";
 import { makeKeypointList } from "./keypoint-list";
+import { RESEND_FIRST, RESEND_MOST } from "./outbox";
 import { button, h, keyHelp, setAttribute, setOptions, setText, svg } from "./panel";
 import { makeTextPane } from "./text-pane";
 import {
@@ -57,8 +58,7 @@ type Tool = "points" | "edges" | "crop";
 
 /** How near the pointer must be to an edge to choose it, in CSS px. */
 const EDGE_RADIUS = 5;
-/** Edits unanswered for so long are sent again; for so long mean a busy kernel. */
-const RESEND = 5000;
+/** Edits unanswered for so long mean a busy kernel, in milliseconds. */
 const BUSY = 1500;
 
 interface Gesture {
@@ -67,6 +67,8 @@ interface Gesture {
   readonly point: string | null;
   last: Xy;
   hasMoved: boolean;
+  /** The press that began it: no other pointer takes part. */
+  readonly by: PointerEvent;
 }
 
 export interface DesignKey {
@@ -124,6 +126,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   let seq = 0;
   let acked = 0;
   let sentAt = 0;
+  let wait = RESEND_FIRST;
   let oldest: number | null = null;
   let isGone = false;
   let tool: Tool = "points";
@@ -215,7 +218,6 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     "aria-label": "Schema drawing: press ? for the keys, Escape to leave",
     "data-lm-suppress-shortcuts": "true",
   });
-  sheet.style.height = `${model.get("height")}px`;
   sheet.classList.toggle("is-blank", sheetOf.name === "");
   sheet.append(paper, drawing, invitation);
   const doing = h("span", { class: "kpwidget-doing" });
@@ -323,7 +325,11 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   }
 
   const timer = setInterval(() => {
-    if (pending.length > 0 && !isGone && performance.now() - sentAt > RESEND) deliver(pending);
+    if (pending.length > 0 && !isGone && performance.now() - sentAt > wait) {
+      // Ever more rarely: all that is sent to a busy kernel waits there.
+      wait = Math.min(2 * wait, RESEND_MOST);
+      deliver(pending);
+    }
     renderSaved();
   }, 500);
 
@@ -331,6 +337,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     const known = model.get("design").applied.find((one) => one.client === client)?.seq ?? 0;
     if (known > acked) {
       acked = known;
+      wait = RESEND_FIRST;
       oldest = performance.now();
     }
     pending = pending.filter((one) => one.seq > acked);
@@ -500,9 +507,14 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     y: Math.min(imageSize.h, Math.max(0, p.y)),
   });
 
+  /** Whether something is under way that another pointer began. */
+  const isOthers = (event: PointerEvent) =>
+    gesture !== null && gesture.by.pointerId !== event.pointerId;
+
   sheet.addEventListener(
     "pointerdown",
     (event) => {
+      if (gesture && takesOver(event, gesture.by)) gesture = null;
       if (event.button > 1 || gesture) return;
       event.preventDefault();
       const start = at(event);
@@ -521,7 +533,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
             : point && !event.shiftKey
               ? "move"
               : "press";
-      gesture = { kind, start, point, last: start, hasMoved: false };
+      gesture = { kind, start, point, last: start, hasMoved: false, by: event };
       sheet.setPointerCapture?.(event.pointerId);
       if (kind === "move" || kind === "edge") select(point);
       render();
@@ -531,6 +543,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   sheet.addEventListener(
     "pointermove",
     (event) => {
+      if (isOthers(event)) return;
       pointer = at(event);
       if (gesture) {
         const moved = Math.hypot(pointer.x - gesture.start.x, pointer.y - gesture.start.y);
@@ -539,15 +552,25 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
           setViewport(pan(viewport, pointer.x - gesture.last.x, pointer.y - gesture.last.y));
         gesture.last = pointer;
       }
-      renderDrawing();
+      const now = pointedAt();
+      const isSame = now.over === drawn.over && now.overEdge === drawn.overEdge;
+      // Of a large schema a drawing takes long: not for each move over nothing.
+      if (gesture ? gesture.kind !== "pan" : !isSame) renderDrawing();
       renderStatus();
     },
     { signal },
   );
-  sheet.addEventListener("pointerup", (event) => finish(at(event), event.shiftKey), { signal });
+  sheet.addEventListener(
+    "pointerup",
+    (event) => {
+      if (!isOthers(event)) finish(at(event), event.shiftKey);
+    },
+    { signal },
+  );
   sheet.addEventListener(
     "pointercancel",
-    () => {
+    (event) => {
+      if (isOthers(event)) return;
       gesture = null;
       render();
     },
@@ -579,12 +602,11 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     if (done.kind === "move" && done.point && done.hasMoved) {
       const from = pointOf(done.point);
       const grabbed = toImage(viewport, done.start);
-      // The point keeps its place under the pointer.
-      const { x, y } = within({
-        x: (from?.x ?? 0) + to.x - grabbed.x,
-        y: (from?.y ?? 0) + to.y - grabbed.y,
-      });
-      send({ op: "move", id: done.point, x, y });
+      if (from) {
+        // The point keeps its place under the pointer.
+        const { x, y } = within({ x: from.x + to.x - grabbed.x, y: from.y + to.y - grabbed.y });
+        send({ op: "move", id: from.id, x, y });
+      } else hint = "This keypoint has been removed meanwhile.";
     } else if (done.kind === "edge" && done.point) {
       const target = under(end);
       if (target && target !== done.point) send({ op: "join", a: done.point, b: target });
@@ -909,25 +931,32 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     return toScreen(viewport, within({ x: point.x + b.x - a.x, y: point.y + b.y - a.y }));
   }
 
+  /** The point, else the edge, under a pointer that is free. */
+  function pointedAt(): { over: string | null; overEdge: Two | null } {
+    if (!pointer || gesture) return { over: null, overEdge: null };
+    const over = under(pointer);
+    return { over, overEdge: over ? null : hitEdge(design, viewport, pointer, EDGE_RADIUS) };
+  }
+
+  /** What the drawing shows as pointed at. */
+  let drawn = pointedAt();
   function renderDrawing(): void {
+    drawn = pointedAt();
     const places = new Map(design.points.map((point) => [point.id, place(point)]));
-    const over = pointer && !gesture ? under(pointer) : null;
-    const isEdge = pointer && !gesture && !over;
     const from = gesture?.hasMoved ? gesture.start : null;
     const shown = draw({
       design,
       places,
       selected,
       edge,
-      over,
-      overEdge: isEdge ? hitEdge(design, viewport, pointer as Xy, EDGE_RADIUS) : null,
+      ...drawn,
       unnamed: sheet.contains(namerBox) ? naming : null,
       box: from && gesture?.kind === "crop" ? [from, gesture.last] : null,
       line: from && gesture?.kind === "edge" ? drawnEdge(gesture, places) : null,
     });
     drawing.replaceChildren(...shown);
     invitation.hidden = design.points.length > 0;
-    sheet.classList.toggle("is-over-point", over !== null && tool === "points");
+    sheet.classList.toggle("is-over-point", drawn.over !== null && tool === "points");
   }
 
   /** The edge that is being drawn: to the point under the pointer, else to the pointer. */
@@ -1073,10 +1102,15 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
   const onTrial = () => {
     void showTrial();
   };
+  const onHeight = () => {
+    sheet.style.height = `${model.get("height")}px`;
+  };
   model.on("change:design", onDesign);
+  model.on("change:height", onHeight);
   model.on("change:references", render);
   model.on("change:trial", onTrial);
   model.on("msg:custom", onMessage);
+  onHeight();
   measure();
   refresh();
   onTrial();
@@ -1087,6 +1121,7 @@ export function mountDesigner(model: DesignerModel, el: HTMLElement): () => void
     observer.disconnect();
     trialSize.disconnect();
     model.off("change:design", onDesign);
+    model.off("change:height", onHeight);
     model.off("change:references", render);
     model.off("change:trial", onTrial);
     model.off("msg:custom", onMessage);

@@ -378,6 +378,17 @@ interface Gesture {
   readonly held: Handles | null;
   visibility: number;
   hasMoved: boolean;
+  /** The press that began it: no other pointer takes part. */
+  readonly by: PointerEvent;
+  /** The instance that was active then. */
+  readonly active: string | null;
+}
+
+/** Whether a press ends what another one began: that has gone unseen, or is of a palm beside a pen. */
+export function takesOver(event: PointerEvent, by: PointerEvent): boolean {
+  if (event.pointerId === by.pointerId) return false;
+  const { pointerType, isPrimary } = event;
+  return pointerType === by.pointerType ? isPrimary : pointerType === "pen";
 }
 
 /** Listens on the stage's root and ink; every listener ends with `signal`. */
@@ -448,6 +459,12 @@ export function listen(
     hands.dispatch({ type: "box-draft", draft: null });
     hands.dispatch({ type: "whole", whole: null });
   };
+
+  /** Whether it moves the whole instance. */
+  const isHolding = ({ kind, held, handle }: Gesture) =>
+    kind === "whole" || (kind === "press" && held !== null && handle !== null);
+  /** Another instance can have become active meanwhile: it is not the one to be moved. */
+  const isActive = ({ active }: Gesture) => hands.getState().doc.cursor.instance === active;
 
   root.addEventListener(
     "keydown",
@@ -532,13 +549,17 @@ export function listen(
       const where = at(event);
       root.focus({ preventScroll: true });
       event.preventDefault();
+      if (gesture && takesOver(event, gesture.by)) abandon();
+      const isTouch = event.pointerType === "touch";
+      // A palm beside a pen takes no part; a second finger does.
+      if (gesture && !(isTouch && gesture.by.pointerType === "touch")) return;
       try {
         ink.setPointerCapture(event.pointerId);
       } catch {
         // A pointer that is gone already (a synthetic event) cannot be captured; nothing is lost.
       }
       hands.setPointer(where);
-      if (event.pointerType === "touch") {
+      if (isTouch) {
         if (event.isPrimary) touches.clear(); // the end of an earlier one may have been missed
         touches.set(event.pointerId, where);
         if (touches.size > 1) {
@@ -558,6 +579,8 @@ export function listen(
         held: null,
         visibility: 2,
         hasMoved: false,
+        by: event,
+        active: state.doc.cursor.instance,
       };
       if (event.button === 1 || (event.button === 0 && isSpaceDown)) {
         placedBySpace = 0;
@@ -571,7 +594,7 @@ export function listen(
       }
       const p = toImage(v, where);
       if (hands.viewer) {
-        const near = event.pointerType === "touch" ? TOUCH_HIT_RADIUS : HIT_RADIUS;
+        const near = isTouch ? TOUCH_HIT_RADIUS : HIT_RADIUS;
         gesture = { ...none, kind: "pan", target: hit(state, v, where, near) };
         return;
       }
@@ -584,7 +607,7 @@ export function listen(
         gesture = { ...none, kind: "whole" };
         return;
       }
-      const radius = event.pointerType === "touch" ? TOUCH_HIT_RADIUS : HIT_RADIUS;
+      const radius = isTouch ? TOUCH_HIT_RADIUS : HIT_RADIUS;
       const target = hit(state, v, where, radius);
       if ((event.ctrlKey || event.metaKey) && event.button === 0) {
         gesture = { ...none, kind: target ? "press" : "none", target, visibility: 0 };
@@ -597,7 +620,7 @@ export function listen(
       const handle = hitHandle(held, where);
       gesture = { ...none, kind: "press", target, handle, held, visibility };
       hands.dispatch({ type: "press", press: { x: p.x, y: p.y, visibility } });
-      if (event.pointerType === "touch" && visibility === 2) startHold(where);
+      if (isTouch && visibility === 2) startHold(where);
     },
     { signal },
   );
@@ -614,6 +637,7 @@ export function listen(
           return;
         }
       }
+      if (gesture && gesture.by.pointerId !== event.pointerId) return;
       hands.setPointer(where);
       if (!gesture) return;
       const moved = Math.hypot(where.x - gesture.start.x, where.y - gesture.start.y);
@@ -626,6 +650,8 @@ export function listen(
       if (gesture.kind === "pan") {
         if (hands.viewer && !gesture.hasMoved) return; // a click, perhaps
         hands.setViewport(pan(v, where.x - gesture.last.x, where.y - gesture.last.y));
+      } else if (isHolding(gesture) && gesture.hasMoved && !isActive(gesture)) {
+        hands.dispatch({ type: "whole", whole: null });
       } else if (gesture.kind === "whole" && gesture.hasMoved) {
         const [dx, dy] = [where.x - gesture.start.x, where.y - gesture.start.y];
         const whole = event.shiftKey
@@ -662,7 +688,7 @@ export function listen(
   const end = (event: PointerEvent, isCancelled: boolean) => {
     touches.delete(event.pointerId);
     const done = gesture;
-    if (!done) return;
+    if (!done || done.by.pointerId !== event.pointerId) return;
     if (isCancelled) {
       abandon();
       return;
@@ -673,7 +699,7 @@ export function listen(
     const state = hands.getState();
     const v = hands.getViewport();
     if (done.kind === "whole" || (done.kind === "press" && state.whole)) {
-      hands.dispatch({ type: "drop-whole" });
+      hands.dispatch(isActive(done) ? { type: "drop-whole" } : { type: "whole", whole: null });
     } else if (done.kind === "pan" && hands.viewer && !done.hasMoved && event.button === 0) {
       hands.dispatch({ type: "activate", instance: done.target?.instance ?? null });
     } else if (done.kind === "box") {

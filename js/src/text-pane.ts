@@ -1,6 +1,6 @@
 /** The text pane of the designer: what is typed there, what Python says of it, and where. */
 
-import { type Design, type DesignEdit, pieces } from "./design";
+import { type Design, type DesignEdit, MAX_TEXT, pieces } from "./design";
 import { h, setAttribute, setOptions, setText } from "./panel";
 
 /** Typing rests for so long before the text goes to Python, in milliseconds. */
@@ -53,7 +53,9 @@ export function makeTextPane(hands: PaneHands, signal: AbortSignal): TextPane {
     clearTimeout(textTimer);
     textTimer = undefined;
     if (typed === null) return;
-    textSeq = hands.send({ op: "text", text: typed, choice, burst: textBurst });
+    // A longer one is refused, and its message could end the connection.
+    const text = typed.slice(0, MAX_TEXT + 1);
+    textSeq = hands.send({ op: "text", text, choice, burst: textBurst });
   }
 
   pane.addEventListener(

@@ -152,6 +152,24 @@ describe("labels", () => {
     expect(placeLabels([{ at, width: 40, isWanted: false }], [[115, 95, 125, 105]], 16)).toEqual([
       { x: 47, y: 92 },
     ]);
+    // By hand: on the right, from 113 to 153, 6 or 10 of the 40 px are covered, which is less or
+    // more than a fifth; everywhere else all is.
+    const full = [
+      [0, 0, 300, 92],
+      [0, 92, 112, 108],
+      [0, 108, 300, 300],
+    ] as const;
+    for (const [width, found] of [
+      [6, [{ x: 113, y: 92 }]],
+      [10, [null]],
+    ] as const)
+      expect(
+        placeLabels(
+          [{ at, width: 40, isWanted: false }],
+          [[125, 92, 125 + width, 108], ...full],
+          16,
+        ),
+      ).toEqual(found);
     // A second one at the same place goes left, a third below.
     const three = [at, at, at].map((p) => ({ at: p, width: 40, isWanted: false }));
     expect(placeLabels(three, [], 16)).toEqual([

@@ -1,5 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Design, DesignEdit, DesignTraits, TextProblem } from "../src/design";
+import {
+  type Design,
+  type DesignEdit,
+  type DesignTraits,
+  MAX_TEXT,
+  type TextProblem,
+} from "../src/design";
 import { DESIGN_KEYS, type DesignerModel, mountDesigner } from "../src/designer";
 import { DESIGN } from "./builders";
 import { key, pointer, stubPage, watchListeners } from "./dom";
@@ -154,6 +160,39 @@ describe("the drawing", () => {
     expect(edits()[1]).toMatchObject({ op: "move", x: 0 });
   });
 
+  it("a second finger neither moves nor ends what the first one does", () => {
+    const finger = (pointerId: number) => ({ pointerId, pointerType: "touch" });
+    pointer(sheet(), "pointerdown", ...screen(100, 0), finger(1));
+    pointer(sheet(), "pointermove", ...screen(90, 20), finger(1));
+    pointer(sheet(), "pointerdown", ...screen(10, 90), finger(2));
+    pointer(sheet(), "pointermove", ...screen(20, 90), finger(2));
+    pointer(sheet(), "pointerup", ...screen(20, 90), finger(2));
+    expect(edits()).toEqual([]);
+    pointer(sheet(), "pointerup", ...screen(90, 20), finger(1));
+    const [move] = edits() as [{ op: string; x: number; y: number }];
+    expect([move.op, Math.round(move.x), Math.round(move.y)]).toEqual(["move", 90, 20]);
+    expect(edits()).toHaveLength(1);
+  });
+
+  it("a point that is removed while it is dragged is moved no more", () => {
+    pointer(sheet(), "pointerdown", ...screen(100, 0));
+    pointer(sheet(), "pointermove", ...screen(90, 20));
+    key(sheet(), "Delete");
+    pointer(sheet(), "pointerup", ...screen(90, 20));
+    expect(edits().map((edit) => edit.op)).toEqual(["remove"]);
+  });
+
+  it("is drawn anew only where the pointer points at something else", () => {
+    const marker = () => one(".kpwidget-drawing [data-keypoint=A]");
+    const before = marker();
+    for (const x of [50, 55, 60]) pointer(sheet(), "pointermove", ...screen(x, 80));
+    expect(marker()).toBe(before);
+    expect(one(".kpwidget-ring.is-over")).toBeNull();
+    pointer(sheet(), "pointermove", ...screen(100, 0));
+    expect(one(".kpwidget-ring.is-over")).not.toBeNull();
+    expect(marker()).not.toBe(before);
+  });
+
   it("draws edges with the tool or with Alt, and only onto points", () => {
     drag([100, 0], [0, 50], { altKey: true });
     key(sheet(), "e");
@@ -281,6 +320,15 @@ describe("the text pane", () => {
     expect(sent[0]?.burst).toBe(sent[1]?.burst);
   });
 
+  it("sends no more of a text than Python reads", () => {
+    // Jupyter's closes the connection at 10 MiB (tornado, websocket_max_message_size).
+    type(pane(), "漢".repeat(12_000_000));
+    vi.advanceTimersByTime(300);
+    const edit = edits()[0] as { text: string };
+    expect(edit.text.length).toBeGreaterThan(MAX_TEXT);
+    expect(new Blob([JSON.stringify(edit)]).size).toBeLessThan(10 * 2 ** 20);
+  });
+
   it("keeps a wrong text, marks its place, and lets it be given up", () => {
     type(pane(), "a<b>c");
     vi.advanceTimersByTime(300);
@@ -349,11 +397,26 @@ describe("a kernel", () => {
     expect(one<HTMLElement>(".kpwidget-designer").dataset.pending).toBe("0");
   });
 
+  it("that is busy for long is asked ever more rarely", () => {
+    click(50, 80);
+    vi.advanceTimersByTime(30 * 60_000);
+    // At 5, 15, 35 and 75 s, then once a minute: 28 times in half an hour.
+    const times = kernel.sent.length - 1;
+    expect(times).toBeGreaterThan(20);
+    expect(times).toBeLessThan(35);
+  });
+
   it("that is gone is told of", () => {
     kernel.isGone = true;
     click(50, 80);
     expect(one(".kpwidget-saved").textContent).toBe("kernel gone");
   });
+});
+
+it("is as high as Python says", () => {
+  kernel.traits.height = 420;
+  kernel.fire("change:height");
+  expect(sheet().style.height).toBe("420px");
 });
 
 it("leaves nothing behind", () => {

@@ -417,6 +417,35 @@ describe("pointer", () => {
     expect(stage.done("place")).toMatchObject([{ x: 17.2, y: 14.2 }]);
   });
 
+  it("a palm beside the pen neither moves nor ends what the pen does", () => {
+    const pen = { pointerId: 7, pointerType: "pen" };
+    const palm = touch(8);
+    restart(twoFaces());
+    pointer(stage.ink, "pointerdown", ...stage.at(20, 15), pen);
+    pointer(stage.ink, "pointermove", ...stage.at(30, 15), pen);
+    pointer(stage.ink, "pointerdown", 150, 120, palm);
+    pointer(stage.ink, "pointermove", 155, 125, palm);
+    expect(stage.state.drag).toMatchObject({ x: 30, y: 15 });
+    expect(stage.pointer).toEqual({ x: stage.at(30, 15)[0], y: stage.at(30, 15)[1] });
+    pointer(stage.ink, "pointerup", 155, 125, palm);
+    expect(stage.state.pending).toEqual([]);
+    pointer(stage.ink, "pointerup", ...stage.at(30, 15), pen);
+    expect(pointOf(stage.state, "f", 0)).toEqual([30, 15, 2]);
+    expect(stage.done("place")).toEqual([]);
+  });
+
+  it("a handle that is held moves no other instance than its own", () => {
+    restart(twoFaces());
+    stage.viewport = { scale: 5, tx: 10, ty: 0 };
+    pointer(stage.ink, "pointerdown", 71, 61);
+    pointer(stage.ink, "pointermove", 96, 71);
+    key(stage.root, "]");
+    expect(stage.state.doc.cursor.instance).toBe("g");
+    pointer(stage.ink, "pointermove", 100, 80);
+    pointer(stage.ink, "pointerup", 100, 80);
+    expect(stage.state.pending.filter(({ body }) => body.op === "pose")).toEqual([]);
+  });
+
   it("two fingers zoom and pan and place nothing", () => {
     pointer(stage.ink, "pointerdown", 100, 100, touch(1));
     pointer(stage.ink, "pointerdown", 200, 100, touch(2));

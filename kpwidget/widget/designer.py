@@ -166,7 +166,11 @@ class SchemaDesigner(Bundled):
             if self._tried is None or self._tried[0].metadata != draft.metadata:
                 self._tried = (draft, self._carried_over(draft, draft.schema))
             previous = self.trial
-            if isinstance(previous, Annotator) and previous.dataset is self.dataset:
+            if (
+                isinstance(previous, Annotator)
+                and previous.dataset is self.dataset
+                and not previous._is_closed
+            ):
                 return previous
             annotator = Annotator(self._tried[1], height=self.height, journal=False)
             self.trial = annotator
@@ -189,7 +193,13 @@ class SchemaDesigner(Bundled):
                     for k, point in enumerate(draft.ids):
                         if point in position and instance.keypoints[position[point], 2] > 0:
                             points[k] = instance.keypoints[position[point]]
-                    dataset.add_instance(0, keypoints=points, uid=instance.uid)
+                    dataset.add_instance(
+                        0,
+                        keypoints=points,
+                        bbox=instance.bbox if instance.bbox_source == "given" else None,
+                        uid=instance.uid,
+                        is_finished=instance.is_finished,
+                    )
         return dataset
 
     def close(self) -> None:

@@ -179,7 +179,7 @@ class Draft:
             Width and height of the image in pixels.
         """
         # null says what a missing key does.
-        nulls = [key for key in ("flip_pairs", "layout") if metadata.get(key) is None]
+        nulls = [key for key in ("flip_pairs", "colors", "layout") if metadata.get(key) is None]
         metadata = _without(metadata, *nulls)
         schema = _schema_of(metadata)
         figure = schema.layout

@@ -147,6 +147,8 @@ def test_a_field_that_is_null_is_like_one_that_is_missing(make, field):
     hand.type(json.dumps({"keypoints": ["a", "b", "c"], field: None}))
     points = [point["id"] for point in hand.design["points"]]
     hand.do("define", id=points[0], text="the tip")
+    hand.add("e", 5, 6)
+    hand.do("remove", id="e")
     hand.do("remove", id=points[1])
     hand.type(json.dumps({"keypoints": ["a", "d"], field: None}))
     assert hand.said == []
@@ -737,6 +739,26 @@ def test_labels_made_go_on_when_the_schema_changes(face):
     assert face.designer.trial.dataset is second
 
 
+def test_boxes_and_what_is_unfinished_are_carried_over(face):
+    face.do("try")
+    first = face.designer.dataset
+    first.add_instance(0, keypoints=[(1, 2, 2), (0, 0, 0), (0, 0, 0)], uid="a", is_finished=False)
+    first.add_instance(0, bbox=(10, 20, 30, 40), uid="b")
+    face.do("move", id="a", x=50, y=60)
+    face.do("try")
+    a, b = face.designer.dataset.instances
+    assert (a.uid, a.is_finished, a.bbox_source) == ("a", False, first.instances[0].bbox_source)
+    assert (b.uid, b.is_finished, b.bbox_source) == ("b", True, "given")
+    np.testing.assert_array_equal(b.bbox, (10, 20, 30, 40))
+
+
+def test_an_annotator_that_was_closed_is_opened_anew(face):
+    face.do("try")
+    face.designer.trial.close()
+    face.do("try")
+    assert face.designer.trial.comm is not None
+
+
 def test_nothing_can_be_tried_before_there_is_a_keypoint(make):
     hand = make()
     hand.do("try")
@@ -817,6 +839,11 @@ def test_both_sides_have_the_same_names(types):
         if name not in ipywidgets.DOMWidget.class_trait_names(sync=True) and name[0] != "_"
     }
     assert own == set(types.lists["DESIGN_TRAITS"]) == set(types.types["DesignTraits"][1])
+
+
+def test_both_sides_take_the_same_length_of_text():
+    source = (REPOSITORY / "js/src/design.ts").read_text(encoding="utf-8")
+    assert f"MAX_TEXT = {MAX_TEXT:_};" in source
 
 
 def test_what_python_sends_is_what_typescript_expects(types, face):
