@@ -191,6 +191,17 @@ def test_relation_stands_for_a_parent(tmp_path: Path) -> None:
     assert kinds == ["rectanglelabels"] * 2
 
 
+def test_relation_of_two_keypoints_says_nothing_of_instances(tmp_path: Path) -> None:
+    relation = {"type": "relation", "from_id": "p1", "to_id": "p2", "direction": "right"}
+    tip, head = point("p1", "tip", 15, 25), point("p2", "head", 1, 2)
+    path = written(tmp_path, task(tip, head, relation))
+    dataset = kp.read(path)
+    assert [instance.n_labeled for instance in dataset.instances] == [2]
+    kp.write(dataset, path, format="label-studio")
+    (found,) = json.loads(path.read_text())
+    assert relation in found["annotations"][0]["result"]
+
+
 def test_keypoints_without_a_rectangle_are_one_instance(tmp_path: Path) -> None:
     path = written(tmp_path, task(point("p1", "tip", 15, 25), point("p2", "head", 1, 2)))
     dataset = kp.read(path)
@@ -421,6 +432,12 @@ def changed(where: str, value: Any, position: int = 0) -> dict[str, Any]:
         ),
         pytest.param(
             [changed("value.keypointlabels", ["head"], 1)], "'head' is there twice", id="twice"
+        ),
+        pytest.param([changed("id", "p1", 3)], "'p1': the region is there twice", id="one region"),
+        pytest.param(
+            [task(*WHOLE, item("choices", "p1", "visible", 15, 25))],
+            "'p1': has a second choice of visibility, expected one",
+            id="visible and occluded",
         ),
         pytest.param(
             [changed("parentID", "no", 1)], "its parent 'no' is no rectangle", id="parent"
