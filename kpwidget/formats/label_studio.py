@@ -208,8 +208,12 @@ class _Reader:
             kept["annotations"] = kept.pop("completions")
         for key in ("annotations", "predictions"):
             listed = kept.setdefault(key, [])
-            if not isinstance(listed, list) or not all(isinstance(a, dict) for a in listed):
-                self.problems.append(f"{where}: {key!r} is {_show(listed)}, expected objects")
+            if not isinstance(listed, list) or not all(
+                isinstance(a, dict) and isinstance(a.get("result") or [], list) for a in listed
+            ):
+                self.problems.append(
+                    f"{where}: {key!r} is {_show(listed)}, expected objects with a list 'result'"
+                )
                 return
         chosen = main_annotation(kept[self._list])
         size = task["data"].get(SIZE)

@@ -410,6 +410,9 @@ def changed(where: str, value: Any, position: int = 0) -> dict[str, Any]:
         pytest.param([task(annotations=3)], "'annotations' is 3, expected objects", id="list"),
         pytest.param([task(annotations=[{}])], "'result' is None, expected a list", id="result"),
         pytest.param([task(3)], r"'result' is \[3\]", id="item"),
+        pytest.param(
+            [task(predictions=[{"result": 7}])], "'predictions' is .*a list 'result'", id="not read"
+        ),
         pytest.param([changed("original_width", 0)], "is 0 x 100 px", id="0 px"),
         pytest.param([changed("original_width", None)], "is None x 100 px", id="no size"),
         pytest.param([changed("original_height", 99)], "px, and \\(200, 99\\) before", id="sizes"),
