@@ -208,8 +208,12 @@ class _Reader:
             kept["annotations"] = kept.pop("completions")
         for key in ("annotations", "predictions"):
             listed = kept.setdefault(key, [])
-            if not isinstance(listed, list) or not all(isinstance(a, dict) for a in listed):
-                self.problems.append(f"{where}: {key!r} is {_show(listed)}, expected objects")
+            if not isinstance(listed, list) or not all(
+                isinstance(a, dict) and isinstance(a.get("result") or [], list) for a in listed
+            ):
+                self.problems.append(
+                    f"{where}: {key!r} is {_show(listed)}, expected objects with a list 'result'"
+                )
                 return
         chosen = main_annotation(kept[self._list])
         size = task["data"].get(SIZE)
@@ -253,22 +257,29 @@ class _Reader:
         choices: dict[str, Mapping[str, Any]] = {}
         parents: dict[str, str] = {}
         others: list[Any] = []
+        rectangles = {i["id"] for i in result if _is_region(i, "rectanglelabels")}
         for item in result:
             kind, region = item.get("type"), item.get("id")
             if kind == "relation":
                 ends = (item.get("from_id"), item.get("to_id"))
-                if all(isinstance(end, str) for end in ends):
+                # Others, of two keypoints for instance, say nothing of instances.
+                if all(isinstance(end, str) for end in ends) and ends[1] in rectangles:
                     parents.setdefault(str(ends[0]), str(ends[1]))
                 others.append(item)
-            elif kind == "rectanglelabels" and isinstance(region, str):
+            elif _is_region(item, "rectanglelabels"):
                 thing = self._rectangle(item, annotation, state, number, where)
                 if thing is not None and region in objects:
                     self.problems.append(f"{thing.where}: the region is there twice")
                 elif thing is not None:
                     objects[region] = thing
-            elif kind == "keypointlabels" and isinstance(region, str):
+            elif _is_region(item, "keypointlabels"):
                 points.append(item)
-            elif kind == "choices" and isinstance(region, str) and _choice(item) is not None:
+            elif _is_region(item, "choices") and _choice(item) is not None:
+                if region in choices:
+                    self.problems.append(
+                        f"{where}, region {_show(region)}: has a second choice of visibility, "
+                        "expected one"
+                    )
                 choices[region] = item
             else:
                 self._others[str(kind)[:40]] += 1
@@ -368,6 +379,9 @@ class _Reader:
                 if thing is None:
                     thing = self._object(annotation, number, "", label, size, where)
                     objects[""] = thing
+            if region in thing.regions:
+                self.problems.append(f"{place}: the region is there twice")
+                continue
             if name in thing.points:
                 self.problems.append(
                     f"{place}: keypoint {_show(name)} is there twice, expected each once in its "
@@ -561,6 +575,11 @@ def _is_size(value: Any) -> bool:
 def _of(annotation: Mapping[str, Any], k: int) -> str:
     number = as_int(annotation.get("id"))
     return f"annotation {k + 1}" if number is None else f"annotation {number}"
+
+
+def _is_region(item: Mapping[str, Any], kind: str) -> bool:
+    """Whether an item of a result is of a kind, and has an id."""
+    return item.get("type") == kind and isinstance(item.get("id"), str)
 
 
 def _choice(item: Mapping[str, Any]) -> str | None:

@@ -429,10 +429,12 @@ def _task(extra: Mapping[str, Any] | None, where: str) -> dict[str, Any]:
     task = {**_as_dict(kept)}
     for key in ("annotations", "predictions"):
         listed = task.get(key, [])
-        if not isinstance(listed, list) or not all(isinstance(a, dict) for a in listed):
+        if not isinstance(listed, list) or not all(
+            isinstance(a, dict) and isinstance(a.get("result") or [], list) for a in listed
+        ):
             raise ValueError(
                 f"{where}: {key!r} in extra[{KEPT!r}] is {_show(listed)}, expected a list of "
-                "dicts; remove it"
+                "dicts with a list 'result'; remove it"
             )
         task[key] = [{**a, "result": list(a.get("result") or [])} for a in listed]
     return task

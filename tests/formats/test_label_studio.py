@@ -191,6 +191,17 @@ def test_relation_stands_for_a_parent(tmp_path: Path) -> None:
     assert kinds == ["rectanglelabels"] * 2
 
 
+def test_relation_of_two_keypoints_says_nothing_of_instances(tmp_path: Path) -> None:
+    relation = {"type": "relation", "from_id": "p1", "to_id": "p2", "direction": "right"}
+    tip, head = point("p1", "tip", 15, 25), point("p2", "head", 1, 2)
+    path = written(tmp_path, task(tip, head, relation))
+    dataset = kp.read(path)
+    assert [instance.n_labeled for instance in dataset.instances] == [2]
+    kp.write(dataset, path, format="label-studio")
+    (found,) = json.loads(path.read_text())
+    assert relation in found["annotations"][0]["result"]
+
+
 def test_keypoints_without_a_rectangle_are_one_instance(tmp_path: Path) -> None:
     path = written(tmp_path, task(point("p1", "tip", 15, 25), point("p2", "head", 1, 2)))
     dataset = kp.read(path)
@@ -399,6 +410,9 @@ def changed(where: str, value: Any, position: int = 0) -> dict[str, Any]:
         pytest.param([task(annotations=3)], "'annotations' is 3, expected objects", id="list"),
         pytest.param([task(annotations=[{}])], "'result' is None, expected a list", id="result"),
         pytest.param([task(3)], r"'result' is \[3\]", id="item"),
+        pytest.param(
+            [task(predictions=[{"result": 7}])], "'predictions' is .*a list 'result'", id="not read"
+        ),
         pytest.param([changed("original_width", 0)], "is 0 x 100 px", id="0 px"),
         pytest.param([changed("original_width", None)], "is None x 100 px", id="no size"),
         pytest.param([changed("original_height", 99)], "px, and \\(200, 99\\) before", id="sizes"),
@@ -421,6 +435,12 @@ def changed(where: str, value: Any, position: int = 0) -> dict[str, Any]:
         ),
         pytest.param(
             [changed("value.keypointlabels", ["head"], 1)], "'head' is there twice", id="twice"
+        ),
+        pytest.param([changed("id", "p1", 3)], "'p1': the region is there twice", id="one region"),
+        pytest.param(
+            [task(*WHOLE, item("choices", "p1", "visible", 15, 25))],
+            "'p1': has a second choice of visibility, expected one",
+            id="visible and occluded",
         ),
         pytest.param(
             [changed("parentID", "no", 1)], "its parent 'no' is no rectangle", id="parent"
