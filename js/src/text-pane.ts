@@ -191,8 +191,9 @@ export function makeTextPane(hands: PaneHands, signal: AbortSignal): TextPane {
         return h("div", { role: "listitem" }, go);
       }),
     );
+    // A text that is too long to be read has no marks: they would be as long.
     const made =
-      n > 0
+      n > 0 && text.length <= MAX_TEXT
         ? pieces(text, found).map((piece) => h(piece.isMarked ? "mark" : "span", {}, piece.text))
         : [];
     marks.replaceChildren(...made, h("span", {}, "\n"));

@@ -348,6 +348,15 @@ describe("the text pane", () => {
     expect(el.querySelectorAll("mark, .kpwidget-problem")).toHaveLength(0);
   });
 
+  it("does not copy a text that is too long for marks behind it", () => {
+    type(pane(), "a".repeat(MAX_TEXT + 1));
+    vi.advanceTimersByTime(300);
+    kernel.answer({ reading: reading([{ ...wrong, start: 0, end: 0 }]) });
+    page.frames();
+    expect(pane().dataset.state).toBe("wrong");
+    expect(one(".kpwidget-marks").textContent?.length).toBeLessThan(10);
+  });
+
   it("leaves a good text alone until it is left", () => {
     pane().focus();
     type(pane(), "a,b");
