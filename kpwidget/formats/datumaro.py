@@ -30,7 +30,7 @@ from kpwidget.formats.gathered import (
     number,
     schema_for,
 )
-from kpwidget.formats.losses import lost_values
+from kpwidget.formats.losses import lost_backslashes, lost_values
 from kpwidget.images import ImageError, named
 from kpwidget.schema import Category, FormatError, _show
 
@@ -350,8 +350,8 @@ def _points(
 # --- writing ------------------------------------------------------------------------------------
 
 _KEPT: Final = frozenset(
-    ("occluded", "unlabeled locations", "bbox", "crowds", "tracks", "scores", "annotation ids",
-     "image ids", "skeletons", "supercategories")
+    ("occluded", "unlabeled locations", "image sizes", "bbox", "crowds", "tracks", "scores",
+     "annotation ids", "image ids", "skeletons", "supercategories")
 )  # fmt: skip
 
 
@@ -371,6 +371,7 @@ def datumaro_losses(dataset: Dataset) -> list[Loss]:
         losses = lost_values(
             dataset, _KEPT, kept_fields=(KEY,), kept_image_fields={"split": splits}
         )
+        losses += lost_backslashes(dataset)
         table = dataset._table
         n = int(np.count_nonzero(table.column("id", table.live_rows()) == 0))
         if n:

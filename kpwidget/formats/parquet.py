@@ -383,9 +383,9 @@ def _points(table: Any) -> tuple[NDArray[np.float64], list[int]]:
 # --- writing ------------------------------------------------------------------------------------
 
 _KEPT: Final = frozenset(
-    ("occluded", "confidences", "unlabeled locations", "bbox", "area", "crowds", "tracks",
-     "scores", "annotation ids", "image ids", "category ids", "skeletons", "flip pairs", "sigmas",
-     "colors", "supercategories", "instance fields", "image fields", "category fields",
+    ("occluded", "confidences", "unlabeled locations", "image sizes", "bbox", "area", "crowds",
+     "tracks", "scores", "annotation ids", "image ids", "category ids", "skeletons", "flip pairs",
+     "sigmas", "colors", "supercategories", "instance fields", "image fields", "category fields",
      "info and licenses")
 )  # fmt: skip
 

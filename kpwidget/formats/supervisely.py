@@ -362,7 +362,7 @@ def _points(
 
 # --- writing ------------------------------------------------------------------------------------
 
-_KEPT: Final = frozenset(("occluded", "bbox", "skeletons", "colors"))
+_KEPT: Final = frozenset(("occluded", "image sizes", "bbox", "skeletons", "colors"))
 
 
 def supervisely_losses(dataset: Dataset, *, images: ImagesOption = "copy") -> list[Loss]:
@@ -398,7 +398,21 @@ def supervisely_losses(dataset: Dataset, *, images: ImagesOption = "copy") -> li
             text = f"the bbox of {count(n, 'instance')} would be rounded to whole pixels"
             losses.append(Loss("bbox", n, text))
         losses += lost_values(dataset, _KEPT, kept_fields=(KEY,))
+        losses += _lost_order(dataset)
         return losses if images == "leave" else [*losses, *lost_pixels(dataset)]
+
+
+def _lost_order(dataset: Dataset) -> list[Loss]:
+    names = new_names(dataset, _new_name, [])
+    places = [name.rpartition("/img/") for name in names]
+    # As the reader walks over the folders.
+    read = sorted((*head.split("/"), "ann", f"{base}.json") for head, _, base in places)
+    written = [(*head.split("/"), "ann", f"{base}.json") for head, _, base in places]
+    n = sum(one != other for one, other in zip(read, written, strict=True))
+    if not n:
+        return []
+    text = f"the order of {count(n, 'image')}, which is that of their names, and so their ids"
+    return [Loss("images", n, text)]
 
 
 def write_supervisely(

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from kpwidget.dataset import Dataset, ImageInfo
-from kpwidget.formats import Loss, WriteReport, count, write_file
+from kpwidget.formats import Loss, WriteReport, write_file
 from kpwidget.formats.gathered import (
     Gathered,
     Item,
@@ -25,7 +25,7 @@ from kpwidget.formats.gathered import (
     load_json,
     number,
 )
-from kpwidget.formats.losses import lost_values
+from kpwidget.formats.losses import lost_backslashes, lost_blanks, lost_values
 from kpwidget.images import named
 from kpwidget.schema import Category, FormatError, Schema, _show
 
@@ -326,14 +326,7 @@ def via_losses(dataset: Dataset) -> list[Loss]:
     """
     with dataset.lock:
         losses = lost_values(dataset, _KEPT, kept_fields=(KEY,))
-        table = dataset._table
-        rows = table.live_rows()
-        boxed = table.column("bbox", rows)[:, 0]
-        n = int(((table.n_labeled_of(rows) == 0) & (boxed != boxed)).sum())
-        if n:
-            text = f"{count(n, 'instance')} without a labeled keypoint or bbox would be left out"
-            losses.append(Loss("instances", n, text))
-        return losses
+        return [*losses, *lost_backslashes(dataset), *lost_blanks(dataset)]
 
 
 def write_via(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
