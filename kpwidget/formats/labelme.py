@@ -41,6 +41,7 @@ from kpwidget.formats.gathered import (
     kept_of_instances,
     load_json,
     number,
+    objects_in,
 )
 from kpwidget.formats.losses import lost_blanks, lost_values
 from kpwidget.images import ImageError, named
@@ -559,8 +560,7 @@ def _content(
     extra = dict(ImageInfo(dataset, i).extra)
     kept = extra.pop(KEY, None)
     kept = dict(kept) if isinstance(kept, Mapping) else {}
-    others = kept.pop("shapes", ())
-    others = [o for o in others if isinstance(o, Mapping)] if isinstance(others, list) else []
+    others = objects_in(kept.pop("shapes", None))
     image: dict[str, Any] = {"id": state.id}
     if state.is_done:
         image["is_done"] = True

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from kpwidget.dataset import Dataset, ImageInfo
+from kpwidget.dataset.values import as_int
 from kpwidget.formats import Loss, WriteReport, write_file
 from kpwidget.formats.gathered import (
     Gathered,
@@ -24,6 +25,7 @@ from kpwidget.formats.gathered import (
     instances_by_image,
     load_json,
     number,
+    objects_in,
 )
 from kpwidget.formats.losses import lost_backslashes, lost_blanks, lost_values
 from kpwidget.images import named
@@ -376,7 +378,7 @@ def _file(dataset: Dataset, i: int, of: Sequence[Item]) -> dict[str, Any]:
     info = ImageInfo(dataset, i)
     given = info.extra.get(KEY)
     kept = dict(given) if isinstance(given, Mapping) else {}
-    size = kept.pop("size", None)
+    size = as_int(kept.pop("size", None))
     if size is None:
         path = info.path
         size = path.stat().st_size if path is not None and path.is_file() else -1
@@ -397,9 +399,9 @@ def _file(dataset: Dataset, i: int, of: Sequence[Item]) -> dict[str, Any]:
                         "region_attributes": {**common, "keypoint": name, "visibility": flag},
                     }
                 )
-    regions += kept.pop("regions", ())
+    regions += objects_in(kept.pop("regions", None))
     name = dataset._images[i].file_name
-    return {"filename": name, "size": size, "regions": regions, "file_attributes": {}, **kept}
+    return {"file_attributes": {}, **kept, "filename": name, "size": size, "regions": regions}
 
 
 def _project(dataset: Dataset, metadata: Mapping[str, Any]) -> dict[str, Any]:
