@@ -93,7 +93,7 @@ def _losses(dataset: Dataset, keeps: Sequence[str], more: Sequence[Loss]) -> lis
     n_kept = sum(_KEPT in (state.extra or ()) for state in dataset._images if state.text is None)
     losses = lost_values(
         dataset,
-        {*keeps, "occluded", "unlabeled locations"},
+        {*keeps, "occluded", "unlabeled locations", "image sizes"},
         kept_image_fields={_KEPT: n_kept},
         kept_instance_fields=(_KEPT,),
         kept_category_fields=("color",),

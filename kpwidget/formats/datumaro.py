@@ -28,9 +28,10 @@ from kpwidget.formats.gathered import (
     kept_of_instances,
     load_json,
     number,
+    objects_in,
     schema_for,
 )
-from kpwidget.formats.losses import lost_values
+from kpwidget.formats.losses import lost_backslashes, lost_values
 from kpwidget.images import ImageError, named
 from kpwidget.schema import Category, FormatError, _show
 
@@ -350,8 +351,8 @@ def _points(
 # --- writing ------------------------------------------------------------------------------------
 
 _KEPT: Final = frozenset(
-    ("occluded", "unlabeled locations", "bbox", "crowds", "tracks", "scores", "annotation ids",
-     "image ids", "skeletons", "supercategories")
+    ("occluded", "unlabeled locations", "image sizes", "bbox", "crowds", "tracks", "scores",
+     "annotation ids", "image ids", "skeletons", "supercategories")
 )  # fmt: skip
 
 
@@ -371,6 +372,7 @@ def datumaro_losses(dataset: Dataset) -> list[Loss]:
         losses = lost_values(
             dataset, _KEPT, kept_fields=(KEY,), kept_image_fields={"split": splits}
         )
+        losses += lost_backslashes(dataset)
         table = dataset._table
         n = int(np.count_nonzero(table.column("id", table.live_rows()) == 0))
         if n:
@@ -498,7 +500,7 @@ def _item(
         "id": state.file_name.rpartition(".")[0] or state.file_name,
         "annotations": [
             *annotations,
-            *(other for other in _list_of(kept.get("annotations")) if isinstance(other, Mapping)),
+            *objects_in(kept.get("annotations")),
         ],
         "attr": attributes,
         "image": {"path": state.file_name, "size": [height, width]},
@@ -523,10 +525,8 @@ def _annotations(dataset: Dataset, item: Item, group: int, dialect: Dialect) -> 
     }  # fmt: skip
     if dialect == "cvat":
         flat = [c for x, y, v in item.points for c in (x, y, min(2, math.ceil(v)))]
-        of_points = _list_of(kept.get("points_attributes"))
-        if len(of_points) != len(item.points) or not all(
-            isinstance(of_one, Mapping) for of_one in of_points
-        ):
+        of_points = objects_in(kept.get("points_attributes"))
+        if len(of_points) != len(item.points):
             of_points = [{}] * len(item.points)
         found: list[Any] = [
             {**common, "type": "skeleton", "points": flat, "points_attributes": of_points}
@@ -537,6 +537,5 @@ def _annotations(dataset: Dataset, item: Item, group: int, dialect: Dialect) -> 
         found = [{**common, "type": "points", "points": flat, "visibility": flags, "z_order": 0}]
     if item.bbox is not None:
         found.append({**common, "type": "bbox", "z_order": 0, "bbox": item.bbox})
-    others = _list_of(kept.get("annotations"))
-    found += [{**other, "group": group} for other in others if isinstance(other, Mapping)]
+    found += [{**other, "group": group} for other in objects_in(kept.get("annotations"))]
     return found

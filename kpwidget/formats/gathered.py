@@ -30,6 +30,7 @@ __all__ = [
     "kept_of_instances",
     "load_json",
     "number",
+    "objects_in",
     "schema_for",
 ]
 
@@ -219,6 +220,17 @@ def number(value: Any) -> float | None:
     """`value` as a coordinate; None if it is no number, not finite, or larger than any image."""
     found = as_float(value)
     return found if found is not None and abs(found) <= MAX_COORDINATE else None
+
+
+def objects_in(kept: Any) -> list[Any]:
+    """The objects in a list that a reader has kept; nothing else.
+
+    Parameters
+    ----------
+    kept : object
+        From `extra`, where a file of another format may have put anything.
+    """
+    return [one for one in kept if isinstance(one, Mapping)] if isinstance(kept, list) else []
 
 
 def schema_for(

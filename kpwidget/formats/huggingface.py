@@ -108,7 +108,8 @@ def gather_rows(
             elif points is None or lengths.setdefault(c, len(points)) != len(points) or not points:
                 gathered.problems.append(
                     f"{where}: 'keypoints' is {_show(item.get('keypoints'))}, expected "
-                    f"{lengths.get(c) or ''} times [x, y, visibility]"
+                    + (f"{lengths[c]} times" if lengths.get(c) else "a list of")
+                    + " [x, y, visibility]"
                 )
             else:
                 kept = {k: v for k, v in item.items() if k in _OF_OBJECT - {"bbox"}}

@@ -283,7 +283,7 @@ def label_studio_losses(dataset: Dataset) -> list[Loss]:
     n_kept = sum(KEPT in (state.extra or ()) for state in dataset._images if state.text is None)
     losses += lost_values(
         dataset,
-        ("occluded", "bbox", "image ids", "scores"),
+        ("occluded", "bbox", "image sizes", "image ids", "scores"),
         kept_image_fields={KEPT: n_kept},
         kept_instance_fields=(KEPT, "keypoint_scores"),
         lost_extra=[key for key in dataset.extra if key != KEPT],

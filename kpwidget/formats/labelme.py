@@ -41,8 +41,9 @@ from kpwidget.formats.gathered import (
     kept_of_instances,
     load_json,
     number,
+    objects_in,
 )
-from kpwidget.formats.losses import lost_values
+from kpwidget.formats.losses import lost_blanks, lost_values
 from kpwidget.images import ImageError, named
 from kpwidget.schema import Category, FormatError, Schema, _show
 
@@ -362,17 +363,27 @@ def _put(
         record = known.get(str(group)) if isinstance(known, dict) else None
         columns = kept_of_instances(record, f"{named(of.name)}: group {group}", gathered)
         if content.rectangle is not None:
-            columns["bbox"] = content.rectangle[1]
+            columns["bbox"] = _exact(content.rectangle[1], record)
         if content.extra:
             columns["extra"] = {**(columns.get("extra") or {}), KEY: content.extra}
         gathered.instance(f"labelme:{of.name}:{group}", image, index[name], keypoints, **columns)
 
 
+def _exact(box: list[float], record: Any) -> list[float]:
+    """Return the bbox that was written, if it is that of the rectangle but for the last digits."""
+    given = record.get("bbox") if isinstance(record, dict) else None
+    values = [number(v) for v in given] if isinstance(given, list) else []
+    if len(values) != 4 or None in values:
+        return box
+    x, y, width, height = own = [v or 0.0 for v in values]
+    return own if [x, y, x + width - x, y + height - y] == box else box
+
+
 # --- writing ------------------------------------------------------------------------------------
 
 _KEPT: Final = frozenset(
-    ("occluded", "bbox", "area", "crowds", "tracks", "scores", "annotation ids", "image ids",
-     "category ids", "skeletons", "flip pairs", "sigmas", "colors", "supercategories",
+    ("occluded", "image sizes", "bbox", "area", "crowds", "tracks", "scores", "annotation ids",
+     "image ids", "category ids", "skeletons", "flip pairs", "sigmas", "colors", "supercategories",
      "instance fields", "image fields", "category fields")
 )  # fmt: skip
 
@@ -392,7 +403,7 @@ def labelme_losses(dataset: Dataset, *, images: ImagesOption = "copy") -> list[L
     """
     check_images_option(images)
     with dataset.lock:
-        losses = lost_values(dataset, _KEPT)
+        losses = [*lost_values(dataset, _KEPT), *lost_blanks(dataset)]
         if images != "leave":
             return [*losses, *lost_pixels(dataset)]
         bare = [
@@ -533,6 +544,8 @@ def _content(
         if item.bbox is not None:
             x, y, w, h = item.bbox
             corners = [[x, y], [x + w, y + h]]
+            if (x + w - x, y + h - y) != (w, h):  # in floats the last digit may be another
+                record["bbox"] = item.bbox
             shapes.append(_shape(category.name, corners, group, "rectangle", more.get("rectangle")))
         of_points = more.get("points")
         for name, (x, y, v) in zip(category.keypoints, item.points, strict=True):
@@ -547,8 +560,7 @@ def _content(
     extra = dict(ImageInfo(dataset, i).extra)
     kept = extra.pop(KEY, None)
     kept = dict(kept) if isinstance(kept, Mapping) else {}
-    others = kept.pop("shapes", ())
-    others = [o for o in others if isinstance(o, Mapping)] if isinstance(others, list) else []
+    others = objects_in(kept.pop("shapes", None))
     image: dict[str, Any] = {"id": state.id}
     if state.is_done:
         image["is_done"] = True

@@ -21,6 +21,8 @@ __all__ = [
     "LostKeypoints",
     "instance_field_losses",
     "instance_names",
+    "lost_backslashes",
+    "lost_blanks",
     "lost_values",
     "unheld_marks",
 ]
@@ -122,11 +124,12 @@ def lost_values(
         Its lock is held.
     keeps : collection of str
         Of these: 'occluded' (that visibility 1 is another than 2), 'confidences' (visibilities that
-        are none of 0, 1 and 2), 'unlabeled locations', 'bbox', 'crowds', 'annotation ids', 'image
-        ids', 'category ids', 'area' (or 'area of bbox': only those equal to width times height),
-        'tracks', 'scores', 'skeletons', 'sigmas', 'flip pairs', 'colors', 'supercategories',
-        'instance fields', 'image fields', 'category fields' and 'info and licenses'. Images and
-        categories whose ids are 1, 2, ... in their order lose nothing if these are not kept.
+        are none of 0, 1 and 2), 'unlabeled locations', 'bbox', 'crowds', 'image sizes', 'annotation
+        ids', 'image ids', 'category ids', 'area' (or 'area of bbox': only those equal to width
+        times height), 'tracks', 'scores', 'skeletons', 'sigmas', 'flip pairs', 'colors',
+        'supercategories', 'instance fields', 'image fields', 'category fields' and 'info and
+        licenses'. Images and categories whose ids are 1, 2, ... in their order lose nothing if
+        these are not kept.
     kept_fields : collection of str
         Unknown fields that are kept wherever they stand: those of the format itself.
     kept_image_fields : mapping of str to int, optional
@@ -158,6 +161,9 @@ def lost_values(
         lose("iscrowd", n, f"{count(n, 'instance')} would no longer stand for a crowd")
     if "bbox" not in keeps:
         lose_column("bbox", ~np.isnan(table.column("bbox", rows)[:, 0]), "the bbox of {}")
+    if "image sizes" not in keeps:
+        n = sum(state.recorded_size is not None for state in dataset._images)
+        lose("image size", n, f"the sizes of {count(n, 'image')}; the image files tell them")
     if "annotation ids" not in keeps:
         lose_column("id", table.column("id", rows) != NO_ID, "the annotation ids of {}")
     if "image ids" not in keeps:
@@ -200,6 +206,47 @@ def lost_values(
     text = f"{count(n, 'record')} of the file: no image, category or instance"
     lose("other records", n, text)
     return losses
+
+
+def lost_backslashes(dataset: Dataset) -> list[Loss]:
+    r"""Loss of the file names with a ``\``, which readers of these files take for a ``/``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its lock is held.
+
+    Returns
+    -------
+    list of Loss
+    """
+    names = [state.file_name for state in dataset._images if "\\" in state.file_name]
+    if not names:
+        return []
+    text = f"the file names of {count(len(names), 'image')}, in which a backslash becomes /"
+    return [Loss("file_name", len(names), text, tuple(map(repr, names[:N_EXAMPLES])))]
+
+
+def lost_blanks(dataset: Dataset) -> list[Loss]:
+    """Loss of the instances that have nothing to be written: no labeled keypoint and no bbox.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its lock is held.
+
+    Returns
+    -------
+    list of Loss
+    """
+    table = dataset._table
+    rows = np.asarray(table.live_rows(), np.int64)
+    is_blank = (table.n_labeled_of(rows) == 0) & np.isnan(table.column("bbox", rows)[:, 0])
+    n = int(np.count_nonzero(is_blank))
+    if not n:
+        return []
+    text = f"{count(n, 'instance')} without a labeled keypoint or bbox would be left out"
+    return [Loss("instances", n, text, instance_names(dataset, rows[is_blank][:N_EXAMPLES]))]
 
 
 def instance_field_losses(

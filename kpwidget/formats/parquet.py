@@ -39,6 +39,7 @@ _MAGIC: Final = b"PAR1"
 _MAX_FOOTER: Final = 200_000_000
 _MAX_BYTES: Final = 8_000_000_000  # uncompressed: some ten million instances of 17 keypoints
 _MAX_ROWS: Final = 50_000_000
+_MAX_REPEATED: Final = 10_000_000
 _COLUMNS: Final = ("file_name", "category_id", "keypoints")
 
 
@@ -119,9 +120,14 @@ def read_parquet(
             opened = pq.ParquetFile(file)
             header = opened.metadata
             n_rows += header.num_rows
-            n_bytes += sum(
-                header.row_group(i).total_byte_size for i in range(header.num_row_groups)
-            )
+            groups = [header.row_group(i) for i in range(header.num_row_groups)]
+            n_bytes += sum(group.total_byte_size for group in groups)
+            n_values = sum(g.column(i).num_values for g in groups for i in range(g.num_columns))
+            most = _MAX_REPEATED + 100 * file.stat().st_size
+            if n_values > most:  # values that are the same take next to nothing in a file
+                raise FormatError.from_problems(
+                    where, [f"would be {n_values:,} values, expected at most {most:,} in its bytes"]
+                )
             if n_bytes > _MAX_BYTES or n_rows > _MAX_ROWS:
                 raise FormatError.from_problems(
                     where,
@@ -383,9 +389,9 @@ def _points(table: Any) -> tuple[NDArray[np.float64], list[int]]:
 # --- writing ------------------------------------------------------------------------------------
 
 _KEPT: Final = frozenset(
-    ("occluded", "confidences", "unlabeled locations", "bbox", "area", "crowds", "tracks",
-     "scores", "annotation ids", "image ids", "category ids", "skeletons", "flip pairs", "sigmas",
-     "colors", "supercategories", "instance fields", "image fields", "category fields",
+    ("occluded", "confidences", "unlabeled locations", "image sizes", "bbox", "area", "crowds",
+     "tracks", "scores", "annotation ids", "image ids", "category ids", "skeletons", "flip pairs",
+     "sigmas", "colors", "supercategories", "instance fields", "image fields", "category fields",
      "info and licenses")
 )  # fmt: skip
 

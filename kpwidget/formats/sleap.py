@@ -208,7 +208,9 @@ def _put(instance: Any, at: str, image: int, index: Mapping[int, int], gathered:
 
 # --- writing ------------------------------------------------------------------------------------
 
-_KEPT: Final = frozenset(("unlabeled locations", "skeletons", "flip pairs", "tracks", "scores"))
+_KEPT: Final = frozenset(
+    ("image sizes", "unlabeled locations", "skeletons", "flip pairs", "tracks", "scores")
+)
 
 
 def sleap_losses(dataset: Dataset) -> list[Loss]:

@@ -42,6 +42,7 @@ from kpwidget.formats.gathered import (
     instances_by_image,
     load_json,
     number,
+    objects_in,
 )
 from kpwidget.formats.losses import LostKeypoints, lost_values
 from kpwidget.images import ImageError, named
@@ -362,7 +363,7 @@ def _points(
 
 # --- writing ------------------------------------------------------------------------------------
 
-_KEPT: Final = frozenset(("occluded", "bbox", "skeletons", "colors"))
+_KEPT: Final = frozenset(("occluded", "image sizes", "bbox", "skeletons", "colors"))
 
 
 def supervisely_losses(dataset: Dataset, *, images: ImagesOption = "copy") -> list[Loss]:
@@ -398,7 +399,21 @@ def supervisely_losses(dataset: Dataset, *, images: ImagesOption = "copy") -> li
             text = f"the bbox of {count(n, 'instance')} would be rounded to whole pixels"
             losses.append(Loss("bbox", n, text))
         losses += lost_values(dataset, _KEPT, kept_fields=(KEY,))
+        losses += _lost_order(dataset)
         return losses if images == "leave" else [*losses, *lost_pixels(dataset)]
+
+
+def _lost_order(dataset: Dataset) -> list[Loss]:
+    names = new_names(dataset, _new_name, [])
+    places = [name.rpartition("/img/") for name in names]
+    # As the reader walks over the folders.
+    read = sorted((*head.split("/"), "ann", f"{base}.json") for head, _, base in places)
+    written = [(*head.split("/"), "ann", f"{base}.json") for head, _, base in places]
+    n = sum(one != other for one, other in zip(read, written, strict=True))
+    if not n:
+        return []
+    text = f"the order of {count(n, 'image')}, which is that of their names, and so their ids"
+    return [Loss("images", n, text)]
 
 
 def write_supervisely(
@@ -515,7 +530,8 @@ def _objects(dataset: Dataset, item: Item) -> list[dict[str, Any]]:
                 nodes[name]["disabled"] = True
     key = hashlib.md5(item.uid.encode(), usedforsecurity=False).hexdigest()
     extra = dataset._table.value(item.row, "extra")
-    kept = dict(extra.get(KEY) or {}) if isinstance(extra, Mapping) else {}
+    given = extra.get(KEY) if isinstance(extra, Mapping) else None
+    kept = dict(given) if isinstance(given, Mapping) else {}
     rectangle = kept.pop("bbox", None)
     common = {"description": "", "tags": [], "nnCreated": False, "nnUpdated": False, **kept}
     found = [
@@ -542,7 +558,7 @@ def _objects(dataset: Dataset, item: Item) -> list[dict[str, Any]]:
 def _annotation(state: ImageState, size: tuple[int, int], objects: list[dict[str, Any]]) -> bytes:
     given = None if state.text is not None else (state.extra or {}).get(KEY)
     kept = dict(given) if isinstance(given, Mapping) else {}
-    others = kept.pop("objects", [])
+    others = objects_in(kept.pop("objects", None))
     return msgspec.json.encode(
         {
             "description": "", "tags": [], "customBigData": {}, **kept,
@@ -555,7 +571,7 @@ def _annotation(state: ImageState, size: tuple[int, int], objects: list[dict[str
 def _meta(dataset: Dataset) -> dict[str, Any]:
     given = dataset.extra.get(KEY)
     kept = dict(given) if isinstance(given, Mapping) else {}
-    others = kept.pop("classes", [])
+    others = objects_in(kept.pop("classes", None))
     bbox = dataset._table.column("bbox", dataset._table.live_rows())
     of = dataset._table.column("category", dataset._table.live_rows())
     boxed = set(of[~np.isnan(bbox[:, 0])].tolist())
@@ -566,8 +582,9 @@ def _meta(dataset: Dataset) -> dict[str, Any]:
         extra = category.extra.get(KEY)
         classes.append(
             {
-                "title": category.name, "description": "", "color": "#208A0F", "hotkey": "",
+                "description": "", "color": "#208A0F", "hotkey": "",
                 **(extra if isinstance(extra, Mapping) else {}),
+                "title": category.name,
                 "shape": "graph",
                 "geometry_config": {
                     "nodes": {
@@ -590,8 +607,7 @@ def _meta(dataset: Dataset) -> dict[str, Any]:
                     "color": "#8A0F7E", "geometry_config": {}, "hotkey": "",
                 }
             )  # fmt: skip
-    meta = {"tags": [], **kept}
-    return {"kpwidget": __version__, "classes": [*classes, *others], **meta}
+    return {"tags": [], **kept, "classes": [*classes, *others], "kpwidget": __version__}
 
 
 def _layout(schema: Schema) -> list[tuple[int, int]]:

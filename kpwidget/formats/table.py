@@ -487,7 +487,6 @@ BUILT_IN: Final = (
             "unlabeled locations": "",
             "ids": "of categories without instances",
             "categories": "if no image is written",
-            "bbox": "digits beyond 15: corners are sums",
             "unknown fields": "of the top level",
             "info and licenses": "",
             "other records": "",

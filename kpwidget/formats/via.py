@@ -15,7 +15,8 @@ from typing import Any, Final
 import msgspec
 
 from kpwidget.dataset import Dataset, ImageInfo
-from kpwidget.formats import Loss, WriteReport, count, write_file
+from kpwidget.dataset.values import as_int
+from kpwidget.formats import Loss, WriteReport, write_file
 from kpwidget.formats.gathered import (
     Gathered,
     Item,
@@ -24,8 +25,9 @@ from kpwidget.formats.gathered import (
     instances_by_image,
     load_json,
     number,
+    objects_in,
 )
-from kpwidget.formats.losses import lost_values
+from kpwidget.formats.losses import lost_backslashes, lost_blanks, lost_values
 from kpwidget.images import named
 from kpwidget.schema import Category, FormatError, Schema, _show
 
@@ -326,14 +328,7 @@ def via_losses(dataset: Dataset) -> list[Loss]:
     """
     with dataset.lock:
         losses = lost_values(dataset, _KEPT, kept_fields=(KEY,))
-        table = dataset._table
-        rows = table.live_rows()
-        boxed = table.column("bbox", rows)[:, 0]
-        n = int(((table.n_labeled_of(rows) == 0) & (boxed != boxed)).sum())
-        if n:
-            text = f"{count(n, 'instance')} without a labeled keypoint or bbox would be left out"
-            losses.append(Loss("instances", n, text))
-        return losses
+        return [*losses, *lost_backslashes(dataset), *lost_blanks(dataset)]
 
 
 def write_via(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
@@ -383,7 +378,7 @@ def _file(dataset: Dataset, i: int, of: Sequence[Item]) -> dict[str, Any]:
     info = ImageInfo(dataset, i)
     given = info.extra.get(KEY)
     kept = dict(given) if isinstance(given, Mapping) else {}
-    size = kept.pop("size", None)
+    size = as_int(kept.pop("size", None))
     if size is None:
         path = info.path
         size = path.stat().st_size if path is not None and path.is_file() else -1
@@ -404,9 +399,9 @@ def _file(dataset: Dataset, i: int, of: Sequence[Item]) -> dict[str, Any]:
                         "region_attributes": {**common, "keypoint": name, "visibility": flag},
                     }
                 )
-    regions += kept.pop("regions", ())
+    regions += objects_in(kept.pop("regions", None))
     name = dataset._images[i].file_name
-    return {"filename": name, "size": size, "regions": regions, "file_attributes": {}, **kept}
+    return {"file_attributes": {}, **kept, "filename": name, "size": size, "regions": regions}
 
 
 def _project(dataset: Dataset, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -353,8 +353,8 @@ def _positional(number: bytes) -> bytes:
 # --- what has no place --------------------------------------------------------------------------
 
 _KEPT: Final = frozenset(
-    ("occluded", "confidences", "unlabeled locations", "bbox", "area of bbox", "crowds",
-     "flip pairs", "sigmas")
+    ("occluded", "confidences", "image sizes", "unlabeled locations", "bbox", "area of bbox",
+     "crowds", "flip pairs", "sigmas")
 )  # fmt: skip
 """What `lost_values` is not asked about: it is kept, or said here."""
 

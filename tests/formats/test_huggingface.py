@@ -66,3 +66,10 @@ def test_bad_rows_are_all_named() -> None:
         "row 5: the image 'c.png' has a row already", "row 6, object 1: 'bbox'",
     ):  # fmt: skip
         assert text in told
+
+
+def test_keypoints_without_a_schema_are_told_as_what_they_are() -> None:
+    gathered = Gathered("rows", "raise")
+    rows = [{"file_name": "a.png", "objects": [{"category": 0, "keypoints": 3}]}]
+    gather_rows(rows, ["x"], None, gathered)
+    assert "is 3, expected a list of [x, y, visibility]" in next(iter(gathered.problems))

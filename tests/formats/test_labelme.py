@@ -227,3 +227,16 @@ def test_what_a_file_brings_along_is_not_put_for_a_label(
     shapes = json.loads((tmp_path / "out" / "a.json").read_text())["shapes"]
     [shape] = [s for s in shapes if s.get("mine")]
     assert (shape["label"], shape["points"], shape["flags"]) == (name, [xy], {})
+
+
+def test_bbox_keeps_its_last_digit_and_a_blank_instance_is_a_loss(tmp_path: Path) -> None:
+    pixels = np.zeros((48, 64, 3), np.uint8)
+    dataset = Dataset.from_images({"a.png": pixels}, Schema("bolt", ["head"]))
+    box = (1.1, 1.1, 3.7, 2.3)
+    assert box[0] + box[2] - box[0] != box[2], "in floats"
+    dataset.add_instance("a.png", "bolt", [[1, 2]], bbox=box)
+    kp.write(dataset, tmp_path / "out", format="labelme")
+    assert kp.read(tmp_path / "out").instances[0].bbox == box
+    dataset.add_instance("a.png", "bolt")
+    with pytest.raises(LossError, match="1 instance without a labeled keypoint or bbox"):
+        kp.write(dataset, tmp_path / "out2", format="labelme")

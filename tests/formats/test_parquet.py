@@ -168,6 +168,19 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
             kp.read(path, format="parquet")
 
 
+def test_small_file_that_would_become_large_is_refused(tmp_path: Path) -> None:
+    n = 4_000_000  # of the same point, in one row
+    zeros = pa.array(np.zeros(n))
+    points = pa.StructArray.from_arrays([zeros] * 3, ["x", "y", "visibility"])
+    path = table(
+        tmp_path / "labels.parquet", file_name=["a.png"], category_id=[1], image_position=[0],
+        keypoints=pa.ListArray.from_arrays([0, n], points),
+    )  # fmt: skip
+    assert path.stat().st_size < 10_000
+    with pytest.raises(FormatError, match="would be 12,000,003 values"):
+        kp.read(path)
+
+
 def test_category_that_is_no_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"row 1: 'category_id' is \[1\]"):
         kp.read(table(tmp_path / "labels.parquet", category_id=[[1], [1]]))

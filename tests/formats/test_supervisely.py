@@ -11,7 +11,7 @@ import pytest
 import kpwidget as kp
 from kpwidget.dataset import Dataset
 from kpwidget.formats import LossError
-from kpwidget.schema import FormatError
+from kpwidget.schema import FormatError, Schema
 from tests.formats.examples import EXAMPLES, check_example, needs_examples
 
 NODES = {"n1": {"label": "head", "loc": [0, 0]}, "n2": {"label": "tip", "loc": [9, 9]}}
@@ -220,3 +220,14 @@ def test_edges_that_are_no_list_are_refused(tmp_path: Path) -> None:
     bolt = {**BOLT, "geometry_config": {"nodes": NODES, "edges": 7}}
     with pytest.raises(FormatError, match="'edges' is 7, expected a list"):
         kp.read(project(tmp_path / "p", GOOD, classes=(bolt,)))
+
+
+def test_order_that_is_not_that_of_the_names_is_a_loss(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 6, 3), np.uint8)
+    images = {"b.png": pixels, "a.png": pixels, "c.png": pixels}
+    dataset = Dataset.from_images(images, Schema("bolt", ["head"]))
+    with pytest.raises(LossError, match="the order of 2 images, which is that of their names"):
+        kp.write(dataset, tmp_path / "out", format="supervisely")
+    kp.write(dataset, tmp_path / "out", format="supervisely", allow_loss=True)
+    names = [image.file_name for image in kp.read(tmp_path / "out").images]
+    assert names == ["ds0/img/a.png", "ds0/img/b.png", "ds0/img/c.png"]

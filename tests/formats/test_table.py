@@ -127,3 +127,26 @@ def test_from_each_format_to_each_no_more_is_lost_than_the_table_says(
         results = compare(before, through(before, name))
         lost = {field_of(result) for result in results if not result.is_kept}
         assert lost <= set(row.loses), f"{source} to {name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        pytest.param("via", {"filename": "zz", "size": [1], "regions": 5}, id="via"),
+        pytest.param("supervisely", {"objects": 5, "size": 5, "bbox": 5}, id="supervisely"),
+        pytest.param("datumaro", {"attr": 5, "annotations": [5]}, id="datumaro"),
+        pytest.param("labelme", {"shapes": 5, "imagePath": "zz", "points": 5}, id="labelme"),
+        pytest.param("supervisely", 5, id="number"),
+    ],
+)
+def test_what_another_format_has_put_under_the_name_of_one_changes_no_label(
+    name: str, kept: Any, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    table = tiny_dataset._table
+    tiny_dataset.extra[name] = {"classes": 5, "_via_img_metadata": 5, "kpwidget": 5}
+    tiny_dataset._images[0].extra = {name: kept}
+    table._columns["extra"][table.row("one")] = {name: kept}
+    again, _ = _write_and_read(tiny_dataset, tmp_path / "to" / "labels", name, {})
+    assert again.images[0].file_name.rpartition("/")[2] == "a.png"
+    visibilities = [instance.keypoints[:, 2].tolist() for instance in again.instances]
+    assert visibilities == [i.keypoints[:, 2].tolist() for i in tiny_dataset.instances]

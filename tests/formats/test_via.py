@@ -9,6 +9,7 @@ import pytest
 
 import kpwidget as kp
 from kpwidget.dataset import Dataset
+from kpwidget.formats.via import via_losses
 from kpwidget.schema import FormatError, Schema
 from tests.formats.examples import EXAMPLES, check_example, needs_examples
 
@@ -176,3 +177,13 @@ def test_regions_that_would_become_a_huge_dataset_are_refused(tmp_path: Path) ->
     regions = [point(1, 2, f"k{i}", instance=str(i)) for i in range(4000)]
     with pytest.raises(FormatError, match="would have 16,000,000 keypoints"):
         kp.read(file_of(tmp_path / "a.json", *regions))
+
+
+def test_sizes_backslashes_and_blank_instances_are_losses(tmp_path: Path) -> None:
+    dataset = Dataset.from_images({"a\\b.png": np.zeros((4, 6, 3), np.uint8)}, ANIMAL)
+    dataset._images[0].recorded_size = (6, 4)
+    dataset.add_instance("a\\b.png", "animal")
+    losses = {loss.what: loss.text for loss in via_losses(dataset)}
+    assert losses["image size"].startswith("the sizes of 1 image")
+    assert losses["file_name"].startswith("the file names of 1 image")
+    assert losses["instances"].startswith("1 instance without a labeled keypoint or bbox")
