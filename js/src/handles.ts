@@ -11,12 +11,14 @@ export const HANDLE_RADIUS = 12;
 const OUTSIDE = 14;
 /** A frame whose longer side is shorter than this has no handles, in CSS px. */
 const SMALLEST = 48;
+/** A keypoint nearer to the middle of a handle than this would be covered by it, in CSS px. */
+const COVERED = 16;
 /** Of the smallest scale that a drag makes. */
 const LEAST = 0.05;
 
 /** Where the handles lie, in CSS px of the stage, and the frame they hold, in image px. */
 export interface Handles {
-  readonly at: Readonly<Record<Handle, Xy>>;
+  readonly at: Readonly<Partial<Record<Handle, Xy>>>;
   readonly low: Xy;
   readonly high: Xy;
 }
@@ -25,7 +27,8 @@ export interface Handles {
  * The handles of the active instance, or null.
  *
  * It has some when it is whole, so that they are in nobody's way while it is being placed, large
- * enough on the screen, and can be changed.
+ * enough on the screen, and can be changed. A handle that would cover a keypoint, of any instance,
+ * is not there.
  */
 export function handlesOf(state: State, v: Viewport, stage: Size): Handles | null {
   const active = activeInstance(state);
@@ -43,7 +46,23 @@ export function handlesOf(state: State, v: Viewport, stage: Size): Handles | nul
   const [p, q] = [toScreen(v, low), toScreen(v, high)];
   const move = inSight({ x: p.x - OUTSIDE, y: p.y - OUTSIDE }, stage);
   const scale = inSight({ x: q.x + OUTSIDE, y: q.y + OUTSIDE }, stage);
-  return move && scale && { at: { move, scale }, low, high };
+  if (!move || !scale) return null;
+  const at: { move?: Xy; scale?: Xy } = {};
+  if (!coversPoint(state, v, move)) at.move = move;
+  if (!coversPoint(state, v, scale)) at.scale = scale;
+  return { at, low, high };
+}
+
+function coversPoint(state: State, v: Viewport, at: Xy): boolean {
+  return state.doc.instances.some(({ points, hidden }) => {
+    if (hidden) return false;
+    for (let i = 0; i < points.length; i += 3) {
+      if (!points[i + 2]) continue;
+      const p = toScreen(v, { x: points[i] as number, y: points[i + 1] as number });
+      if (Math.hypot(p.x - at.x, p.y - at.y) < COVERED) return true;
+    }
+    return false;
+  });
 }
 
 /** A place that is a little outside the stage is put inside; null further out. */

@@ -258,7 +258,9 @@ function drawHandles(ctx: Ctx, { state, viewport: v, handle }: InkInput, stage: 
     ctx.setLineDash([]);
   }
   for (const name of ["move", "scale"] as const) {
-    const { x, y } = handles.at[name];
+    const place = handles.at[name];
+    if (!place) continue;
+    const { x, y } = place;
     ctx.beginPath();
     ctx.arc(x, y, 10, 0, 2 * Math.PI);
     ctx.fillStyle = name === handle ? "#ffffff" : "rgba(255, 255, 255, 0.75)";

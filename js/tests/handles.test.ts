@@ -38,6 +38,22 @@ describe("handles", () => {
     expect(of(chosen(), { ...V, scale: 4.7 })).toBe(false);
   });
 
+  it("are not there where they would cover a keypoint of any instance", () => {
+    // The upper handle is at (121, 131), which is (22.2, 22.2) in the image.
+    const at = (x: number, y: number, more = {}) =>
+      handlesOf(
+        start({
+          instances: [wholeFace("f", 30, 30), { ...wholeFace("g", x + 5, y + 5), ...more }],
+          cursor: { category: 0, instance: "f", keypoint: null },
+        }),
+        V,
+        STAGE,
+      )?.at;
+    expect(Object.keys(at(60, 60) ?? {})).toEqual(["move", "scale"]);
+    expect(Object.keys(at(22.2, 17.2) ?? {})).toEqual(["scale"]);
+    expect(Object.keys(at(22.2, 17.2, { hidden: true }) ?? {})).toEqual(["move", "scale"]);
+  });
+
   it("come into the stage where they lie a little outside, and are not far outside", () => {
     // The frame begins at (-5, 145): the handle would be at (-19, 131).
     expect(handlesOf(chosen(), { ...V, tx: -130 }, STAGE)?.at.move).toEqual({ x: 12, y: 131 });
