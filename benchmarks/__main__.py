@@ -15,6 +15,7 @@ from . import (
     files,
     imports,
     journal,
+    metrics,
     pictures,
     plots,
     redraw,
@@ -44,6 +45,7 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "plot-image": plots.measure_plot_image,
     "contact-sheet": plots.measure_contact_sheet,
     "viewer": viewer.measure_viewer,
+    "oks": metrics.measure_oks,
     "import": imports.measure_imports,
 }
 

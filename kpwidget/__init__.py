@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kpwidget._version import __version__
 
 if TYPE_CHECKING:
-    from kpwidget import samples, schemas
+    from kpwidget import metrics, samples, schemas
     from kpwidget.dataset import Dataset as Dataset
     from kpwidget.dataset import ImageInfo as ImageInfo
     from kpwidget.dataset import Instance as Instance
@@ -73,7 +73,7 @@ _MODULE_OF = {
     "roundtrip": "kpwidget.formats.roundtrip",
     "write": "kpwidget.formats",
 }
-_MODULES = ("samples", "schemas")
+_MODULES = ("metrics", "samples", "schemas")
 
 __all__ = [
     "Annotator",
@@ -90,6 +90,7 @@ __all__ = [
     "Visibility",
     "__version__",
     "compare",
+    "metrics",
     "open",
     "plot_counts",
     "plot_grid",

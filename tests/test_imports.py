@@ -223,7 +223,7 @@ def test_the_widget_does_without_tables_and_plots() -> None:
     assert loaded & {"matplotlib.pyplot", "pandas", "scipy"} == set()
 
 
-@pytest.mark.parametrize("module", ["schema", "schemas", "geometry"])
+@pytest.mark.parametrize("module", ["schema", "schemas", "geometry", "metrics"])
 def test_the_lowest_modules_need_numpy_alone(module: str) -> None:
     run(
         "import sys\n"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..dataset import Dataset, ImageInfo, Instance
 from ..dataset.views import Selection
+from ..metrics import match_labels
 from ..schema import Category
 from .viewer import Viewer
 from .wire import sendable
@@ -19,8 +20,6 @@ from .wire import sendable
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-#: Instances further apart than this share of their size are taken for different ones.
-_MAX_DISTANCE = 0.5
 #: How long the lock of the second set is waited for, and when it is tried again, in seconds.
 _PATIENCE, _AGAIN = 0.1, 0.2
 #: What the uids of the second set begin with here.
@@ -452,28 +451,13 @@ def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.flo
 
 def _matched(first: Sequence[Instance], second: Sequence[Counterpart]) -> list[tuple[int, int]]:
     """Pairs of instances of the same category that are nearest to one another, all in all."""
-    if not first or not second:
-        return []
-    from scipy.optimize import linear_sum_assignment
-
-    cost = np.full((len(first), len(second)), math.inf)
+    pairs: list[tuple[int, int]] = []
     kinds = [a.category.id for a in first], [b.category.id for b in second]
     for kind in set(kinds[0]) & set(kinds[1]):
         rows, columns = ([i for i, k in enumerate(part) if k == kind] for part in kinds)
-        a = np.stack([first[i].keypoints for i in rows])
-        b = np.stack([second[j].keypoints for j in columns])
-        is_in_a, is_in_b = a[..., 2] > 0, b[..., 2] > 0
-        low = np.where(is_in_a[..., None], a[..., :2], math.inf).min(axis=1)
-        high = np.where(is_in_a[..., None], a[..., :2], -math.inf).max(axis=1)
-        sides = np.maximum(high - low, 0)  # where nothing is labeled, nothing is compared
-        size = np.maximum(np.sqrt(sides.prod(axis=1)), np.maximum(0.1 * sides.max(axis=1), 1.0))
-        both = is_in_a[:, None] & is_in_b[None]
-        apart = np.where(both[..., None], a[:, None, :, :2] - b[None, :, :, :2], 0.0)
-        n_both = both.sum(axis=2)
-        total = np.hypot(apart[..., 0], apart[..., 1]).sum(axis=2)
-        mean = np.where(n_both > 0, total / np.maximum(n_both, 1), math.inf)
-        cost[np.ix_(rows, columns)] = mean / size[:, None]
-    possible = cost <= _MAX_DISTANCE
-    # What is not possible costs more than all that is: it is taken where nothing else is left.
-    found = zip(*linear_sum_assignment(np.where(possible, cost, 1e3)), strict=True)
-    return [(int(i), int(j)) for i, j in found if possible[i, j]]
+        found = match_labels(
+            np.stack([first[i].keypoints for i in rows]),
+            np.stack([second[j].keypoints for j in columns]),
+        )
+        pairs += [(rows[i], columns[j]) for i, j in found.pairs.tolist()]
+    return pairs
