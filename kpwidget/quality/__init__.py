@@ -1,0 +1,35 @@
+"""What is wrong, or not certain, in labels: tables with numbers, intervals and reasons.
+
+Every number carries how many labels it stands on; too few are said to be too few. Definitions,
+sources and what the numbers do not tell: docs/quality.md and docs/quality-checks.md.
+"""
+
+from __future__ import annotations
+
+from kpwidget.quality.check import CHECKS, check
+from kpwidget.quality.coverage import coverage, joint_angles, label_next
+from kpwidget.quality.drift import Drift, DriftTest, drift, drift_findings, drift_test
+from kpwidget.quality.findings import Finding, findings_frame
+from kpwidget.quality.jitter import Jitter, NoiseEstimate, jitter, label_noise
+from kpwidget.quality.visibility import check_image, repair
+
+__all__ = [
+    "CHECKS",
+    "Drift",
+    "DriftTest",
+    "Finding",
+    "Jitter",
+    "NoiseEstimate",
+    "check",
+    "check_image",
+    "coverage",
+    "drift",
+    "drift_findings",
+    "drift_test",
+    "findings_frame",
+    "jitter",
+    "joint_angles",
+    "label_next",
+    "label_noise",
+    "repair",
+]
