@@ -111,12 +111,11 @@ def drift_test(
         raise ValueError(
             f"images has {len(images)} items, expected {len(values)}: one for each row"
         )
-    order = {} if images is None else dict.fromkeys(images)
-    n_images, n_series = len(order) if order else len(values), values.shape[1]
     of = np.arange(len(values))
-    if order:
-        number = {image: i for i, image in enumerate(order)}
-        of = np.array([number[image] for image in images or ()])
+    if images is not None:
+        number = {image: i for i, image in enumerate(dict.fromkeys(images))}
+        of = np.array([number[image] for image in images], np.int64)
+    n_images, n_series = int(of.max(initial=-1)) + 1, values.shape[1]
     means = _means_by(values, of, n_images)
     n_together = -(-n_images // _MOST_IMAGES)
     if n_together > 1:

@@ -343,7 +343,8 @@ def jitter_findings(found: Jitter) -> list[Finding]:
                     "jitter", "warning", None, None, row.keypoint, row.sigmas, 1.0,
                     f"clip {row.clip!r}, track {row.track!r}: the labels are noisy by "
                     f"{row.sd_still_px:.1f} px an axis, {row.sigmas:.1f} sigma*s "
-                    f"(95 %: {row.low_sigmas:.1f} to {row.high_sigmas:.1f}; {row.n_still} second differences)",
+                    f"(95 %: {row.low_sigmas:.1f} to {row.high_sigmas:.1f}; {row.n_still} second "
+                    "differences)",
                     "label it again in fewer frames and interpolate, or smooth it",
                 )
             )  # fmt: skip
