@@ -87,9 +87,28 @@ def label_noise(second_differences: ArrayLike) -> NoiseEstimate:
     n = len(values)
     if n < LEAST_DIFFERENCES:
         return NoiseEstimate(math.nan, math.nan, math.nan, n)
+    values = _spread(values)
     sd = _MAD * float(np.median(np.abs(values - np.median(values)))) / math.sqrt(6)
     factor = math.exp(_Z * math.sqrt(_VARIANCE / n))
     return NoiseEstimate(sd, sd / factor, sd * factor, n)
+
+
+def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values of a grid of 1 or 1/2 px, equal ones spread evenly over their cell.
+
+    Labels of whole pixels have second differences on such a grid, and the MAD of these is a number
+    of the grid as well: 0.6 or 1.2 px, whatever the noise is. As for the median of grouped data.
+    """
+    for step in (1.0, 0.5):
+        if not (np.abs(values / step - np.round(values / step)) < 1e-6).all():
+            continue
+        found, cell, n = np.unique(np.round(values / step), return_inverse=True, return_counts=True)
+        order = np.argsort(cell, kind="stable")
+        rank = np.empty(len(values))
+        rank[order] = np.arange(len(values)) - np.repeat(np.cumsum(n) - n, n)
+        spread: NDArray[np.float64] = step * (found[cell] + (rank + 0.5) / n[cell] - 0.5)
+        return spread
+    return values
 
 
 @dataclass(frozen=True)
@@ -297,18 +316,19 @@ def _events_of(
         # from frame start + j - 1 to the next, place j is that of frame start + j - 1.
         steps = np.concatenate([np.zeros((1, 2)), np.cumsum(own[start : end + 1], axis=0)])
         before, after = first - start + 1, last - start + 1
-        change = np.median(steps[after:], axis=0) - np.median(steps[:before], axis=0)
-        if np.hypot(*change) > np.hypot(*own[run].T).max() / 2:
+        # Flanks without any of the event, also where only its peak is flagged.
+        earlier, later = steps[: before - 1], steps[after + 1 :]
+        change = np.hypot(*(later.mean(axis=0) - earlier.mean(axis=0)))
+        if change > np.hypot(*own[run].T).max() / 2:
             continue  # its speed is another one afterwards: it has moved
-        steps -= np.median(steps, axis=0)
+        steps -= (earlier.mean(axis=0) + later.mean(axis=0)) / 2
         places = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
-        away = np.hypot(*(places - np.median(places[:before], axis=0)).T)
-        inner = away[before : after + 1]
+        places -= np.median(places[:before], axis=0)
+        inner = np.hypot(*places[before : after + 1].T)
         size = float(inner.max())
         if size < _LEAST_EVENT_PX:
             continue
-        stays = np.hypot(*np.median(places[after + 1 :], axis=0)
-                         - np.median(places[:before], axis=0)) > size / 2  # fmt: skip
+        stays = np.hypot(*np.median(places[after + 1 :], axis=0)) > size / 2
         at = int(np.argmax(inner > size / 2) if stays else np.argmax(inner))
         yield first + at, "jump" if stays else "twitch", size, float(sds[run].max())
 
