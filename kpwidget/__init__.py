@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kpwidget._version import __version__
 
 if TYPE_CHECKING:
-    from kpwidget import metrics, samples, schemas
+    from kpwidget import metrics, quality, samples, schemas
     from kpwidget.dataset import Dataset as Dataset
     from kpwidget.dataset import ImageInfo as ImageInfo
     from kpwidget.dataset import Instance as Instance
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from kpwidget.formats.roundtrip import roundtrip as roundtrip
     from kpwidget.images import ImageError as ImageError
     from kpwidget.plotting import plot_counts as plot_counts
+    from kpwidget.plotting import plot_coverage as plot_coverage
+    from kpwidget.plotting import plot_drift as plot_drift
     from kpwidget.plotting import plot_grid as plot_grid
     from kpwidget.plotting import plot_heatmap as plot_heatmap
     from kpwidget.plotting import plot_image as plot_image
     from kpwidget.plotting import plot_instance as plot_instance
+    from kpwidget.plotting import plot_jitter as plot_jitter
     from kpwidget.plotting import plot_pose_space as plot_pose_space
     from kpwidget.plotting import plot_schema as plot_schema
     from kpwidget.plotting import plot_sizes as plot_sizes
@@ -59,10 +62,13 @@ _MODULE_OF = {
     "compare": "kpwidget.widget",
     "open": "kpwidget.store",
     "plot_counts": "kpwidget.plotting",
+    "plot_coverage": "kpwidget.plotting",
+    "plot_drift": "kpwidget.plotting",
     "plot_grid": "kpwidget.plotting",
     "plot_heatmap": "kpwidget.plotting",
     "plot_image": "kpwidget.plotting",
     "plot_instance": "kpwidget.plotting",
+    "plot_jitter": "kpwidget.plotting",
     "plot_pose_space": "kpwidget.plotting",
     "plot_schema": "kpwidget.plotting",
     "plot_sizes": "kpwidget.plotting",
@@ -73,7 +79,7 @@ _MODULE_OF = {
     "roundtrip": "kpwidget.formats.roundtrip",
     "write": "kpwidget.formats",
 }
-_MODULES = ("metrics", "samples", "schemas")
+_MODULES = ("metrics", "quality", "samples", "schemas")
 
 __all__ = [
     "Annotator",
@@ -93,15 +99,19 @@ __all__ = [
     "metrics",
     "open",
     "plot_counts",
+    "plot_coverage",
+    "plot_drift",
     "plot_grid",
     "plot_heatmap",
     "plot_image",
     "plot_instance",
+    "plot_jitter",
     "plot_pose_space",
     "plot_schema",
     "plot_sizes",
     "plot_trajectory",
     "plot_visibility",
+    "quality",
     "read",
     "report",
     "roundtrip",

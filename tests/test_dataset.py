@@ -279,7 +279,9 @@ def test_images_are_found_by_position_name_slice_and_id(tiny_dataset: Dataset) -
         images["d.png"]
     with pytest.raises(KeyError, match="no image has the id 9"):
         images.by_id(9)
-    with pytest.raises(TypeError, match="by its position or file name, several by a slice; got 1.0"):
+    with pytest.raises(
+        TypeError, match="by its position or file name, several by a slice; got 1.0"
+    ):
         images[1.0]
     with pytest.raises(ValueError, match="another dataset"):
         tiny_dataset.image(tiny_dataset.select().copy().images[0])

@@ -126,10 +126,10 @@ class Jitter:
         there were fewer than five), n_interpolated (frames that were left out), verdict ('told',
         'not enough data', 'looks interpolated or copied').
     events : pandas.DataFrame
-        One row for each single event: category, clip, track, image (file name), frame (position of
-        the image), instance (uid), keypoint, kind ('twitch': back within three frames; 'jump': it
-        stays), size_px, sds (the second difference in robust standard deviations), sigmas (size in
-        sigma*s).
+        One row for each single event: category, clip, track, image (file name), clip_frame
+        (position of the image in the clip), instance (uid), keypoint, kind ('twitch': back within
+        three frames; 'jump': it stays), size_px, sds (the second difference in robust standard
+        deviations), sigmas (size in sigma*s).
     series : dict of (clip, track) to (frames, sds)
         Positions of the images in the clip, from 0, and for each of these frames and
         keypoints the length of the second difference in robust standard deviations, shape
@@ -150,7 +150,7 @@ _ESTIMATES: Final = (
     "verdict",
 )
 _EVENTS: Final = (
-    *("category", "clip", "track", "image", "frame", "instance", "keypoint", "kind"),
+    *("category", "clip", "track", "image", "clip_frame", "instance", "keypoint", "kind"),
     *("size_px", "sds", "sigmas"),
 )
 
@@ -269,7 +269,7 @@ def _of_clip(labels: Labels, tracks: Mapping[str, Members]) -> dict[str, _OfTrac
             for frame, kind, px, n_sds in _events_of(own[:, k], sds[:, k]):
                 i = int(place_of[frame])
                 relative = px / (labels.sigmas[k] * labels.size[i])
-                where = (labels.file_name(i), int(labels.images[i]), labels.uid(i))
+                where = (labels.file_name(i), first + frame, labels.uid(i))
                 events.append((*where, name, kind, px, n_sds, float(relative)))
         found[track] = (rows, events, of.frames, sds[at])
     return found
