@@ -11,10 +11,11 @@ from kpwidget.quality.coverage import coverage, joint_angles, label_next
 from kpwidget.quality.drift import Drift, DriftTest, drift, drift_findings, drift_test
 from kpwidget.quality.findings import Finding, findings_frame
 from kpwidget.quality.jitter import Jitter, NoiseEstimate, jitter, label_noise
-from kpwidget.quality.visibility import check_image, repair
+from kpwidget.quality.visibility import KINDS_OF_VALIDATE, check_image, repair
 
 __all__ = [
     "CHECKS",
+    "KINDS_OF_VALIDATE",
     "Drift",
     "DriftTest",
     "Finding",
