@@ -18,6 +18,7 @@ from . import (
     metrics,
     pictures,
     plots,
+    quality,
     redraw,
     traffic,
     viewer,
@@ -46,6 +47,7 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "contact-sheet": plots.measure_contact_sheet,
     "viewer": viewer.measure_viewer,
     "oks": metrics.measure_oks,
+    "quality": quality.measure_quality,
     "import": imports.measure_imports,
 }
 
