@@ -16,8 +16,6 @@ LIMIT_MS = 20.0
 
 def measure_quality(rig: Rig) -> list[Row]:
     """`kp.quality.check` of the large file; `check_image` of its busiest image."""
-    import scipy.stats  # noqa: F401  # what is imported once is not measured
-
     shape = QUICK_TRAIN if rig.is_quick else TRAIN
     dataset = kp.read(made_coco(shape, rig.made), images=rig.made)
     seconds, n_findings = [], 0

@@ -12,8 +12,8 @@ import numpy as np
 
 import kpwidget as kp
 from kpwidget import quality
+from kpwidget.quality.flags import flag_findings
 from kpwidget.quality.labels import labels_of
-from kpwidget.quality.visibility import flag_findings
 
 SEED = 20261122
 NOMINAL = (0.02, 0.07)

@@ -18,6 +18,7 @@ from kpwidget import quality
 from kpwidget.quality.coverage import coverage_findings, default_angles
 from kpwidget.quality.drift import Drift, offsets_from_others
 from kpwidget.quality.findings import Finding, findings_frame
+from kpwidget.quality.flags import _none_of
 from kpwidget.quality.intervals import holm, wilson
 from kpwidget.quality.labels import flip_pairs_of, labels_of, sigmas_of
 
@@ -98,6 +99,16 @@ def test_unknown_severity_is_refused() -> None:
 )
 def test_interval_of_a_share(n_with: int, n: int, expected: tuple[float, float]) -> None:
     assert_allclose(wilson(n_with, n), expected, atol=1e-6)
+
+
+def test_exact_test_of_a_zero_is_scipys() -> None:
+    from scipy.stats import fisher_exact
+
+    for n, m, with_it in ((20, 40, 18), (3, 200, 7), (40, 41, 40)):
+        table = [[0, n], [with_it, m - with_it]]
+        expected = fisher_exact(table, alternative="less").pvalue
+        assert _none_of(n, n + m, with_it) == pytest.approx(expected)
+    assert _none_of(5, 10, 6) == 0
 
 
 def test_wilson_is_scipys() -> None:

@@ -10,8 +10,8 @@ from kpwidget.quality.check import CHECKS, check
 from kpwidget.quality.coverage import coverage, joint_angles, label_next
 from kpwidget.quality.drift import Drift, DriftTest, drift, drift_findings, drift_test
 from kpwidget.quality.findings import Finding, findings_frame
+from kpwidget.quality.flags import KINDS_OF_VALIDATE, check_image, repair
 from kpwidget.quality.jitter import Jitter, NoiseEstimate, jitter, label_noise
-from kpwidget.quality.visibility import KINDS_OF_VALIDATE, check_image, repair
 
 __all__ = [
     "CHECKS",

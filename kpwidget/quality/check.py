@@ -12,14 +12,11 @@ from numpy.typing import ArrayLike
 from kpwidget.quality.coverage import coverage, coverage_findings
 from kpwidget.quality.drift import drift, drift_findings
 from kpwidget.quality.findings import Finding, findings_frame
+from kpwidget.quality.flags import flag_findings, visibility_findings
 from kpwidget.quality.jitter import jitter, jitter_findings
 from kpwidget.quality.labels import Labels, labels_of
+from kpwidget.quality.masks import occlusion_findings
 from kpwidget.quality.sides import side_findings
-from kpwidget.quality.visibility import (
-    flag_findings,
-    occlusion_findings,
-    visibility_findings,
-)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -147,6 +147,13 @@ def _tables(
     yield from ((one, other) for one in of_angles for other in others)
 
 
+def _key(one: _Dimension, i: int, other: _Dimension | None, j: int) -> tuple[str, str, str, str]:
+    """Dimension, bin, by and by_bin: what names a bin of a table."""
+    if other is None:
+        return one.name, one.bins[i], "", ""
+    return one.name, one.bins[i], other.name, other.bins[j]
+
+
 def coverage(
     dataset: Dataset,
     angles: Sequence[Angle] | None = None,
@@ -216,10 +223,7 @@ def _counted(labels: Labels, angles: Sequence[Angle]) -> Iterator[tuple[object, 
             n = int(counts[i, j])
             low, high = wilson(n, n_total)
             yield (
-                one.name,
-                one.bins[i],
-                "" if other is None else other.name,
-                "" if other is None else other.bins[j],
+                *_key(one, i, other, j),
                 n,
                 n_total,
                 len(one.of) - n_total,
@@ -286,7 +290,7 @@ def coverage_findings(found: pd.DataFrame, category: str) -> list[Finding]:
 
 @dataclass(frozen=True)
 class _Pose:
-    """Bins that the predictions of an image fill: which, in words, with how many are labeled."""
+    """Bins that the predictions of an image fill, each with how many instances are labeled."""
 
     image: str
     bins: dict[tuple[str, str, str, str], int]
@@ -349,12 +353,7 @@ def label_next(
                     k = 0 if other is None else int(other.of[i])
                     if name not in unlabeled or j < 0 or k < 0:
                         continue
-                    key = (
-                        one.name,
-                        one.bins[j],
-                        "" if other is None else other.name,
-                        "" if other is None else other.bins[k],
-                    )
+                    key = _key(one, j, other, k)
                     if key in counts:
                         poses.setdefault(name, _Pose(name, {})).bins[key] = counts[key]
     if not poses:
