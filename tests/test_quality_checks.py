@@ -300,6 +300,24 @@ def test_inside_and_distance_are_those_of_matplotlib_and_of_brute_force(tmp_path
     assert_allclose([found[name] for name in expected], list(expected.values()), atol=0.1)
 
 
+@pytest.mark.parametrize(
+    ("mask", "checks"),
+    [
+        pytest.param("text", ["note"], id="text"),
+        pytest.param([["a", 2, 3, 4, 5, 6]], ["note"], id="text in a polygon"),
+        pytest.param({"counts": "abc", "size": [1, 1]}, ["note"], id="compressed RLE"),
+        pytest.param([[1, 2, 3]], [], id="odd number"),
+        pytest.param([[]], [], id="empty"),
+        pytest.param([[0, 0, 1e300, 0, 1e300, 1e300, 0, 1e300]], [], id="huge, and around all"),
+    ],
+)
+def test_masks_of_strangers(tmp_path: Path, mask: Any, checks: list[str]) -> None:
+    annotation = {"keypoints": [20, 50, 2, 60, 40, 2], "segmentation": mask, "num_keypoints": "2"}
+    found = quality.check(kp.read(coco_file(tmp_path, annotation)))
+    assert found[found["check"] == "occlusion"]["severity"].tolist() == checks
+    assert "visibility" not in set(found["check"])
+
+
 # How flags behave
 
 

@@ -170,7 +170,7 @@ def _wrong_counts(dataset: Dataset, rows: NDArray[np.int64]) -> Iterator[Finding
         text = table.text(row)
         try:
             count = None if text is None else decode(text.raw("annotations", position))
-        except msgspec.ValidationError:
+        except msgspec.DecodeError:
             continue  # COCO's readers do not look at it, and no number can be wrong in it
         if count is not None and count.num_keypoints is not None:
             said[i] = count.num_keypoints

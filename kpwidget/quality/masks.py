@@ -31,6 +31,7 @@ FAR_INSIDE_ANOTHER: Final = 1.0
 _OUTLINE: Final = 2.0
 """px that an outline may be off anyhow: polygons are drawn by clicks."""
 
+_FARTHEST: Final = 1e7  # px
 _INSTANCES_AT_A_TIME: Final = 4096
 _EDGES_AT_A_TIME: Final = 60_000  # so that they stay in the processor's cache
 
@@ -145,7 +146,7 @@ def _polygons_of(dataset: Dataset, rows: NDArray[np.int64]) -> _Polygons:
         text = table.text(row)
         try:
             mask = None if text is None else decode(text.raw("annotations", position)).segmentation
-        except msgspec.ValidationError:
+        except msgspec.DecodeError:
             mask = {}
         if isinstance(mask, dict):
             n_others += 1
@@ -157,6 +158,8 @@ def _polygons_of(dataset: Dataset, rows: NDArray[np.int64]) -> _Polygons:
     lengths = np.array([len(polygon) // 2 for polygon in numbers], np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     xy = np.fromiter(chain.from_iterable(numbers), float, 2 * int(starts[-1])).reshape(-1, 2)
+    # No image is as large: what is farther out changes nothing inside, and its square may overflow.
+    np.clip(xy, -_FARTHEST, _FARTHEST, out=xy)
     following = np.arange(1, len(xy) + 1)
     following[starts[1:] - 1] = starts[:-1]
     return _Polygons(xy, xy[following] - xy, starts, np.array(of, np.int64), n_others)
