@@ -48,8 +48,8 @@ def test_jitter_is_drawn_by_frame_and_keypoint(jittery: Jitter) -> None:
 
 
 def test_no_such_track(jittery: Jitter) -> None:
-    with pytest.raises(ValueError, match="expected a clip and a track of "):
-        kp.plot_jitter(jittery, ("c", "8"))
+    with pytest.raises(ValueError, match="expected category, clip and track of "):
+        kp.plot_jitter(jittery, ("x", "c_", "8"))
 
 
 def test_coverage_counts_and_frames_of_empty_bins() -> None:

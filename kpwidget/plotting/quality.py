@@ -29,7 +29,7 @@ _MARKERS = {"twitch": "^", "jump": "s"}
 
 def plot_jitter(
     found: Jitter,
-    track: tuple[str, str] | None = None,
+    track: tuple[str, str, str] | None = None,
     *,
     ax: Axes | None = None,
     image_kw: Mapping[str, Any] | None = None,
@@ -41,8 +41,8 @@ def plot_jitter(
     ----------
     found : Jitter
         Of `kpwidget.quality.jitter`.
-    track : (str, str), optional
-        Clip and track id, as in ``found.series``; by default the first.
+    track : (str, str, str), optional
+        Category, clip and track id, as in ``found.series``; by default the first.
     ax : matplotlib.axes.Axes, optional
         By default a new figure's.
     image_kw : mapping, optional
@@ -68,10 +68,12 @@ def plot_jitter(
         track = next(iter(found.series))
     if track not in found.series:
         shown = ", ".join(repr(one) for one in list(found.series)[:10])
-        raise ValueError(f"track = {track!r}: expected a clip and a track of {shown}")
+        raise ValueError(f"track = {track!r}: expected category, clip and track of {shown}")
     frames, sds = found.series[track]
-    own = found.estimates
-    own = own[(own["clip"] == track[0]) & (own["track"] == track[1])]
+    own, events = (
+        table[(table[["category", "clip", "track"]] == list(track)).all(axis=1)]
+        for table in (found.estimates, found.events)
+    )
     names = own["keypoint"].tolist()
     if ax is None:
         ax = new_axes(6.4, min(max(0.17 * len(names), 1.2), 30.0) + 1.2)
@@ -91,8 +93,6 @@ def plot_jitter(
     bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.02)
     bar.set_label("second difference\n(robust sd)", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    events = found.events
-    events = events[(events["clip"] == track[0]) & (events["track"] == track[1])]
     for kind, marker in _MARKERS.items():
         chosen = events[events["kind"] == kind]
         if len(chosen):
@@ -119,7 +119,7 @@ def plot_jitter(
     )
     set_title(
         ax,
-        f"Label noise of track {one_line(track[1] or track[0] or '(all)')} in "
+        f"Label noise of track {one_line(track[2] or track[1] or track[0])} in "
         f"{len(frames):,} frames: {counts} (▲ ■)",
     )
     return ax

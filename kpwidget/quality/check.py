@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kpwidget.quality.coverage import coverage, coverage_findings
+from kpwidget.quality.coverage import coverage_findings, coverage_table
 from kpwidget.quality.drift import drift, drift_findings
 from kpwidget.quality.findings import Finding, findings_frame
 from kpwidget.quality.flags import flag_findings, visibility_findings
@@ -91,7 +91,7 @@ def check(
                 found += jitter_findings(jitter(dataset, sigmas=sigmas))
             elif name == "coverage":
                 for labels in everything:
-                    table = coverage(dataset, category=labels.category)
+                    table = coverage_table([labels])
                     found += coverage_findings(table, labels.category.name)
             elif name == "drift":
                 found += _drift(dataset, sigmas, rng)

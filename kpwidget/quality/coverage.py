@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from kpwidget.dataset import Dataset
     from kpwidget.schema import Category, Schema
 
-__all__ = ["Angle", "coverage", "coverage_findings", "default_angles", "joint_angles", "label_next"]
+__all__ = [
+    "Angle",
+    "coverage",
+    "coverage_findings",
+    "coverage_table",
+    "default_angles",
+    "joint_angles",
+    "label_next",
+]
 
 Angle = tuple[str, str, str]
 """Names of three keypoints: the angle is that at the second."""
@@ -190,16 +198,22 @@ def coverage(
     area; `view` needs shoulders and hips of COCO's names: the signed width of the shoulders by the
     length of the torso, 'side' within 0.35 of zero.
     """
-    import pandas as pd
-
     with dataset.lock:
         index = dataset._category_index(category)
         chosen = [one for one in labels_of(dataset) if one.category is dataset.categories[index]]
-    if angles is None:
-        angles = default_angles(dataset.categories[index].schema)
-    rows = [row for labels in chosen for row in _counted(labels, angles)]
+        return coverage_table(chosen, angles)
+
+
+def coverage_table(chosen: Sequence[Labels], angles: Sequence[Angle] | None = None) -> pd.DataFrame:
+    """Table of `coverage`, of the labels of a category; without any it is empty."""
+    import pandas as pd
+
     return pd.DataFrame(
-        rows,
+        [
+            row
+            for labels in chosen
+            for row in _counted(labels, angles or default_angles(labels.category.schema))
+        ],
         columns=[
             *("dimension", "bin", "by", "by_bin", "n", "n_total", "n_unknown", "share", "low"),
             *("high", "expected", "is_empty", "is_next_to_filled"),
@@ -331,9 +345,7 @@ def label_next(
     """
     import pandas as pd
 
-    kind = dataset.category(category if category is not None else dataset.categories[0].name)
-    if category is None and len(dataset.categories) > 1:
-        dataset._category_index(None)
+    kind = dataset.categories[dataset._category_index(category)]
     counts = {
         (row.dimension, row.bin, row.by, row.by_bin): int(row.n)
         for row in rows_in(coverage(dataset, angles, category=kind))

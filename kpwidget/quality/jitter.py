@@ -130,7 +130,7 @@ class Jitter:
         (position of the image in the clip), instance (uid), keypoint, kind ('twitch': back within
         three frames; 'jump': it stays), size_px, sds (the second difference in robust standard
         deviations), sigmas (size in sigma*s).
-    series : dict of (clip, track) to (frames, sds)
+    series : dict of (category, clip, track) to (frames, sds)
         Positions of the images in the clip, from 0, and for each of these frames and
         keypoints the length of the second difference in robust standard deviations, shape
         (n, n_keypoints); NaN where not known.
@@ -140,7 +140,7 @@ class Jitter:
 
     estimates: pd.DataFrame
     events: pd.DataFrame
-    series: dict[tuple[str, str], tuple[NDArray[np.int64], NDArray[np.float64]]]
+    series: dict[tuple[str, str, str], tuple[NDArray[np.int64], NDArray[np.float64]]]
     problem: str = ""
 
 
@@ -189,7 +189,7 @@ def jitter(
 
     estimates: list[tuple[object, ...]] = []
     events: list[tuple[object, ...]] = []
-    series: dict[tuple[str, str], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+    series: dict[tuple[str, str, str], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
     problems: list[str] = []
     with dataset.lock:
         for labels in labels_of(dataset, sigmas):
@@ -202,7 +202,7 @@ def jitter(
                     where = (labels.category.name, clip, track)
                     estimates += [(*where, *row) for row in rows]
                     events += [(*where, *row) for row in single]
-                    series[clip, track] = (frames, sds)
+                    series[where] = (frames, sds)
     return Jitter(
         pd.DataFrame(estimates, columns=list(_ESTIMATES)),
         pd.DataFrame(events, columns=list(_EVENTS)),
