@@ -735,6 +735,14 @@ def test_unknown_check_is_refused(tiny_dataset: kp.Dataset) -> None:
         quality.check(tiny_dataset, "visiblity")
 
 
+def test_where_sigmas_come_from_is_told() -> None:
+    found = quality.check(facing(3), "flags")
+    assert found.attrs["sigma_source"] == {"coco17": COCO.sigma_source}
+    assert quality.check(arms([90.0]), "flags").attrs["sigma_source"] == {"arm": "assumed"}
+    given = quality.check(arms([90.0]), "flags", sigmas=[0.1, 0.1, 0.1])
+    assert given.attrs["sigma_source"] == {"arm": "given"}
+
+
 def test_check_changes_nothing(tiny_dataset: kp.Dataset) -> None:
     before = tiny_dataset.to_pandas()
     quality.check(tiny_dataset)

@@ -61,7 +61,8 @@ def check(
     -------
     pandas.DataFrame
         As of `findings_frame`: one row a finding, errors first. What could not be checked is a
-        note.
+        note. ``attrs["sigma_source"]`` tells by category where the sigmas come from: 'given',
+        'measured', 'borrowed', 'uniform', the name of a built-in schema, or 'assumed'.
 
     Raises
     ------
@@ -95,7 +96,9 @@ def check(
                     found += coverage_findings(table, labels.category.name)
             elif name == "drift":
                 found += _drift(dataset, sigmas, rng)
-    return findings_frame(found)
+    frame = findings_frame(found)
+    frame.attrs["sigma_source"] = {one.category.name: one.sigma_source for one in everything}
+    return frame
 
 
 def _drift(
