@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import (
     accuracy,
+    agreement,
     echo,
     edits,
     files,
@@ -50,8 +51,9 @@ MEASURES: dict[str, Callable[[Rig], list[Row]]] = {
     "contact-sheet": plots.measure_contact_sheet,
     "viewer": viewer.measure_viewer,
     "oks": metrics.measure_oks,
-    "sigmas": quality.measure_sigmas,
-    "agreement": quality.measure_agreement,
+    "sigmas": agreement.measure_sigmas,
+    "agreement": agreement.measure_agreement,
+    "quality": quality.measure_quality,
     "import": imports.measure_imports,
 }
 

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from kpwidget.images import ImageError as ImageError
     from kpwidget.plotting import plot_agreement as plot_agreement
     from kpwidget.plotting import plot_counts as plot_counts
+    from kpwidget.plotting import plot_coverage as plot_coverage
+    from kpwidget.plotting import plot_drift as plot_drift
     from kpwidget.plotting import plot_grid as plot_grid
     from kpwidget.plotting import plot_heatmap as plot_heatmap
     from kpwidget.plotting import plot_image as plot_image
     from kpwidget.plotting import plot_instance as plot_instance
+    from kpwidget.plotting import plot_jitter as plot_jitter
     from kpwidget.plotting import plot_pose_space as plot_pose_space
     from kpwidget.plotting import plot_schema as plot_schema
     from kpwidget.plotting import plot_sigmas as plot_sigmas
@@ -64,10 +67,13 @@ _MODULE_OF = {
     "open": "kpwidget.store",
     "plot_agreement": "kpwidget.plotting",
     "plot_counts": "kpwidget.plotting",
+    "plot_coverage": "kpwidget.plotting",
+    "plot_drift": "kpwidget.plotting",
     "plot_grid": "kpwidget.plotting",
     "plot_heatmap": "kpwidget.plotting",
     "plot_image": "kpwidget.plotting",
     "plot_instance": "kpwidget.plotting",
+    "plot_jitter": "kpwidget.plotting",
     "plot_pose_space": "kpwidget.plotting",
     "plot_schema": "kpwidget.plotting",
     "plot_sigmas": "kpwidget.plotting",
@@ -101,10 +107,13 @@ __all__ = [
     "open",
     "plot_agreement",
     "plot_counts",
+    "plot_coverage",
+    "plot_drift",
     "plot_grid",
     "plot_heatmap",
     "plot_image",
     "plot_instance",
+    "plot_jitter",
     "plot_pose_space",
     "plot_schema",
     "plot_sigmas",

@@ -84,6 +84,10 @@ def add_commands(commands: Any) -> None:
         "--limit", type=int, default=100, metavar="N",
         help="problems shown (default: 100; 0 for all; --json has all)",
     )  # fmt: skip
+    check.add_argument(
+        "--quality", action="store_true",
+        help="also look for labels that are probably wrong; exit code 1 for errors only",
+    )  # fmt: skip
     _add_reading(check, on_error=False)
 
     report = _command(
@@ -682,6 +686,7 @@ def _check(args: argparse.Namespace, said: _Said) -> int:
 
     problems: list[Problem] = []
     notes: list[Problem] = []
+    findings: list[dict[str, Any]] = []
     n_images = n_instances = 0
     format = args.format
     try:
@@ -700,6 +705,13 @@ def _check(args: argparse.Namespace, said: _Said) -> int:
             problems += _image_problems(dataset)
         for finding in dataset.validate():
             (notes if finding.level == "note" else problems).append(finding)
+        if args.quality:
+            from kpwidget import quality
+
+            # What the quality checks tell too is told once, with its severity.
+            problems = [p for p in problems if p.kind not in quality.KINDS_OF_VALIDATE]
+            rows = quality.check(dataset).to_dict("records")
+            findings = [{str(name): value for name, value in row.items()} for row in rows]
     said.values = {
         "path": os.fspath(args.file),
         "format": format,
@@ -708,20 +720,39 @@ def _check(args: argparse.Namespace, said: _Said) -> int:
         "problems": [asdict(problem) for problem in problems],
         "notes": [asdict(note) for note in notes],
     }
-    shown = problems[: args.limit] if args.limit > 0 else problems
-    for problem in shown:
-        said.line(f"{_place_of(problem)}: {problem.what}")
-    if len(shown) < len(problems):
-        said.line(f"... and {len(problems) - len(shown):,} more (--limit 0 shows all)")
+    if args.quality:
+        # NaN is no JSON.
+        said.values["findings"] = [
+            {name: None if value != value else value for name, value in finding.items()}
+            for finding in findings
+        ]
+    lines = [f"{_place_of(problem)}: {problem.what}" for problem in problems]
+    lines += [_in_a_line(finding) for finding in findings]
+    shown = lines[: args.limit] if args.limit > 0 else lines
+    for line in shown:
+        said.line(line)
+    if len(shown) < len(lines):
+        said.line(f"... and {len(lines) - len(shown):,} more (--limit 0 shows all)")
     for kind, n in Counter(problem.kind for problem in problems).most_common():
         said.line(f"problem: {_count(n, kind)}")
     for kind, n in Counter(note.kind for note in notes).most_common():
         said.line(f"note: {_count(n, kind)}")
+    severities = Counter(finding["severity"] for finding in findings)
     said.line(
         f"{args.file}: {_count(n_images, 'image')}, {_count(n_instances, 'instance')}, "
         + (_count(len(problems), "problem") if problems else "no problem")
+        + "".join(f", {_count(n, severity)}" for severity, n in severities.items())
     )
-    return FINDINGS if problems else OK
+    return FINDINGS if problems or severities["error"] else OK
+
+
+def _in_a_line(finding: Mapping[str, Any]) -> str:
+    """Return a finding of the quality checks as a line."""
+    from kpwidget.dataset.findings import Problem
+
+    where = Problem(finding["image"] or "", finding["instance"], finding["keypoint"], "")
+    place = f" {_place_of(where)}:" if where != Problem("", None, None, "") else ""
+    return f"{finding['severity']} ({finding['check']}):{place} {finding['reason']}"
 
 
 def _place_of(problem: Problem) -> str:

@@ -673,6 +673,32 @@ def test_check_of_a_good_file_finds_nothing(
     assert capsys.readouterr().out == f"{path}: 3 images, 2 instances, no problem\n"
 
 
+def test_check_quality_tells_each_finding_once_and_fails_for_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = labels(tmp_path / "labels.json", annotations=[bolt(1, 1, 200, 3, 2, 4, 5, 1)])
+    assert run("check", path, "--quality") == 1
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "error (visibility): image 'a.png', instance 'coco:1', keypoint 'head': (200, 3) is outside"
+    )
+    assert out.count("outside the image") == 1
+    assert "no problem, 1 error, " in out
+    code, said = run_json(capsys, "check", path, "--quality")
+    assert (code, said["problems"]) == (1, [])
+    assert [one["severity"] for one in said["findings"]].count("error") == 1
+    assert said["findings"][0]["value"] == 100
+
+
+def test_check_quality_does_not_fail_for_warnings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = labels(tmp_path / "labels.json", annotations=[bolt(1, 1, 200, 3, 1, 4, 5, 1)])
+    assert run("check", path) == 1
+    assert run("check", path, "--quality") == 0
+    assert "warning (visibility): image 'a.png'" in capsys.readouterr().out
+
+
 def test_check_with_images_looks_at_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

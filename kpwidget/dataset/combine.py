@@ -255,7 +255,7 @@ def _groups(dataset: Dataset, group: Group) -> list[Hashable]:
                 "group is 'folder', 'clip', a mapping from file name to group, or a callable, not "
                 f"{group!r}"
             )
-        return [_folder(name) if group == "folder" else _clip(name) for name in file_names]
+        return [_folder(name) if group == "folder" else clip_of(name) for name in file_names]
     if isinstance(group, Mapping):
         missing = [i for i, name in enumerate(file_names) if name not in group]
         if missing:
@@ -284,7 +284,7 @@ def _folder(file_name: str) -> str:
     return file_name.replace("\\", "/").rpartition("/")[0]
 
 
-def _clip(file_name: str) -> tuple[str, str]:
+def clip_of(file_name: str) -> tuple[str, str]:
     """Folder, and file name without its ending and the number before that."""
     base = file_name.replace("\\", "/").rpartition("/")[2]
     stem, dot, _ = base.rpartition(".")

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from kpwidget.dataset.views import ImageInfo, Instance
     from kpwidget.schema import Category
 
-__all__ = ["OUTSIDE_TOLERANCE", "Problem", "differences", "is_missing", "problems"]
+__all__ = [
+    "OUTSIDE_TOLERANCE",
+    "Problem",
+    "differences",
+    "is_missing",
+    "problems",
+    "problems_of_instance",
+]
 
 OUTSIDE_TOLERANCE: Final = 0.01
 """How far, in image pixels, a keypoint or bbox may be outside the image without a finding.
@@ -98,7 +105,7 @@ def problems(dataset: Dataset) -> list[Problem]:
             what, kind = "no keypoint is labeled", "instance without a labeled keypoint"
             of_image.append(Problem(file_name, uid, None, what, "note", kind))
         if suspects[i]:
-            of_image.extend(_problems_of_instance(dataset.instance(uid), *sizes[index].tolist()))
+            of_image.extend(problems_of_instance(dataset.instance(uid), *sizes[index].tolist()))
     return [problem for index in sorted(found) for problem in found[index]]
 
 
@@ -126,7 +133,7 @@ def _has_bad_bbox(
     return np.asarray(is_bad.any(axis=1))
 
 
-def _problems_of_instance(instance: Instance, width: float, height: float) -> Iterator[Problem]:
+def problems_of_instance(instance: Instance, width: float, height: float) -> Iterator[Problem]:
     """What is wrong with one instance, but that no keypoint is labeled."""
     names = instance.category.keypoints
     size = f"{width:.0f} x {height:.0f} px"

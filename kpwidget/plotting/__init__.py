@@ -12,6 +12,7 @@ from kpwidget.plotting.grid import plot_grid
 from kpwidget.plotting.heatmap import plot_heatmap
 from kpwidget.plotting.image import plot_image, plot_instance
 from kpwidget.plotting.poses import plot_pose_space
+from kpwidget.plotting.quality import plot_coverage, plot_drift, plot_jitter
 from kpwidget.plotting.skeleton import plot_schema, schema_layout
 from kpwidget.plotting.statistics import plot_counts, plot_sizes, plot_visibility
 from kpwidget.plotting.trajectory import plot_trajectory
@@ -19,10 +20,13 @@ from kpwidget.plotting.trajectory import plot_trajectory
 __all__ = [
     "plot_agreement",
     "plot_counts",
+    "plot_coverage",
+    "plot_drift",
     "plot_grid",
     "plot_heatmap",
     "plot_image",
     "plot_instance",
+    "plot_jitter",
     "plot_pose_space",
     "plot_schema",
     "plot_sigmas",

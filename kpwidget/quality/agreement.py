@@ -17,6 +17,7 @@ from kpwidget.quality.double import (
     limb_frames,
     without_swaps,
 )
+from kpwidget.quality.intervals import wilson
 from kpwidget.schema import Category, Schema
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Agreement:
         Left-right pairs labeled the other way around, which were taken out first: uid, image, set,
         left, right, straight_px, crossed_px.
     flags : pandas.DataFrame
-        One row a keypoint: n; n_agree; share with its 95 % interval (Wilson); alpha
+        One row a keypoint: n; n_agree; share with its 95 % interval (Wilson; 3/n for none
+        or all); alpha
         (Krippendorff's, nominal; NaN where only one flag was ever used); counts v00 to v22, first
         flag, second flag.
     unmatched : pandas.DataFrame
@@ -555,7 +557,7 @@ def _flag_table(labels: DoubleLabels) -> pd.DataFrame:
         counts = np.zeros((3, 3), np.int64)
         np.add.at(counts, (first[:, k], second[:, k]), 1)
         n, n_agree = int(counts.sum()), int(np.trace(counts))
-        low, high = _wilson(n_agree, n)
+        low, high = wilson(n_agree, n) if n else (np.nan, np.nan)
         cells = {f"v{i}{j}": int(counts[i, j]) for i in range(3) for j in range(3)}
         rows.append(
             {
@@ -570,16 +572,6 @@ def _flag_table(labels: DoubleLabels) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _wilson(k: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
-    if not n:
-        return np.nan, np.nan
-    z = 1.959963984540054
-    middle = (k + z**2 / 2) / (n + z**2)
-    half = z / (n + z**2) * np.sqrt(k * (n - k) / n + z**2 / 4)
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
 
 
 def _alpha(counts: NDArray[np.int64]) -> float:

@@ -1,4 +1,4 @@
-"""`quality.check`: planted faults are found where they are, and clean labels have none."""
+"""`quality.check` of flags: planted faults are where they are, clean labels have none."""
 
 from __future__ import annotations
 
@@ -41,34 +41,42 @@ def read(folder: Path, annotations: list[dict[str, Any]]) -> kp.Dataset:
     return kp.read(path)
 
 
+def errors(data: kp.Dataset | kp.Selection) -> list[dict[Any, Any]]:
+    return kp.quality.check(data).query("severity == 'error'").to_dict("records")
+
+
 GOOD = [20, 20, 2, 30, 30, 1, 0, 0, 0, 40, 40, 2]
 
 
 @pytest.mark.parametrize(
-    ("at", "point", "check", "keypoint"),
+    ("at", "point", "value", "reason", "keypoint"),
     [
-        pytest.param(0, [20, 20, 0.8], "flag is none of 0, 1, 2", "nose", id="flag"),
-        pytest.param(2, [5, 6, 0], "unlabeled with a location", "right_eye", id="location"),
-        pytest.param(3, [0, 0, 2], "labeled at (0, 0)", "tail", id="zero"),
-        pytest.param(3, [101, 40, 2], "visible outside of the image", "tail", id="outside"),
+        pytest.param(0, [20, 20, 0.8], 0.8, "none of 0, 1 and 2", "nose", id="flag"),
+        pytest.param(2, [5, 6, 0], 0, "unlabeled", "right_eye", id="location"),
+        pytest.param(3, [0, 0, 2], 2, "(0, 0)", "tail", id="zero"),
+        pytest.param(3, [101, 40, 2], 1, "outside", "tail", id="outside"),  # by 1 px of 100
     ],
 )
 def test_each_error_is_found_where_it_is(
-    at: int, point: list[float], check: str, keypoint: str, tmp_path: Path
+    at: int, point: list[float], value: float, reason: str, keypoint: str, tmp_path: Path
 ) -> None:
     bad = list(GOOD)
     bad[3 * at : 3 * at + 3] = point
     ds = read(tmp_path, [record(1, list(GOOD)), record(2, bad)])
-    [row] = kp.quality.check(ds).to_dict("records")
-    assert (row["check"], row["severity"]) == (check, "error")
+    [row] = errors(ds)
+    assert row["check"] == "visibility"
+    assert reason in row["reason"]
     assert (row["image"], row["instance"], row["keypoint"]) == ("a.png", "coco:2", keypoint)
-    assert row["value"] == point[2]
+    assert row["value"] == value
     assert row["suggestion"]
 
 
 def test_a_hidden_point_may_be_outside_of_the_image(tmp_path: Path) -> None:
     hidden = [20, 20, 2, 30, -5, 1, 0, 0, 0, 100.005, 40, 2]  # and 0.005 px are no finding
-    assert len(kp.quality.check(read(tmp_path, [record(1, hidden)]))) == 0
+    ds = read(tmp_path, [record(1, hidden)])
+    assert errors(ds) == []
+    [row] = kp.quality.check(ds, "visibility").to_dict("records")
+    assert (row["severity"], row["keypoint"], row["value"]) == ("warning", "left_eye", 5)
 
 
 def test_a_wrong_count_is_found_until_the_record_is_edited(tmp_path: Path) -> None:
@@ -81,11 +89,12 @@ def test_a_wrong_count_is_found_until_the_record_is_edited(tmp_path: Path) -> No
             record(3, list(GOOD)),
         ],
     )
-    [row] = kp.quality.check(ds).query("severity == 'error'").to_dict("records")
-    assert (row["check"], row["instance"]) == ("num_keypoints is wrong", "coco:1")
+    [row] = errors(ds)
+    assert (row["check"], row["instance"], row["keypoint"]) == ("visibility", "coco:1", None)
+    assert row["reason"] == "num_keypoints is 4, but 3 of its keypoints are labeled"
     assert (row["value"], row["threshold"]) == (4, 3)
     ds.instance("coco:1").set_keypoint("tail", 41, 41)
-    assert len(kp.quality.check(ds).query("severity == 'error'")) == 0
+    assert errors(ds) == []
 
 
 def labels(flags: np.ndarray, annotators: list[str] | None = None) -> kp.Dataset:
@@ -100,68 +109,91 @@ def labels(flags: np.ndarray, annotators: list[str] | None = None) -> kp.Dataset
     return ds
 
 
-def test_a_keypoint_that_is_never_occluded_is_noted_with_its_probability() -> None:
+def test_a_keypoint_that_is_never_occluded_is_told_with_its_counts() -> None:
     flags = np.full((40, 4), 2)
-    flags[::2, :3] = 1  # half of the others: 60 of 120, so that 100 of 160 are visible
-    table = kp.quality.check(labels(flags))
-    [row] = table[table.check == "flag never changes"].to_dict("records")
-    assert (row["severity"], row["keypoint"]) == ("note", "tail")
-    assert row["value"] == pytest.approx(math.comb(100, 40) / math.comb(160, 40))
-    assert row["reason"] == (
-        "visible in all of 40 labels; of the other keypoints 50 % are occluded"
-    )
+    flags[::2, :3] = 1  # half of the others: 60 of 120
+    [row] = kp.quality.check(labels(flags), "flags").to_dict("records")
+    assert (row["severity"], row["keypoint"]) == ("warning", "tail")
+    assert (row["value"], row["threshold"]) == (0, 0.5)
+    assert "never occluded in 40 instances" in row["reason"]
+    assert "the other keypoints are in 50 %" in row["reason"]
 
 
-def test_few_labels_are_no_reason_for_a_note() -> None:
+@pytest.mark.parametrize(
+    ("n_visible", "n_found"),
+    [
+        # 24 of 24 are above 1 - 3/24 = 87.5 %; Wilson's interval of 66 of 72 ends at 96 %, that of
+        # 36 of 72 at 61 % (scipy.stats.binomtest).
+        pytest.param(2, 0, id="as the others"),
+        pytest.param(12, 1, id="other than the others"),
+    ],
+)
+def test_always_occluded_is_told_where_the_others_are_not(n_visible: int, n_found: int) -> None:
+    flags = np.full((24, 4), 1)
+    flags[:n_visible, :3] = 2
+    assert len(kp.quality.check(labels(flags), "flags")) == n_found
+
+
+def test_all_occluded_is_one_note() -> None:
+    [row] = kp.quality.check(labels(np.full((10, 4), 1)), "flags").to_dict("records")
+    assert (row["severity"], row["keypoint"], row["value"]) == ("note", None, 1)
+    assert "all of 40 labeled keypoints" in row["reason"]
+
+
+def test_few_labels_are_no_reason_for_a_finding() -> None:
     flags = np.full((4, 4), 2)
     flags[::2, :3] = 1  # none of 4 where 6 of 16 are: C(10, 4) / C(16, 4) = .12
-    assert len(kp.quality.check(labels(flags))) == 0
+    assert len(kp.quality.check(labels(flags), "flags")) == 0
 
 
-def test_a_person_who_never_uses_a_flag_is_noted() -> None:
+def test_a_person_who_never_uses_a_flag_is_told() -> None:
     flags = np.full((60, 4), 2)
     flags[0:30:2] = 1
-    table = kp.quality.check(labels(flags, ["anna"] * 30 + ["ben"] * 30))
-    [row] = table[table.check == "person never uses a flag"].to_dict("records")
-    assert row["annotator"] == "ben"
-    # 15 of 60 instances have something occluded, and none of 30 is among them.
-    assert row["value"] == pytest.approx(math.comb(45, 30) / math.comb(60, 30))
+    table = kp.quality.check(labels(flags, ["anna"] * 30 + ["ben"] * 30), "flags")
+    # 15 of 60 images have something occluded, and none of 30 is among them: C(45, 30) / C(60, 30).
+    assert math.comb(45, 30) / math.comb(60, 30) < 0.05 / 4
+    [row] = table.to_dict("records")
+    assert (row["severity"], row["value"], row["threshold"]) == ("warning", 0, 0.5)
+    assert "annotator 'ben' has marked nothing as occluded in 30 images" in row["reason"]
 
 
-def test_one_side_that_is_hidden_more_often_is_noted_by_mcnemars_test() -> None:
+def test_one_side_that_is_hidden_more_often_is_told_with_its_share() -> None:
     flags = np.full((30, 4), 2)
     flags[:20, 1] = 1
     flags[20:22, 2] = 1
-    table = kp.quality.check(labels(flags))
-    [row] = table[table.check == "one side occluded"].to_dict("records")
+    table = kp.quality.check(labels(flags), "flags")
+    [row] = table[table["reason"].str.contains("alone")].to_dict("records")
     assert row["keypoint"] == "left_eye"
     # 2 or fewer of 22, both sides: 2 * (1 + 22 + 231) / 2^22.
-    assert row["value"] == pytest.approx(2 * 254 / 2**22)
-    assert "the left one 20 times and the right one 2 times" in row["reason"]
+    assert row["value"] == pytest.approx(20 / 22)
+    assert "of 22 images" in row["reason"]
 
 
-def test_flags_without_a_rule_are_seldom_noted() -> None:
+def test_flags_without_a_rule_are_seldom_told() -> None:
     rng = np.random.default_rng(0)
-    n_noted = 0
+    n_told = 0
     for _ in range(60):
         flags = rng.choice([1, 2], (25, 4), p=[0.3, 0.7])
-        n_noted += bool(len(kp.quality.check(labels(flags))))
-    assert n_noted <= 8  # of 60 with 5 % at most; 9 and more have a chance of 0.2 %
+        n_told += bool(len(kp.quality.check(labels(flags), "flags")))
+    assert n_told <= 8  # of 60 with 5 % at most; 9 and more have a chance of 0.2 %
 
 
 def test_selections_are_checked_by_what_is_in_them(tmp_path: Path) -> None:
-    bad = [0, 0, 2, *GOOD[3:]]
-    ds = read(tmp_path, [record(1, bad), record(2, list(GOOD))])
-    assert len(kp.quality.check(ds.select(where=[True, False]))) == 1
-    assert len(kp.quality.check(ds.select(where=[False, True]))) == 0
-    with pytest.raises(ValueError, match="level is a number between 0 and 1, not 5"):
-        kp.quality.check(ds, level=5)
+    odd = [20, 20, 0.5, *GOOD[3:]]
+    wrong = record(2, list(GOOD), num_keypoints=9)
+    ds = read(tmp_path, [record(1, [0, 0, 2, *GOOD[3:]]), wrong, record(3, odd)])
+    for number in (1, 2, 3):
+        chosen = ds.select(where=lambda one, uid=f"coco:{number}": one.uid == uid)
+        found = errors(chosen)
+        assert [row["instance"] for row in found] == [f"coco:{number}"]
+    assert errors(ds.select(where=[False] * 3)) == []
 
 
 @needs_shared
 def test_planted_flag_errors_are_found_in_real_labels_and_nothing_else(tmp_path: Path) -> None:
     path = SHARED / "coco-mini" / "person_keypoints_train2017.json"
-    assert len(kp.quality.check(kp.read(path))) == 0
+    clean = kp.quality.check(kp.read(path), ["visibility", "flags"])
+    assert (clean["severity"] == "note").all()
     content = json.loads(path.read_text())
     rng = np.random.default_rng(1)
     people = [a for a in content["annotations"] if a.get("num_keypoints", 0) > 4]
@@ -180,7 +212,8 @@ def test_planted_flag_errors_are_found_in_real_labels_and_nothing_else(tmp_path:
         planted.add((f"coco:{people[number]['id']}", k))
     (tmp_path / "planted.json").write_text(json.dumps(content))
     ds = kp.read(tmp_path / "planted.json")
-    table = kp.quality.check(ds)
+    table = kp.quality.check(ds, "visibility")
+    assert (table["severity"] == "error").all()
     names = list(ds.categories[0].keypoints)
     found = {(row.instance, names.index(row.keypoint)) for row in table.itertuples()}
     assert found == planted

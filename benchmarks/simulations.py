@@ -1,0 +1,125 @@
+"""What the quality checks are worth, by simulation: bias, intervals, false alarms, power.
+
+``python -m benchmarks.simulations`` prints it beside what is known of the methods, about two
+minutes; exit code 1 if a type I error is not between 2 and 7 % or an interval holds less than 90 %.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+import kpwidget as kp
+from kpwidget import quality
+from kpwidget.quality.flags import flag_findings
+from kpwidget.quality.labels import labels_of
+
+SEED = 20261122
+NOMINAL = (0.02, 0.07)
+
+
+def noise(rng: np.random.Generator, n_runs: int = 2000) -> list[tuple[str, bool]]:
+    """Bias of the estimate of label noise and how often its interval has the truth."""
+    lines = []
+    for n, sd, period in ((20, 2, 0), (60, 2, 0), (200, 2, 0), (200, 5, 60), (200, 2, 60),
+                          (200, 0.5, 60)):  # fmt: skip
+        t = np.arange(n)
+        motion = 80 * np.sin(2 * np.pi * t / period)[:, None] if period else np.zeros((n, 1))
+        found = []
+        for _ in range(n_runs):
+            x = motion + rng.normal(0, sd, (n, 2))
+            found.append(quality.label_noise(x[2:] - 2 * x[1:-1] + x[:-2]))
+        bias = np.mean([one.sd for one in found]) / sd - 1
+        holds = np.mean([one.low <= sd <= one.high for one in found])
+        what = "still" if not period else f"80 px, period {period}"
+        # The second difference of that motion is up to 0.9 px: too much beside 0.5 px of noise.
+        is_good = holds >= 0.9 or sd == 0.5
+        lines.append(
+            (f"noise {sd} px, {n} frames, {what}: bias {bias:+.1%}, interval {holds:.1%}", is_good)
+        )
+    return lines
+
+
+def drift(
+    rng: np.random.Generator, n_null: int = 1000, n_power: int = 200
+) -> list[tuple[str, bool]]:
+    """Type I error and power of the drift test: 100 images, 34 series, one shifted half-way."""
+    lines = []
+    known = {0.0: "2.5 % in 200 runs", 0.5: "15 %", 1.0: "79 %", 1.5: "100 %"}
+    for shift, reference in known.items():
+        n_runs = n_power if shift else n_null
+        n_found, places = 0, []
+        for run in range(n_runs):
+            series = rng.normal(size=(100, 34))
+            series[50:, 3] += shift
+            test = quality.drift_test(series, rng=run, n_permutations=199)
+            n_found += test.p_value <= 0.05
+            if test.p_values[3] <= 0.05:
+                places.append(int(test.change[3]))
+        share = n_found / n_runs
+        text = f"drift by {shift} sd: found in {share:.1%} of {n_runs} (known: {reference})"
+        if shift:
+            text += f", change at {np.median(places):.0f} (truth 50)" if places else ""
+        lines.append((text, bool(shift) or NOMINAL[0] <= share <= NOMINAL[1]))
+    # Rows of one image belong together: four instances an image that share half of the variance.
+    n_found = 0
+    for run in range(n_null // 2):
+        own = np.repeat(rng.normal(size=(40, 6)), 4, axis=0) + rng.normal(size=(160, 6))
+        test = quality.drift_test(own, np.repeat(np.arange(40), 4), rng=run, n_permutations=199)
+        n_found += test.p_value <= 0.05
+    share = n_found / (n_null // 2)
+    lines.append(
+        (f"drift, four instances an image: type I {share:.1%}", NOMINAL[0] <= share <= NOMINAL[1])
+    )
+    return lines
+
+
+def flags(rng: np.random.Generator, n_runs: int = 300) -> list[tuple[str, bool]]:
+    """How often flags at random are called leaning, or an annotator one who never uses a flag.
+
+    Both are exact tests of counts, corrected by Holm's method and, for pairs, with a least effect:
+    they stay below 5 %.
+    """
+    pixels = np.zeros((2, 2), np.uint8)
+    schema = kp.schemas.get("coco17")
+    layout = schema.layout
+    assert layout is not None
+    lines = []
+    for lean, name in ((0.5, "type I"), (0.8, "found of a pair that leans 4 to 1")):
+        n_found = n_annotators = 0
+        for _ in range(n_runs):
+            dataset = kp.Dataset.from_images({f"{i}.png": pixels for i in range(80)}, schema)
+            visibility = rng.choice([1, 2], (80, 17), p=[0.3, 0.7])
+            one = np.flatnonzero(visibility[:, 9] != visibility[:, 10])
+            visibility[one, 9] = np.where(rng.random(len(one)) < lean, 1, 2)
+            visibility[one, 10] = 3 - visibility[one, 9]
+            with dataset.transaction("made"):
+                for i in range(80):
+                    points = np.column_stack([layout, visibility[i]])
+                    dataset.add_instance(i, keypoints=points, annotator="ab"[i % 2])
+            [labels] = labels_of(dataset)
+            found = flag_findings(labels)
+            n_found += any("alone" in f.reason for f in found)
+            n_annotators += any("annotator" in f.reason for f in found)
+        share = n_found / n_runs
+        lines.append(
+            (f"flip pairs, 80 images: {name} {share:.1%} of {n_runs}; annotators {n_annotators}",
+             lean != 0.5 or share <= NOMINAL[1])
+        )  # fmt: skip
+    return lines
+
+
+def main() -> int:
+    rng = np.random.default_rng(SEED)
+    is_good = True
+    print(f"seed {SEED}")
+    for measure in (noise, drift, flags):
+        for text, is_as_expected in measure(rng):
+            is_good &= is_as_expected
+            print(f"{'' if is_as_expected else 'NOT AS EXPECTED  '}{text}", flush=True)
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

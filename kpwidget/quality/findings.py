@@ -1,0 +1,91 @@
+"""The frame that every check returns: `Finding`, one row of it, and `findings_frame`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SEVERITIES", "Finding", "findings_frame", "rows_in"]
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+"""From bad to good: contradicts itself; probably wrong, look at it; worth knowing."""
+
+
+class Finding(NamedTuple):
+    """One thing that a check has found.
+
+    Attributes
+    ----------
+    check : str
+        Name of the check, as `kpwidget.quality.check` takes it.
+    severity : {'error', 'warning', 'note'}
+        An error contradicts itself or the image. A warning is probably wrong. A note is worth
+        knowing, also that something could not be checked.
+    image : str or None
+        File name; None if it is about the dataset.
+    instance : str or None
+        uid.
+    keypoint : str or None
+        Name.
+    value, threshold : float
+        What was measured and from where on it is told; the reason names the unit. NaN where there
+        is no number.
+    reason, suggestion : str
+        In words.
+    """
+
+    check: str
+    severity: Severity
+    image: str | None
+    instance: str | None
+    keypoint: str | None
+    value: float
+    threshold: float
+    reason: str
+    suggestion: str
+
+
+def findings_frame(findings: Iterable[Finding]) -> pd.DataFrame:
+    """Findings as a table, errors first.
+
+    Parameters
+    ----------
+    findings : iterable of Finding
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a finding, with the fields of `Finding` as columns: value and threshold are float64,
+        the others object. Sorted by severity; within one as given. The columns are the same when
+        it is empty.
+
+    Raises
+    ------
+    ValueError
+        If a severity is none of `SEVERITIES`.
+    """
+    import pandas as pd
+
+    rank = {severity: i for i, severity in enumerate(SEVERITIES)}
+    rows = list(findings)
+    unknown = sorted({row.severity for row in rows} - set(rank))
+    if unknown:
+        raise ValueError(f"severity {unknown[0]!r}: expected one of {', '.join(SEVERITIES)}")
+    rows.sort(key=lambda row: rank[row.severity])
+    columns = list(zip(*rows, strict=True)) or [()] * len(Finding._fields)
+    numbers = ("value", "threshold")
+    return pd.DataFrame(
+        {
+            name: pd.Series(values, dtype="float64" if name in numbers else "object")
+            for name, values in zip(Finding._fields, columns, strict=True)
+        }
+    )
+
+
+def rows_in(frame: pd.DataFrame) -> list[Any]:
+    """Rows of a table, each with its columns as attributes; what type they have nobody can tell."""
+    return list(frame.itertuples(index=False))

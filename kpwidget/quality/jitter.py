@@ -1,0 +1,389 @@
+"""Label noise through a sequence (`jitter`): robust second differences, twitches and jumps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kpwidget.quality.findings import Finding, rows_in
+from kpwidget.quality.labels import Labels, dataset_of, labels_of
+from kpwidget.quality.tracks import Members, tracks_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from kpwidget.dataset import Dataset, Selection
+
+__all__ = ["Jitter", "NoiseEstimate", "jitter", "jitter_findings", "label_noise"]
+
+LEAST_DIFFERENCES: Final = 20
+"""Second differences (x and y counted apart) below which no noise is told: not enough data."""
+
+MANY_SDS: Final = 6.0
+"""Robust standard deviations from where on a second difference is an event."""
+
+_MAD: Final = 1.482602218505602
+"""1 / the third quartile of the normal distribution: makes the MAD a standard deviation."""
+
+_VARIANCE: Final = 1.97727
+"""n times the variance of the logarithm of the estimate, for normal noise.
+
+1 / (16 q^2 phi(q)^2) = 1.3605 for independent values (q the third quartile), times 1 + 2 S(-2/3) +
+2 S(1/6) for second differences, which are correlated by -4/6 and 1/6 with the next and the one
+after; S(rho) is the correlation of sign(\\|Z\\| - q) of two normal values correlated by rho,
+0.21633 and 0.01036. `benchmarks.quality` simulates how often the interval has the truth.
+"""
+
+_LEAST_FOR_CAMERA: Final = 5
+"""Points of a frame from which on their median is taken for the motion of the camera. Of n points
+with equal noise it takes away 0.43 / n of the variance: 9 % of five, 2.5 % of seventeen."""
+
+_WITHIN: Final = 3
+"""Frames within which a twitch returns."""
+
+_LEAST_EVENT_PX: Final = 1.0
+_Z: Final = 1.959963984540054
+
+
+class NoiseEstimate(NamedTuple):
+    """Noise of labels, by one axis.
+
+    Attributes
+    ----------
+    sd, low, high : float
+        Standard deviation and its 95 % interval, in pixels; NaN where there are not enough data.
+    n : int
+        Second differences, x and y counted apart.
+    """
+
+    sd: float
+    low: float
+    high: float
+    n: int
+
+
+def label_noise(second_differences: ArrayLike) -> NoiseEstimate:
+    """Noise of labels from the second differences of their places.
+
+    Parameters
+    ----------
+    second_differences : array_like of shape (n, 2) or (n,)
+        x[t + 1] - 2 x[t] + x[t - 1] in pixels; NaN is left out.
+
+    Returns
+    -------
+    NoiseEstimate
+        sd = 1.4826 MAD / sqrt(6): the variance of a second difference of independent noise is six
+        times its own, and smooth motion is hardly in it. The interval is of the logarithm and
+        normal; it holds for noise that is independent from frame to frame.
+    """
+    values = np.asarray(second_differences, np.float64)
+    values = values[np.isfinite(values)]
+    n = len(values)
+    if n < LEAST_DIFFERENCES:
+        return NoiseEstimate(math.nan, math.nan, math.nan, n)
+    values = _spread(values)
+    sd = _MAD * float(np.median(np.abs(values - np.median(values)))) / math.sqrt(6)
+    factor = math.exp(_Z * math.sqrt(_VARIANCE / n))
+    return NoiseEstimate(sd, sd / factor, sd * factor, n)
+
+
+def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values of a grid of 1 or 1/2 px, equal ones spread evenly over their cell.
+
+    Labels of whole pixels have second differences on such a grid, and the MAD of these is a number
+    of the grid as well: 0.6 or 1.2 px, whatever the noise is. As for the median of grouped data.
+    """
+    for step in (1.0, 0.5):
+        if not (np.abs(values / step - np.round(values / step)) < 1e-6).all():
+            continue
+        found, cell, n = np.unique(np.round(values / step), return_inverse=True, return_counts=True)
+        order = np.argsort(cell, kind="stable")
+        rank = np.empty(len(values))
+        rank[order] = np.arange(len(values)) - np.repeat(np.cumsum(n) - n, n)
+        spread: NDArray[np.float64] = step * (found[cell] + (rank + 0.5) / n[cell] - 0.5)
+        return spread
+    return values
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """What `jitter` has found.
+
+    Attributes
+    ----------
+    estimates : pandas.DataFrame
+        One row for each keypoint of each track: category, clip, track, keypoint, n (second
+        differences, x and y apart), sd_px with low_px and high_px (95 %), n_still and sd_still_px
+        (the same of the slower half of the frames: fast motion is no noise), sigmas with low_sigmas
+        and high_sigmas (sd_still times sqrt 2, the distance in the plane, in units of sigma*s),
+        camera_px (sd of what all points of a frame have in common and was taken out; NaN where
+        there were fewer than five), n_interpolated (frames that were left out), verdict ('told',
+        'not enough data', 'looks interpolated or copied').
+    events : pandas.DataFrame
+        One row for each single event: category, clip, track, image (file name), clip_frame
+        (position of the image in the clip), instance (uid), keypoint, kind ('twitch': back within
+        three frames; 'jump': it stays), size_px, sds (the second difference in robust standard
+        deviations), sigmas (size in sigma*s).
+    series : dict of (category, clip, track) to (frames, sds)
+        Positions of the images in the clip, from 0, and for each of these frames and
+        keypoints the length of the second difference in robust standard deviations, shape
+        (n, n_keypoints); NaN where not known.
+    problem : str
+        Why nothing, or not everything, was looked at; else empty.
+    """
+
+    estimates: pd.DataFrame
+    events: pd.DataFrame
+    series: dict[tuple[str, str, str], tuple[NDArray[np.int64], NDArray[np.float64]]]
+    problem: str = ""
+
+
+_ESTIMATES: Final = (
+    *("category", "clip", "track", "keypoint", "n", "sd_px", "low_px", "high_px", "n_still"),
+    *("sd_still_px", "sigmas", "low_sigmas", "high_sigmas", "camera_px", "n_interpolated"),
+    "verdict",
+)
+_EVENTS: Final = (
+    *("category", "clip", "track", "image", "clip_frame", "instance", "keypoint", "kind"),
+    *("size_px", "sds", "sigmas"),
+)
+
+
+def jitter(
+    data: Dataset | Selection,
+    *,
+    sigmas: Mapping[str, ArrayLike] | ArrayLike | None = None,
+    is_sequence: bool = False,
+) -> Jitter:
+    """Noise of the labels along tracks, and single twitches and jumps.
+
+    Parameters
+    ----------
+    data : Dataset or Selection
+        The images of a clip in their order are its frames: those of one folder whose names differ
+        in the number at their end, as for `Dataset.split`. Objects are told apart by `track_id`.
+    sigmas : array_like of shape (n_keypoints,), or mapping of category name to that, optional
+        As of `kpwidget.quality.check`.
+    is_sequence : bool, default False
+        Where instances have no track id: that the only instance of a category in each image is
+        the same object all along. Otherwise they are not looked at.
+
+    Returns
+    -------
+    Jitter
+        Only runs of at least three labelled frames count; frames of instances whose source is
+        'interpolated' do not. What all points of a frame have in common (the camera) is taken out.
+
+    Notes
+    -----
+    Rounding to whole pixels alone gives 0.29 px. Real abrupt motion, when the speed of a keypoint
+    changes and stays changed, is no event.
+    """
+    import pandas as pd
+
+    estimates: list[tuple[object, ...]] = []
+    events: list[tuple[object, ...]] = []
+    series: dict[tuple[str, str, str], tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
+    problems: list[str] = []
+    with dataset_of(data).lock:
+        for labels in labels_of(data, sigmas):
+            tracks, problem = tracks_of(labels, is_sequence)
+            if problem:
+                problems.append(f"{labels.category.name}: {problem}")
+            for clip, of_clip in tracks.items():
+                found = _of_clip(labels, of_clip)
+                for track, (rows, single, frames, sds) in found.items():
+                    where = (labels.category.name, clip, track)
+                    estimates += [(*where, *row) for row in rows]
+                    events += [(*where, *row) for row in single]
+                    series[where] = (frames, sds)
+    return Jitter(
+        pd.DataFrame(estimates, columns=list(_ESTIMATES)),
+        pd.DataFrame(events, columns=list(_EVENTS)),
+        series,
+        "; ".join(problems),
+    )
+
+
+_OfTrack = tuple[
+    list[tuple[object, ...]],
+    list[tuple[object, ...]],
+    NDArray[np.int64],
+    NDArray[np.float64],
+]
+
+
+def _of_clip(labels: Labels, tracks: Mapping[str, Members]) -> dict[str, _OfTrack]:
+    """Estimates, events, frames and series of each track of a clip."""
+    n_keypoints = labels.category.n_keypoints
+    first = min(int(of.frames[0]) for of in tracks.values())
+    n_frames = max(int(of.frames[-1]) for of in tracks.values()) - first + 1
+    source = labels.dataset._table.column("source", labels.rows)
+    places, differences, masked = {}, {}, {}
+    for track, of in tracks.items():
+        is_made = source[of.places] == "interpolated"
+        xy = np.full((n_frames, n_keypoints, 2), math.nan)
+        xy[of.frames - first] = np.where(
+            is_made[:, None, None], math.nan, labels.points[of.places, :, :2]
+        )
+        second = np.full_like(xy, math.nan)
+        second[1:-1] = xy[2:] - 2 * xy[1:-1] + xy[:-2]
+        places[track], differences[track], masked[track] = xy, second, int(is_made.sum())
+    together = np.concatenate(list(differences.values()), axis=1)
+    n_points = np.isfinite(together[..., 0]).sum(axis=1)
+    common = np.full((n_frames, 2), math.nan)
+    enough = n_points >= _LEAST_FOR_CAMERA
+    common[enough] = np.nanmedian(together[enough], axis=1)
+    camera = label_noise(common).sd
+    found = {}
+    for track, of in tracks.items():
+        own = differences[track] - np.nan_to_num(common)[:, None]
+        at = of.frames - first
+        size = np.full(n_frames, math.nan)
+        size[at] = labels.size[of.places]
+        rows: list[tuple[object, ...]] = []
+        sds = np.full((n_frames, n_keypoints), math.nan)
+        events: list[tuple[object, ...]] = []
+        place_of = np.full(n_frames, -1, np.int64)
+        place_of[at] = of.places
+        for k, name in enumerate(labels.category.keypoints):
+            estimate, still, verdict = _noise_of(places[track][:, k], own[:, k])
+            typical = np.nanmedian(size[np.isfinite(own[:, k, 0])]) if estimate.n else math.nan
+            to_sigmas = math.sqrt(2) / (labels.sigmas[k] * typical)
+            rows.append(
+                (
+                    name, estimate.n, estimate.sd, estimate.low, estimate.high,
+                    still.n, still.sd, still.sd * to_sigmas, still.low * to_sigmas,
+                    still.high * to_sigmas, camera, masked[track], verdict,
+                )
+            )  # fmt: skip
+            if verdict != "told" or estimate.sd == 0:
+                continue
+            sds[:, k] = np.hypot(own[:, k, 0], own[:, k, 1]) / (math.sqrt(6) * estimate.sd)
+            for frame, kind, px, n_sds in _events_of(own[:, k], sds[:, k]):
+                i = int(place_of[frame])
+                relative = px / (labels.sigmas[k] * labels.size[i])
+                where = (labels.file_name(i), first + frame, labels.uid(i))
+                events.append((*where, name, kind, px, n_sds, float(relative)))
+        found[track] = (rows, events, of.frames, sds[at])
+    return found
+
+
+def _noise_of(
+    xy: NDArray[np.float64], second: NDArray[np.float64]
+) -> tuple[NoiseEstimate, NoiseEstimate, str]:
+    """Noise of a keypoint in all frames, and in those where it is slow; whether it is told."""
+    estimate = label_noise(second)
+    speed = np.full(len(xy), math.nan)
+    # The central difference: of independent noise it is uncorrelated with the second one, so that
+    # the choice of slow frames does not choose small second differences.
+    speed[1:-1] = np.hypot(*(xy[2:] - xy[:-2]).T) / 2
+    speed[~np.isfinite(second[:, 0])] = math.nan
+    known = np.isfinite(speed)
+    if not known.any():
+        return estimate, estimate, "not enough data"
+    still = label_noise(second[known & (speed <= np.nanmedian(speed))])
+    raw = xy[2:] - 2 * xy[1:-1] + xy[:-2]
+    raw = raw[np.isfinite(raw[:, 0])]
+    # By hand no two steps are equal in both axes; linear interpolation makes them so.
+    if np.mean((np.abs(raw) < 1e-6).all(axis=1)) > 0.5:
+        nothing = NoiseEstimate(math.nan, math.nan, math.nan, estimate.n)
+        return nothing, nothing, "looks interpolated or copied"
+    return estimate, still, "told" if np.isfinite(still.sd) else "not enough data"
+
+
+def _events_of(
+    own: NDArray[np.float64], sds: NDArray[np.float64]
+) -> Iterator[tuple[int, str, float, float]]:
+    """Frame, kind, size in pixels and in sds of each twitch and jump of a keypoint."""
+    flagged = np.flatnonzero(sds > MANY_SDS)
+    for run in np.split(flagged, np.flatnonzero(np.diff(flagged) > _WITHIN) + 1):
+        if not len(run) or run[-1] - run[0] > 2 * _WITHIN:
+            continue  # nothing, or one abrupt motion after the other
+        first, last = int(run[0]), int(run[-1])
+        unknown = np.flatnonzero(np.isnan(own[:, 0]))
+        start = max([first - _WITHIN, *(unknown[unknown < first] + 1).tolist()])
+        end = min([last + _WITHIN, *(unknown[unknown > last] - 1).tolist()])
+        if np.isnan(own[first : last + 1]).any() or start == first or end == last:
+            continue  # nothing is known of before or of after
+        # Second differences add up to steps, against the one before; steps to places. Step j goes
+        # from frame start + j - 1 to the next, place j is that of frame start + j - 1.
+        steps = np.concatenate([np.zeros((1, 2)), np.cumsum(own[start : end + 1], axis=0)])
+        before, after = first - start + 1, last - start + 1
+        # Flanks without any of the event, also where only its peak is flagged.
+        earlier, later = steps[: before - 1], steps[after + 1 :]
+        change = np.hypot(*(later.mean(axis=0) - earlier.mean(axis=0)))
+        if change > np.hypot(*own[run].T).max() / 2:
+            continue  # its speed is another one afterwards: it has moved
+        steps -= (earlier.mean(axis=0) + later.mean(axis=0)) / 2
+        places = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+        places -= np.median(places[:before], axis=0)
+        inner = np.hypot(*places[before : after + 1].T)
+        size = float(inner.max())
+        if size < _LEAST_EVENT_PX:
+            continue
+        stays = np.hypot(*np.median(places[after + 1 :], axis=0)) > size / 2
+        at = int(np.argmax(inner > size / 2) if stays else np.argmax(inner))
+        yield first + at, "jump" if stays else "twitch", size, float(sds[run].max())
+
+
+def jitter_findings(found: Jitter) -> list[Finding]:
+    """Findings of `jitter`.
+
+    Parameters
+    ----------
+    found : Jitter
+
+    Returns
+    -------
+    list of Finding
+        Warnings: each twitch and jump; a keypoint of a track whose labels are noisier than
+        1 sigma*s, its interval considered. Notes: estimates that could not be made.
+    """
+    out = [
+        Finding(
+            "jitter", "warning", event.image, event.instance, event.keypoint, event.sds, MANY_SDS,
+            f"{event.kind} of {event.size_px:.1f} px ({event.sigmas:.1f} sigma*s), "
+            f"{event.sds:.0f} robust sd of this track's second differences"
+            + (": it is back within three frames" if event.kind == "twitch" else ": it stays"),
+            "look at this frame and the ones beside it",
+        )
+        for event in rows_in(found.events)
+    ]  # fmt: skip
+    for row in rows_in(found.estimates):
+        if row.verdict == "told" and row.low_sigmas > 1:
+            out.append(
+                Finding(
+                    "jitter", "warning", None, None, row.keypoint, row.sigmas, 1.0,
+                    f"clip {row.clip!r}, track {row.track!r}: the labels are noisy by "
+                    f"{row.sd_still_px:.1f} px an axis, {row.sigmas:.1f} sigma*s "
+                    f"(95 %: {row.low_sigmas:.1f} to {row.high_sigmas:.1f}; {row.n_still} second "
+                    "differences)",
+                    "label it again in fewer frames and interpolate, or smooth it",
+                )
+            )  # fmt: skip
+    for verdict in ("not enough data", "looks interpolated or copied"):
+        n = int((found.estimates["verdict"] == verdict).sum())
+        if n:
+            out.append(
+                Finding(
+                    "jitter", "note", None, None, None, float(n), float(LEAST_DIFFERENCES),
+                    f"{verdict}: noise is not told for {n} of {len(found.estimates)} keypoints of "
+                    "tracks",
+                    "",
+                )
+            )  # fmt: skip
+    if found.problem:
+        out.append(
+            Finding(
+                "jitter", "note", None, None, None, math.nan, math.nan,
+                f"not, or not all, looked at: {found.problem}", "give the instances track ids",
+            )
+        )  # fmt: skip
+    return out

@@ -1,0 +1,149 @@
+"""Left and right swapped (`side_findings`): by the other pairs and by the frames beside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kpwidget.quality.findings import Finding
+from kpwidget.quality.intervals import in_percent, wilson
+from kpwidget.quality.labels import Labels, flip_pairs_of
+from kpwidget.quality.tracks import tracks_of
+
+__all__ = ["side_findings"]
+
+_APART: Final = 1.0
+"""sigma*s that the two of a pair must be apart for their order to mean something. Hips, with
+COCO's sigma of 0.107, are hardly ever two apart."""
+
+_ALONG: Final = 0.5
+"""Cosine from where on two pairs point the same way, or against it: 60 degrees at most."""
+
+_AGREES: Final = 0.7
+"""Lower end of the 95 % interval of the share of instances in which two pairs point the same way
+from where on one vouches for the other: 10 instances without an exception, 21 with two. The
+exceptions are what is looked for: a stricter one would learn nothing from labels with some."""
+
+_NEARER: Final = 0.5
+"""Swapped, a pair must be at most this share of its distance to the frame before."""
+
+
+def side_findings(labels: Labels) -> list[Finding]:
+    """Flip pairs that are probably swapped.
+
+    Parameters
+    ----------
+    labels : Labels
+
+    Returns
+    -------
+    list of Finding
+        Warnings, of two kinds. By the pairs of the same instance: from left to right, a pair points
+        against two or more others that almost always point its way in this dataset (hips and
+        shoulders do), and along none. By the frames beside: swapped, the pair is less than half as
+        far from where it was in the frame before. A whole person labeled the wrong way round is
+        found by the second alone. Pairs less than 1 sigma*s apart are not looked at. A note where
+        there are not enough instances to learn from.
+    """
+    pairs = flip_pairs_of(labels.category.schema)
+    if not len(pairs):
+        return []
+    left, right = labels.points[:, pairs[:, 0], :2], labels.points[:, pairs[:, 1], :2]
+    way = right - left
+    length = np.hypot(way[..., 0], way[..., 1])
+    # A pair whose two keypoints differ in sigma is as uncertain as the worse.
+    unit = labels.sigmas[pairs].max(axis=1) * labels.size[:, None]
+    is_apart = length > _APART * unit  # False where one is not labeled
+    return [
+        *_by_pairs(labels, pairs, way, length, is_apart),
+        *_by_frames(labels, pairs, left, right, is_apart),
+    ]
+
+
+def _by_pairs(
+    labels: Labels,
+    pairs: NDArray[np.int64],
+    way: NDArray[np.float64],
+    length: NDArray[np.float64],
+    is_apart: NDArray[np.bool_],
+) -> Iterator[Finding]:
+    n_pairs = len(pairs)
+    votes_for, votes_against = np.zeros((2, len(way), n_pairs), np.int64)
+    n_teachers = np.zeros(n_pairs, np.int64)
+    shares: dict[int, list[float]] = {p: [] for p in range(n_pairs)}
+    for p in range(n_pairs):
+        for q in range(p + 1, n_pairs):
+            both = np.flatnonzero(is_apart[:, p] & is_apart[:, q])
+            cosine = (way[both, p] * way[both, q]).sum(axis=1) / (length[both, p] * length[both, q])
+            told = both[np.abs(cosine) > _ALONG]
+            is_along = cosine[np.abs(cosine) > _ALONG] > 0
+            n, n_along = len(told), int(is_along.sum())
+            if wilson(n_along, n)[0] < _AGREES:
+                continue
+            for one in (p, q):
+                n_teachers[one] += 1
+                shares[one].append(n_along / n)
+                votes_for[told, one] += is_along
+                votes_against[told, one] += ~is_along
+    if not (n_teachers >= 2).any():
+        if len(pairs) >= 3:
+            yield Finding(
+                "sides", "note", None, None, None, float(len(way)), 10.0,
+                f"{labels.category.name}: not enough data: {len(way):,} instances do not tell "
+                "which pairs point the same way",
+                "",
+            )  # fmt: skip
+        return
+    names = labels.category.keypoints
+    for i, p in np.argwhere((votes_against >= 2) & (votes_for == 0)).tolist():
+        n, (a, b) = int(votes_against[i, p]), pairs[p].tolist()
+        yield Finding(
+            "sides", "warning", labels.file_name(i), labels.uid(i), names[a], float(n), 2.0,
+            f"{names[a]} and {names[b]} look swapped: from one to the other points against {n} "
+            f"other pairs of this instance and along none, where in {in_percent(min(shares[p]))} "
+            f"or more of {len(way):,} instances they point the same way",
+            f"swap {names[a]} and {names[b]}, unless the pose is really twisted",
+        )  # fmt: skip
+
+
+def _by_frames(
+    labels: Labels,
+    pairs: NDArray[np.int64],
+    left: NDArray[np.float64],
+    right: NDArray[np.float64],
+    is_apart: NDArray[np.bool_],
+) -> Iterator[Finding]:
+    if (labels.dataset._table.column("track_id", labels.rows) == None).all():  # noqa: E711
+        return
+    tracks, _ = tracks_of(labels, False)
+    for track, of in ((name, of) for clip in tracks.values() for name, of in clip.items()):
+        a, b = left[of.places], right[of.places]
+
+        def far(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(np.hypot(*np.moveaxis(one[1:] - other[:-1], -1, 0)))
+
+        same, swapped = far(a, a) + far(b, b), far(a, b) + far(b, a)
+        both = is_apart[of.places]
+        follows = both[1:] & both[:-1] & (np.diff(of.frames) == 1)[:, None]
+        turns = follows & (swapped < _NEARER * same)
+        for p in np.flatnonzero(turns.any(axis=0)).tolist():
+            # Of the two ways round, that of fewer frames is the wrong one.
+            is_turned = np.concatenate([[0], np.cumsum(turns[:, p])]) % 2 == 1
+            known = both[:, p]
+            if is_turned[known].mean() > 0.5:
+                is_turned = ~is_turned
+            one, other = (labels.category.keypoints[k] for k in pairs[p].tolist())
+            for j in np.flatnonzero(is_turned & known).tolist():
+                i, step = int(of.places[j]), max(j - 1, 0)
+                before, after = float(same[step, p]), float(swapped[step, p])
+                yield Finding(
+                    "sides", "warning", labels.file_name(i), labels.uid(i), one,
+                    after / before, _NEARER,
+                    f"{one} and {other} look swapped against the other frames of track {track!r} "
+                    f"(against the frame before: {before:.0f} px as they are, {after:.0f} px "
+                    "swapped)",
+                    f"swap {one} and {other}",
+                )  # fmt: skip
