@@ -315,6 +315,12 @@ class InstanceTable:
                     keypoints[i, k, 2] = visibility
         return keypoints
 
+    def n_odd_visibility(self, rows: Sequence[int]) -> int:
+        """Number of keypoints whose visibility in the file is none of 0, 1 and 2."""
+        if not self._odd_visibility:
+            return 0
+        return sum(len(self._odd_visibility.get(row, ())) for row in rows)
+
     def _gathered(
         self, category: int, rows: Sequence[int] | NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
