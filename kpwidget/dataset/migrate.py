@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kpwidget.dataset.views import _count
 from kpwidget.history import PrimitiveChange
 from kpwidget.schema import Category, Schema, _show
 from kpwidget.schemas.orders import find_other_order, has_other_orders
@@ -230,8 +231,8 @@ def migrate(
                 "and the journal keeps them), or say in mapping what they are called now"
             )
         notes = []
-        changed = _other(old, schema)
-        dropped = [name for name in changed if not _content(schema)[name]]
+        changed, content = _other(old, schema), _content(schema)
+        dropped = [name for name in changed if not content[name]]
         if dropped:
             notes.append(f"the new schema has no {', '.join(dropped)}: the old one's are gone")
         notes += _unseen_opinions(dataset, index, old, schema)
@@ -515,7 +516,3 @@ def _taken(raw: NDArray[np.float64], sources: Sequence[int]) -> NDArray[np.float
 def _names(names: Sequence[str]) -> str:
     rest = len(names) - _N_SHOWN
     return ", ".join(map(repr, names[:_N_SHOWN])) + (f" and {rest} more" if rest > 0 else "")
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
