@@ -705,7 +705,7 @@ class Recorder:
         entries, problems = read_logs(self.journal.folder)
         own = self.journal.writer
         fresh = [e for e in entries if e.writer != own and e.n > self._others.get(e.writer, 0)]
-        strange = self._strangers | {e.writer for e in fresh if is_moved(e)}
+        strange = self._strangers | of_another(entries, self._dataset.uid)
         self.ignore(e for e in fresh if e.writer in strange)
         fresh = [e for e in fresh if e.writer not in strange]
         for entry in fresh:
@@ -796,8 +796,7 @@ class Recorder:
     def skip_others(self) -> None:
         """Take what is in the journal already as said of something else."""
         entries = [e for e in read_logs(self.journal.folder)[0] if e.writer != self.journal.writer]
-        for entry in entries:
-            self._saw(entry)
+        self.ignore(entries)
         self.anew = max((entry.order[0] for entry in entries), default=0)
         self.journal.follow(self.anew)
         self._is_moved = True
@@ -1320,6 +1319,19 @@ def _begins(entries: Sequence[Entry], covered: Mapping[str, int]) -> int:
 def is_moved(entry: Entry) -> bool:
     """Whether an entry begins the log of a dataset that was saved over the one before."""
     return entry.kind == "log" and entry.content.get("moved") is True
+
+
+def of_another(entries: Iterable[Entry], uid: str) -> set[str]:
+    """Writers about another dataset than the one with this uid, saved over ours or before ours.
+
+    Only where one was saved over another do uids of datasets tell: two people who open a file that
+    has no journal yet begin one each.
+    """
+    heads = [entry for entry in entries if entry.kind == "log"]
+    saved_over = {head.content.get("dataset") for head in heads if is_moved(head)}
+    if uid in saved_over:
+        return {head.writer for head in heads if head.content.get("dataset") != uid}
+    return {head.writer for head in heads if head.content.get("dataset") in saved_over}
 
 
 def _anew(head: Entry) -> int | None:

@@ -32,6 +32,7 @@ from kpwidget.journal import (
     changed_schemas,
     history_table,
     is_moved,
+    of_another,
     of_passes,
     read_logs,
     replay,
@@ -403,6 +404,13 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
         recorder.journal.flush()
     compact_if_many(where, recorder.journal.writer)
     said = []
+    moved = max((entry.order for entry in entries if is_moved(entry)), default=None)
+    n_left = sum(e.kind == "edit" and e.order > moved for e in strange) if moved else 0
+    if n_left:
+        said.append(
+            f"kpwidget: {n_left} edit{'s' * (n_left != 1)} of the dataset that was in this file "
+            f"before, made since another was saved over it, left out: {where} keeps them"
+        )
     if done.n_steps:
         n = len(done.instances)
         said.append(
@@ -546,22 +554,29 @@ def _begin_recording(dataset: Dataset, recorder: Recorder) -> None:
 
 
 def _of_this_file(entries: Sequence[Entry], dataset: Dataset) -> tuple[list[Entry], list[Entry]]:
-    """Entries that are about the dataset in this file, and those of one that never was in it.
+    """Entries that are about the dataset in this file, and those of others under its name.
 
     A dataset that is saved over another one writes its journal first. If its process ends before
-    the file is in its place, the journal has the edits of two datasets.
+    the file is in its place, the journal has the edits of a dataset that never was in it. And who
+    has the one before still open goes on to write.
     """
-    doubtful = {e.writer for e in entries if is_moved(e)} - {
+    marks = [entry for entry in entries if entry.kind == "saved"]
+    fitting = _fitting(marks, dataset)
+    strange = {e.writer for e in entries if is_moved(e)} - {
         e.writer for e in entries if e.kind == "put"
     }
-    if doubtful:
-        marks = [entry for entry in entries if entry.kind == "saved"]
-        doubtful -= {mark.writer for mark in _fitting(marks, dataset)}
+    if strange:
+        strange -= {mark.writer for mark in fitting}
         for mark in marks:  # somebody has opened the file, and saved it since
-            doubtful -= set(mark.content["covers"]) - {mark.writer}
+            strange -= set(mark.content["covers"]) - {mark.writer}
+    heads = [e for e in entries if e.kind == "log" and e.writer not in strange]
+    last = [head for head in heads if is_moved(head)][-1:]
+    last = [head for head in heads if fitting and head.writer == fitting[-1].writer] or last
+    if last:
+        strange |= of_another(heads, str(last[0].content.get("dataset")))
     return (
-        [entry for entry in entries if entry.writer not in doubtful],
-        [entry for entry in entries if entry.writer in doubtful],
+        [entry for entry in entries if entry.writer not in strange],
+        [entry for entry in entries if entry.writer in strange],
     )
 
 

@@ -306,4 +306,37 @@ def test_edits_of_a_dataset_that_was_saved_over_ours_do_not_reach_ours(
     with pytest.raises(store.ConflictError):
         theirs.save()
     assert uids(theirs) == ["theirs", "more"]
-    assert uids(store.open(theirs.path, images=IMAGES))[:3] == ["mine", "late", "later"]
+
+
+def test_edits_of_a_dataset_that_was_saved_over_do_not_reach_the_one_in_its_place(
+    tmp_path: Path, tiny_schema: Schema, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, theirs = two_files(tmp_path, tiny_schema)
+    unedited = store.open(theirs.path, images=IMAGES)  # its log begins after the save
+    mine.save(theirs.path)
+    mine.add_instance(0, uid="later")
+    theirs.add_instance(0, uid="more")
+    unedited.add_instance(0, uid="even more")
+    assert mine.refresh() == ""
+    capsys.readouterr()
+    for n in range(2):
+        again = store.open(theirs.path, images=IMAGES)
+        expected = ["mine", "late", "later", *map(str, range(n))]
+        assert (uids(again), again.journal_problems) == (expected, ())
+        assert "2 edits of the dataset that was in this file before" in capsys.readouterr().out
+        again.add_instance(0, uid=str(n))
+        again.save()
+    assert theirs.refresh() == "1 edit of 1 instance by others"
+    assert sorted(uids(theirs)) == ["even more", "more", "theirs"]
+
+
+def test_the_file_of_before_gets_the_edits_that_were_made_to_it(
+    tmp_path: Path, tiny_schema: Schema
+) -> None:
+    mine, theirs = two_files(tmp_path, tiny_schema)
+    before = theirs.path.read_bytes()
+    mine.save(theirs.path)
+    mine.add_instance(0, uid="later")
+    theirs.add_instance(0, uid="more")
+    theirs.path.write_bytes(before)
+    assert uids(store.open(theirs.path, images=IMAGES)) == ["theirs", "more"]
