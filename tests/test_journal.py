@@ -135,12 +135,13 @@ def test_removed_instance_comes_back_after_its_file_was_saved_without_it(tmp_pat
         "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 48}],
         "annotations": [
             {"id": 7, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2, 0, 0, 0, 5, 6, 1],
-             "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 0, "segmentation": [[1, 2, 3, 4, 5, 6]]}
+             "bbox": [1, 2, 3, 4], "area": 12, "iscrowd": 1, "segmentation": [[1, 2, 3, 4, 5, 6]]}
         ],
         "categories": [{"id": 1, "name": "bird", "keypoints": ["beak", "eye", "tail"]}],
     }  # fmt: skip
     labels.write_text(json.dumps(content))
     dataset = kp.open(labels, annotator="anna")
+    assert dataset.to_pandas()["iscrowd"].tolist() == [1]
     dataset.instances[0].remove()
     dataset.save()
     assert json.loads(labels.read_text())["annotations"] == []

@@ -663,7 +663,7 @@ class Dataset:
         pandas.DataFrame
             uid, id, image (file name), category (name), n_labeled, bbox_x, bbox_y, bbox_width,
             bbox_height (image pixels, NaN where there is none), bbox_source, area, score, track_id,
-            is_finished, annotator, source.
+            iscrowd, is_finished, annotator, source.
         """
         with self.lock:
             return to_pandas(self, self._table.live_rows())

@@ -771,6 +771,7 @@ def to_pandas(dataset: Dataset, rows: Sequence[int] | NDArray[np.int64]) -> pd.D
             "score": table.column("score", rows),
             # No pandas type but this holds integers of 64 bits, text and nothing at all.
             "track_id": pd.Series(table.column("track_id", rows), dtype=object),
+            "iscrowd": table.column("iscrowd", rows).astype(np.int64),
             "is_finished": table.column("is_finished", rows),
             "annotator": table.column("annotator", rows),
             "source": table.column("source", rows),
