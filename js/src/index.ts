@@ -233,6 +233,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     ...(browser ? [browser.filters] : []),
     notices,
     body,
+    ...(isViewer ? [] : [panel.bar]),
     panel.help,
     live,
   );

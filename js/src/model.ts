@@ -77,6 +77,8 @@ export interface Scene {
   readonly cursor: Cursor;
   readonly instances: readonly SceneInstance[];
   readonly done: number;
+  /** Of an annotator: time per instance and time left in words; empty until there are enough. */
+  readonly pace?: string;
   readonly undo: UndoTop | null;
   readonly redo: UndoTop | null;
   readonly saved: {

@@ -96,6 +96,8 @@ const SAVED = {
   saved: "The labels are in the file (COCO keeps no marks of what is done or finished).",
 } as const;
 
+const COUNTED = "D marks an image as done. Pauses of more than two minutes do not count.";
+
 const FLAGS = ["unlabeled", "occluded", "visible"] as const;
 
 /** The table of the keys, hidden. */
@@ -130,6 +132,8 @@ export interface PanelEvents {
 export interface Panel {
   readonly toolbar: HTMLElement;
   readonly side: HTMLElement;
+  /** How many images are done, and how long the others may take; not for a viewer. */
+  readonly bar: HTMLElement;
   readonly help: HTMLElement;
   /** `browse`: the list of a viewer, null for an annotator. */
   render(state: State, isBusy: boolean, browse: Browse | null): void;
@@ -248,7 +252,19 @@ export function makePanel(
     { signal },
   );
   const doneLabel = h("label", { class: "kpwidget-done" }, done, "done");
+  // -- progress and pace, below everything ---------------------------------------------------------
   const progress = h("span", { class: "kpwidget-progress" });
+  const pace = h("span", { class: "kpwidget-pace" });
+  const bar = h(
+    "div",
+    {
+      class: "kpwidget-bar",
+      role: "progressbar",
+      "aria-label": "Images done",
+      "aria-valuemin": "0",
+    },
+    h("div", { class: "kpwidget-bar-text" }, progress, pace),
+  );
   const saved = h("span", { class: "kpwidget-saved" });
   const help = button("help", "Keys (?)");
   onClick(help, () => dispatch({ type: "toggle-help" }));
@@ -279,7 +295,7 @@ export function makePanel(
     h(
       "span",
       { class: "kpwidget-group kpwidget-right" },
-      ...(isViewer ? [] : [doneLabel, progress]),
+      ...(isViewer ? [] : [doneLabel]),
       saved,
       help,
     ),
@@ -533,6 +549,19 @@ export function makePanel(
     }
   }
 
+  function renderBar(nDone: number, count: number, words: string): void {
+    setText(progress, `${nDone} of ${count} images done`);
+    setText(pace, words && `· ${words}`);
+    setAttribute(bar, "aria-valuemax", String(count));
+    setAttribute(bar, "aria-valuenow", String(nDone));
+    const all = [progress.textContent, pace.textContent].filter(Boolean).join(" ");
+    setAttribute(bar, "aria-valuetext", all);
+    setAttribute(bar, "title", `${all}. ${COUNTED}`);
+    setAttribute(doneLabel, "title", `Image done (D): ${progress.textContent}`);
+    const share = String(nDone / Math.max(1, count));
+    if (bar.style.getPropertyValue("--share") !== share) bar.style.setProperty("--share", share);
+  }
+
   const side = h(
     "div",
     { class: "kpwidget-side" },
@@ -553,6 +582,7 @@ export function makePanel(
   return {
     toolbar,
     side,
+    bar,
     help: helpBox,
     render(state, isBusy, browse) {
       if (shownCategories !== state.categories) {
@@ -590,8 +620,7 @@ export function makePanel(
       if (done.checked !== state.doc.isDone) done.checked = state.doc.isDone;
       const wasDone = image?.status === "done" ? 1 : 0;
       const nDone = state.scene.done + (state.doc.isDone ? 1 : 0) - wasDone;
-      setText(progress, `${nDone} of ${image?.count ?? 0} images done`);
-      setAttribute(doneLabel, "title", `Image done (D): ${progress.textContent}`);
+      renderBar(nDone, image?.count ?? 0, state.scene.pace ?? "");
       const waiting = state.pending.filter((entry) => entry.version === null).length;
       const text = !state.isConnected
         ? "kernel gone"

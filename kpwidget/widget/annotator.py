@@ -11,6 +11,7 @@ import numpy as np
 from ..dataset import Change, Dataset, ImageInfo, Instance, UndoError
 from ..store import ConflictError, attach_journal
 from .board import Board
+from .pace import Pace, measure_pace
 from .wire import (
     Cursor,
     Refused,
@@ -105,6 +106,7 @@ class Annotator(Board):
         self._others: tuple[int, list[str]] = (0, [])
         self._conflicts: list[int] = []
         self._told_of_saving = ""
+        self._pace = ""
         #: By image, what was under way when it was left.
         self._left: dict[int, Cursor] = {}
         index = dataset.images[image].index
@@ -120,6 +122,11 @@ class Annotator(Board):
         with self._dataset.lock:
             uid = self._cursor.instance
             return None if uid is None else self._dataset.instance(uid)
+
+    @property
+    def pace(self) -> Pace:
+        """How fast this person labels, and how long the images left may take."""
+        return measure_pace(self._dataset, self._origin)
 
     def __repr__(self) -> str:
         image = self.image
@@ -326,10 +333,12 @@ class Annotator(Board):
 
     def _on_dataset_change(self, change: Change) -> None:
         self._publisher.plan_save()
+        self._publisher.plan_check()
         super()._on_dataset_change(change)
 
     def _receive_hello(self, content: dict[str, Any]) -> None:
         self._publisher.plan_save()  # of what was restored from the journal
+        self._publisher.plan_check()
         super()._receive_hello(content)
 
     def _autosave(self) -> None:
@@ -409,6 +418,15 @@ class Annotator(Board):
             index: cursor.moved(category, sources) for index, cursor in self._left.items()
         }
 
+    def _check(self) -> None:
+        """Look again at what takes longer than an edit may: the pace."""
+        pace = str(self.pace)
+        with self._dataset.lock:
+            if pace != self._pace:
+                self._pace = pace
+                self._dirty.add("scene")
+        self._publisher.wake()
+
     def _prefetch(self) -> None:
         super()._prefetch()
         self._learn_templates()
@@ -443,6 +461,7 @@ class Annotator(Board):
             "undo": step_to_wire(undo),
             "redo": step_to_wire(redo),
             "saved": self._saved(),
+            "pace": self._pace,
             "others": {"edits": self._others[0], "who": sendable(", ".join(self._others[1][:3]))},
             "conflicts": [conflict_to_wire(one) for one in shown_conflicts[:_SHOWN_CONFLICTS]],
         }
