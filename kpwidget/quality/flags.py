@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset.findings import OUTSIDE_TOLERANCE, Problem, problems, problems_of_instance
 from kpwidget.images import ImageError
-from kpwidget.quality.findings import Finding
+from kpwidget.quality.findings import Finding, rows_in
 from kpwidget.quality.intervals import holm, in_percent, wilson
 from kpwidget.quality.labels import Labels, dataset_of, flip_pairs_of, rows_of
 from kpwidget.quality.masks import FAR_INSIDE_ANOTHER
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KINDS_OF_VALIDATE",
+    "Remedy",
     "check_image",
     "flag_findings",
+    "remedy",
     "repair",
     "visibility_findings",
 ]
@@ -380,25 +383,67 @@ def repair(dataset: Dataset, findings: pd.DataFrame) -> Step | None:
     chosen = findings[findings["keypoint"].notna() & findings["instance"].notna()]
     before = dataset.undo_top()
     with dataset.transaction("repair visibility"):
-        for check, uid, keypoint, threshold in zip(
-            chosen["check"], chosen["instance"], chosen["keypoint"], chosen["threshold"],
-            strict=True,
-        ):  # fmt: skip
-            instance = dataset.instance(uid)
-            x, y, flag = instance.raw[instance.category.schema.index(keypoint)].tolist()
-            if check == "occlusion":
-                is_covered = threshold == FAR_INSIDE_ANOTHER and flag == Visibility.VISIBLE
-                if is_covered:
-                    instance.set_keypoint(keypoint, x, y, Visibility.OCCLUDED)
-            elif check == "sides":
-                _swap(instance, keypoint)
-            elif check == "visibility":
-                if flag == 0 or (x == 0 and y == 0):
-                    instance.clear_keypoint(keypoint)
-                elif flag not in (1, 2):
-                    instance.set_keypoint(keypoint, x, y, Visibility.VISIBLE)
+        for finding in rows_in(chosen):
+            found = remedy(dataset, finding)
+            if found is not None:
+                found.apply()
     after = dataset.undo_top()
     return None if after is before else after
+
+
+class Remedy(NamedTuple):
+    """What puts a finding right.
+
+    Attributes
+    ----------
+    words : str
+        What it does.
+    apply : callable
+        Does it, as an edit of the dataset.
+    """
+
+    words: str
+    apply: Callable[[], object]
+
+
+def remedy(dataset: Dataset, finding: Finding) -> Remedy | None:
+    """What `repair` does about a finding, by the labels as they are now.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    finding : Finding
+        Or a row of the table with its columns as attributes.
+
+    Returns
+    -------
+    Remedy or None
+        None where `repair` leaves it alone.
+
+    Raises
+    ------
+    KeyError
+        If it is about an instance that is not there any more.
+    """
+    check, uid, keypoint = finding.check, finding.instance, finding.keypoint
+    if uid is None or keypoint is None:
+        return None
+    instance = dataset.instance(uid)
+    schema = instance.category.schema
+    x, y, flag = instance.raw[schema.index(keypoint)].tolist()
+    if check == "occlusion":
+        if finding.threshold == FAR_INSIDE_ANOTHER and flag == Visibility.VISIBLE:
+            to = partial(instance.set_keypoint, keypoint, x, y, Visibility.OCCLUDED)
+            return Remedy("mark as occluded", to)
+    elif check == "sides":
+        return Remedy("swap left and right", partial(_swap, instance, keypoint))
+    elif check == "visibility":
+        if flag == 0 or (x == 0 and y == 0):
+            return Remedy("clear", partial(instance.clear_keypoint, keypoint))
+        if flag not in (1, 2):
+            to = partial(instance.set_keypoint, keypoint, x, y, Visibility.VISIBLE)
+            return Remedy("mark as visible", to)
+    return None
 
 
 def _swap(instance: Instance, keypoint: str) -> None:
