@@ -95,6 +95,7 @@ def _by_pairs(
                 f"{labels.category.name}: not enough data: {len(way):,} instances do not tell "
                 "which pairs point the same way",
                 "",
+                f"{labels.category.name}: not enough data",
             )  # fmt: skip
         return
     names = labels.category.keypoints
@@ -106,6 +107,7 @@ def _by_pairs(
             f"other pairs of this instance and along none, where in {in_percent(min(shares[p]))} "
             f"or more of {len(way):,} instances they point the same way",
             f"swap {names[a]} and {names[b]}, unless the pose is really twisted",
+            "by the other pairs",
         )  # fmt: skip
 
 
@@ -146,4 +148,5 @@ def _by_frames(
                     f"(against the frame before: {before:.0f} px as they are, {after:.0f} px "
                     "swapped)",
                     f"swap {one} and {other}",
+                    "by the frames beside",
                 )  # fmt: skip
