@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset.findings import OUTSIDE_TOLERANCE, Problem, problems, problems_of_instance
 from kpwidget.images import ImageError
-from kpwidget.quality.findings import Finding, rows_in
+from kpwidget.quality.findings import Finding, rows_in, undecided
 from kpwidget.quality.intervals import holm, in_percent, wilson
 from kpwidget.quality.labels import Labels, dataset_of, flip_pairs_of, rows_of
 from kpwidget.quality.masks import FAR_INSIDE_ANOTHER
@@ -67,6 +67,7 @@ def check_image(image: ImageInfo) -> list[Finding]:
     Returns
     -------
     list of Finding
+        Without those that somebody has called fine.
     """
     dataset = image.dataset
     with dataset.lock:
@@ -79,7 +80,8 @@ def check_image(image: ImageInfo) -> list[Finding]:
                 if problem.kind in KINDS_OF_VALIDATE:
                     found.append(_of_problem(instance, problem))
         rows = np.array(dataset._table.rows_of_image[image.index], np.int64)
-        return [*found, *_odd_flags(dataset, rows), *_wrong_counts(dataset, rows)]
+        found += [*_odd_flags(dataset, rows), *_wrong_counts(dataset, rows)]
+        return undecided(dataset, found)
 
 
 def visibility_findings(data: Dataset | Selection) -> list[Finding]:
@@ -127,6 +129,7 @@ def _of_problem(instance: Instance, problem: Problem) -> Finding:
         threshold,
         problem.what,
         KINDS_OF_VALIDATE[problem.kind],
+        problem.kind,
     )
 
 
@@ -152,6 +155,7 @@ def _odd_flags(dataset: Dataset, rows: NDArray[np.int64]) -> Iterator[Finding]:
                     math.nan,
                     f"visibility {flag:g} is none of 0, 1 and 2; it is shown as visible",
                     "set it to visible or occluded",
+                    "visibility none of 0, 1 and 2",
                 )
 
 
@@ -197,6 +201,7 @@ def _wrong_counts(dataset: Dataset, rows: NDArray[np.int64]) -> Iterator[Finding
                 float(n),
                 f"num_keypoints is {said[i]:g}, but {n} of its keypoints are labeled",
                 "edit and save it: num_keypoints is counted again",
+                "num_keypoints",
             )
 
 
@@ -228,28 +233,37 @@ def flag_findings(labels: Labels) -> list[Finding]:
     found: list[Finding] = []
 
     def tell(
-        severity: Any, keypoint: str | None, value: float, threshold: float, *text: str
+        kind: str,
+        severity: Any,
+        keypoint: str | None,
+        value: float,
+        threshold: float,
+        reason: str,
+        suggestion: str,
     ) -> None:
-        found.append(Finding("flags", severity, None, None, keypoint, value, threshold, *text))
+        found.append(
+            Finding("flags", severity, None, None, keypoint, value, threshold,
+                    f"{of}: {reason}", suggestion, f"{of}: {kind}")
+        )  # fmt: skip
 
     total = int(n_labeled.sum())
     if total >= _LEAST and not n_occluded.any():
         tell(
-            "note", None, 0.0, 0.0,
-            f"{of}: none of {total:,} labeled keypoints is marked as occluded; with 95 % "
+            "nothing occluded", "note", None, 0.0, 0.0,
+            f"none of {total:,} labeled keypoints is marked as occluded; with 95 % "
             f"confidence fewer than {in_percent(wilson(0, total)[1])} are",
             "decide whether occluded keypoints are to be labeled as such",
         )  # fmt: skip
     if total >= _LEAST and n_occluded.sum() == total:
         tell(
-            "note", None, 1.0, 1.0,
-            f"{of}: all of {total:,} labeled keypoints are marked as occluded",
+            "everything occluded", "note", None, 1.0, 1.0,
+            f"all of {total:,} labeled keypoints are marked as occluded",
             "look at some of them: was the flag meant as visible?",
         )  # fmt: skip
     for k in np.flatnonzero(n_labeled == 0).tolist() if len(flags) >= _LEAST else ():
         tell(
-            "note", names[k], 0.0, 1.0,
-            f"{of}: labeled in none of {len(flags):,} instances",
+            "never labeled", "note", names[k], 0.0, 1.0,
+            f"labeled in none of {len(flags):,} instances",
             "label it, or leave it out of the schema",
         )  # fmt: skip
     for k in np.flatnonzero(n_labeled >= _LEAST).tolist():
@@ -257,18 +271,20 @@ def flag_findings(labels: Labels) -> list[Finding]:
         n_rest, n_hidden_rest = total - n, int(n_occluded.sum()) - n_hidden
         rest = n_hidden_rest / max(1, n_rest)
         if n_hidden == n and wilson(n, n)[0] > wilson(n_hidden_rest, n_rest)[1]:
+            kind = "always occluded"
             text = (
                 f"occluded in all {n:,} instances where it is labeled (95 %: more than "
                 f"{in_percent(wilson(n, n)[0])}), the other keypoints are in {in_percent(rest)}"
             )
         elif n_hidden == 0 and wilson(0, n)[1] < wilson(n_hidden_rest, n_rest)[0] > _LEVEL:
+            kind = "never occluded"
             text = (
                 f"never occluded in {n:,} instances (95 %: fewer than "
                 f"{in_percent(wilson(0, n)[1])}), the other keypoints are in {in_percent(rest)}"
             )
         else:
             continue
-        tell("warning", names[k], n_hidden / n, rest, f"{of}: {text}", "look at some of them")
+        tell(kind, "warning", names[k], n_hidden / n, rest, text, "look at some of them")
     found += _annotators(labels)
     found += _leaning(labels)
     return found
@@ -299,6 +315,7 @@ def _annotators(labels: Labels) -> Iterator[Finding]:
                 f"images (95 %: fewer than {in_percent(wilson(0, n)[1])} of them have one); of the "
                 f"images of the others {in_percent(share)} have",
                 "look at some of these images together with the annotator",
+                f"{labels.category.name}: annotator {name!r} marks nothing as {what}",
             )  # fmt: skip
 
 
@@ -351,6 +368,7 @@ def _leaning(labels: Labels) -> Iterator[Finding]:
                 f"{names[right]} alone is {what}, it is {names[left]} in {in_percent(n_left / n)} "
                 f"(95 %: {in_percent(low)} to {in_percent(high)})",
                 "if the pictures do not lean to one side, look for swapped or skipped keypoints",
+                f"{labels.category.name}: {names[left]} or {names[right]} alone {what}",
             )  # fmt: skip
 
 

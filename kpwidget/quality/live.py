@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kpwidget.quality.findings import Finding
+from kpwidget.quality.findings import Finding, undecided
 from kpwidget.quality.labels import labels_of
 from kpwidget.quality.masks import occlusion_findings
+from kpwidget.quality.sides import side_findings
 
 if TYPE_CHECKING:
     from kpwidget.dataset import ImageInfo
@@ -30,15 +31,24 @@ def suspect_image(image: ImageInfo) -> list[Finding]:
     Returns
     -------
     list of Finding
-        Warnings, as `check` has them, but for sides by the frames beside. Instances that are not
+        Warnings, as `check` has them, but for sides by the frames beside, and without those that
+        somebody has called fine. Instances that are not
         finished are left out. Which pairs point the same way is learned from the last 1,000
         instances of a category, so that it takes the same time in a dataset of any size.
     """
     dataset, table = image.dataset, image.dataset._table
     with dataset.lock:
-        rows = np.array(table.rows_of_image[image.index], np.int64)
+        rows = np.sort(np.array(table.rows_of_image[image.index], np.int64))
         rows = rows[table.column("is_finished", rows)]
-        found = []
+        if not len(rows):
+            return []
+        found: list[Finding] = []
+        last = np.asarray(table.live_rows()[-_LOOKED_AT:], np.int64)
+        last = last[table.n_labeled_of(last) > 0]
+        of_row = table.column("category", last)
         for labels in labels_of(dataset, rows=rows):
             found += occlusion_findings(labels)
-        return [one for one in found if one.instance is not None]
+            of_category = last[of_row == dataset.categories.index(labels.category)]
+            for teachers in labels_of(dataset, rows=of_category[-_TAUGHT_BY:]):
+                found += side_findings(labels, teachers)
+        return undecided(dataset, (one for one in found if one.instance is not None))

@@ -456,7 +456,8 @@ class Annotator(Board):
     def _scene(self) -> dict[str, Any]:
         dataset = self._dataset
         undo, redo = dataset.undo_top(origin=self._origin), dataset.redo_top(origin=self._origin)
-        shown_conflicts = [one for one in dataset.conflicts if one.what not in ("category", "pass")]
+        aside = ("category", "pass", "decision")
+        shown_conflicts = [one for one in dataset.conflicts if one.what not in aside]
         return super()._scene() | {
             "undo": step_to_wire(undo),
             "redo": step_to_wire(redo),
