@@ -72,7 +72,9 @@ def check_image(image: ImageInfo) -> list[Finding]:
     dataset = image.dataset
     with dataset.lock:
         size: tuple[float, float] = (math.inf, math.inf)
-        with contextlib.suppress(ImageError):  # nothing is outside of what has no known border
+        with contextlib.suppress(
+            ImageError, OSError
+        ):  # nothing is outside of what has no known border
             size = image.size
         found = []
         for instance in image.instances:

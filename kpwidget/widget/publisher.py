@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 #: than an edit may is looked at, in seconds.
 _POSTER_AFTER = 2.0
 _PREFETCH_AFTER = 0.3
-_CHECK_AFTER = 0.3
+_CHECK_AFTER = 0.5
 #: How often the journal is looked into for what others have done, in seconds.
 _LOOK_EVERY = 3.0
 #: Idle time before a labels file is saved by itself, in seconds.
