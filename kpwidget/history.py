@@ -45,25 +45,35 @@ class PrimitiveChange:
 
     Attributes
     ----------
-    what : {'instance', 'keypoint', 'bbox', 'finished', 'status', 'category', 'schema', 'pass'}
+    what : {'instance', 'keypoint', 'bbox', 'finished', 'status', 'category', 'schema', 'pass',
+        'decision'}
         Which value. ``'instance'`` is the existence of an instance: `before` is None when it was
         added, `after` is None when it was removed. ``'category'`` is a category, named anew;
         ``'schema'`` is what its keypoints mean, for all its instances at once.
     uid : str or None
         The instance; None when the value belongs to the image or is a category.
     image : int
-        Index of the image; below 0 for a category, the first being -1.
+        Index of the image; below 0 for a category, the first being -1, and -1 for a decision about
+        the whole dataset.
     before, after : object
         The values. A keypoint is ``None`` (unlabeled) or ``(x, y, visibility)`` in image pixels;
         ``(x, y, 0)`` is an unlabeled point to which a file gave a location. A bbox is
         ``(x, y, width, height)``, or None when it is derived from the keypoints.
     keypoint : int, str or None
-        0-based index of the keypoint for ``'keypoint'``, the name of the pass for ``'pass'``, else
-        None.
+        0-based index of the keypoint for ``'keypoint'``, the name of the pass for ``'pass'``, the
+        key of the decision for ``'decision'``, else None.
     """
 
     what: Literal[
-        "instance", "keypoint", "bbox", "finished", "status", "category", "schema", "pass"
+        "instance",
+        "keypoint",
+        "bbox",
+        "finished",
+        "status",
+        "category",
+        "schema",
+        "pass",
+        "decision",
     ]
     uid: str | None
     image: int

@@ -31,6 +31,7 @@ from typing import Any, Final, Literal, NamedTuple, cast
 import numpy as np
 
 from kpwidget.dataset import Dataset, FileStat, InstanceRecord
+from kpwidget.dataset.decisions import WHOLE, Decision
 from kpwidget.dataset.migrate import KeptPoints, SchemaState, schema_token, sources_back
 from kpwidget.dataset.passes import Opinion
 from kpwidget.dataset.table import Point
@@ -70,7 +71,10 @@ _CODES: Final = {
     "instance": "i", "keypoint": "k", "bbox": "b", "finished": "f", "status": "s", "category": "c",
     "schema": "m",
     "pass": "p",
+    "decision": "j",
 }  # fmt: skip
+#: What no labels file has, whatever it is about: it does not depend on the file.
+_BESIDE: Final = ("pass", "decision")
 #: Kinds of entries that change a dataset.
 _STEPS: Final = ("edit", "undo", "redo")
 _WHAT: Final = {code: what for what, code in _CODES.items()}
@@ -674,16 +678,18 @@ class Recorder:
         for step in own:
             self.record(_change("edit", step))
         told = {
-            (done.aliases.get(part[2], part[2]), name)
+            (part[0], done.aliases.get(part[2], part[2]), str(part[1]), name)
             for entry in entries
-            for part, name in _pass_parts(entry)
+            for part, name in _beside_parts(entry)
         }
-        passes = [
+        untold = [
             change
-            for change in _pass_changes(self._dataset)
-            if (change.uid, change.keypoint) not in told
+            for change in _beside_changes(self._dataset)
+            if (_CODES[change.what], change.uid, str(self._image(change.image)), change.keypoint)
+            not in told
         ]
-        return bool(self._record_unwritten(passes, "passes") or own or done.aliases)
+        label = "passes and decisions"
+        return bool(self._record_unwritten(untold, label) or own or done.aliases)
 
     def _saw(self, entry: Entry) -> None:
         if entry.kind == "log":
@@ -852,7 +858,7 @@ class Recorder:
 
     def take_over(self) -> None:
         """Record the steps that another journal has: what is undone here is to be found here."""
-        lost = [*_pass_changes(self._dataset), *_mark_changes(self._dataset)]
+        lost = [*_beside_changes(self._dataset), *_mark_changes(self._dataset)]
         self._record_unwritten(lost, "what is in no labels file")
         history = self._dataset._history
         in_force = history.steps()
@@ -914,7 +920,7 @@ class Recorder:
         self.journal.append(change.kind, {k: v for k, v in content.items() if v is not None})
 
     def _image(self, index: int) -> Any:
-        return image_key(self._dataset, index)
+        return image_key(self._dataset, index) if index >= 0 else index
 
     def _views(self, step: Step) -> dict[str, str]:
         """What names the schemas that a step was made under, by category id."""
@@ -930,7 +936,7 @@ class Recorder:
 
     def change(self, change: PrimitiveChange) -> list[Any]:
         """One value that was replaced: code, image, uid, keypoint, before, after."""
-        image = self._image(change.image) if change.image >= 0 else change.image
+        image = self._image(change.image)
         before, after = change.before, change.after
         if change.what == "instance":
             before, after = (self._instance(value) for value in (before, after))
@@ -940,7 +946,7 @@ class Recorder:
             uids = self._dataset._table.uids
             before = _state_to_json(before, uids)
             after = {**_state_to_json(after, uids), "from": list(after.sources)}
-        elif change.what == "pass":  # its name is in the values
+        elif change.what in _BESIDE:  # its name is in the values
             before, after = (None if v is None else v.to_json() for v in (before, after))
             return [_CODES[change.what], image, change.uid, None, before, after]
         return [_CODES[change.what], image, change.uid, change.keypoint, before, after]
@@ -973,14 +979,21 @@ def image_key(dataset: Dataset, index: int) -> Any:
     return [state.file_name, state.id]
 
 
-def _pass_changes(dataset: Dataset) -> Iterator[PrimitiveChange]:
-    """Those that add the opinions there are, but where nobody knows the instance any more."""
+def _beside_changes(dataset: Dataset) -> Iterator[PrimitiveChange]:
+    """Those that add the opinions and decisions there are, but where nobody knows the instance."""
     table = dataset._table
     for uid, of_uid in dataset._passes.items():
         row = table.last_row(uid)
         for name, opinion in of_uid.items() if row is not None else ():
             image = int(table.value(cast("int", row), "image"))
             yield PrimitiveChange("pass", uid, image, None, opinion, name)
+    for owner, of_owner in dataset._decisions.items():
+        row = table.last_row(owner) if isinstance(owner, str) else None
+        if isinstance(owner, str) and row is None:
+            continue
+        at = owner if isinstance(owner, int) else int(table.value(cast("int", row), "image"))
+        for name, decision in of_owner.items():
+            yield PrimitiveChange("decision", decision.instance, at, None, decision, name)
 
 
 def _mark_changes(dataset: Dataset) -> Iterator[PrimitiveChange]:
@@ -1070,7 +1083,7 @@ class Conflict:
     keypoint : str or None
         Name, if it is about a keypoint.
     what : str
-        'keypoint', 'bbox', 'finished', 'status', 'instance' or 'pass'.
+        'keypoint', 'bbox', 'finished', 'status', 'instance', 'pass' or 'decision'.
     kept, other : object
         The value that is in force, and the one that is not.
     annotator : str
@@ -1343,7 +1356,7 @@ def _anew(head: Entry) -> int | None:
 def of_passes(
     entries: Sequence[Entry], dataset: Dataset, until: float = math.inf
 ) -> tuple[list[Entry], list[str]]:
-    """What entries say of second opinions, which no labels file has, whatever else they say.
+    """What entries say of opinions and decisions, which no labels file has, and of nothing else.
 
     It holds in a file that somebody else has changed, too, unless it is about an image that is gone
     or an instance that is in another one: a uid of a COCO file is a number, perhaps given anew.
@@ -1374,7 +1387,7 @@ def of_passes(
         key = (str(entry.content.get("of", entry.writer)), entry.content.get("s"))
         if entry.kind == "edit":
             parts = []
-            for part, name in _pass_parts(entry):
+            for part, name in _beside_parts(entry):
                 problem = _misplaced(part, name, dataset)
                 if problem:
                     left_out.append(problem)
@@ -1390,23 +1403,32 @@ def of_passes(
     return found, left_out
 
 
-def _pass_parts(entry: Entry) -> Iterator[tuple[Sequence[Any], str]]:
-    """What an edit says of second opinions, and the name of the pass."""
+def _beside_parts(entry: Entry) -> Iterator[tuple[Sequence[Any], str]]:
+    """What an edit says of second opinions and of findings, and the name of the pass or its key."""
     for part in entry.content.get("d", ()) if entry.kind == "edit" else ():
-        if len(part) == 6 and part[0] == _CODES["pass"] and isinstance(part[5] or part[4], dict):
+        if len(part) != 6 or not isinstance(part[5] or part[4], dict):
+            continue
+        if part[0] == _CODES["pass"]:
             yield part, str((part[5] or part[4]).get("n"))
+        elif part[0] == _CODES["decision"]:
+            with contextlib.suppress(LookupError, ValueError, TypeError):  # replay says so
+                yield part, Decision.from_json(None, None, part[5] or part[4]).key
 
 
 def _misplaced(part: Sequence[Any], name: str, dataset: Dataset) -> str:
-    """Why an opinion has no place in a file that somebody else has changed; empty if it has."""
-    image, uid = _image_index(dataset, part[1]), str(part[2])
+    """Why a part has no place in a file that somebody else has changed; empty if it has."""
+    if part[1] == WHOLE:
+        return ""
+    image, uid = _image_index(dataset, part[1]), part[2]
     why = ""
     if image is None:
         why = "there is no such image any more"
-    elif dataset._table.has(uid) and dataset.instance(uid).image.index != image:
+    elif uid is not None and dataset._table.has(uid) and dataset.instance(uid).image.index != image:
         why = f"it is in image {dataset.instance(uid).image.file_name!r} now"
-    where = f"pass {name!r} of instance {uid!r} in image {part[1]!r}"
-    return why and f"{where}: {why}; the opinion is in the log alone"
+    said = "opinion" if part[0] == _CODES["pass"] else "decision"
+    what = f"pass {name!r}" if said == "opinion" else f"decision {name}"
+    owner = "" if uid is None else f" of instance {uid!r}"
+    return why and f"{what}{owner} in image {part[1]!r}: {why}; the {said} is in the log alone"
 
 
 def _image_index(dataset: Dataset, key: Any) -> int | None:
@@ -1473,7 +1495,7 @@ class _Reader:
             if uid is not None:
                 first = self._canonical.get(uid, uid)
                 before[2] = found.get(first, self.aliases.get(first, first))
-            if change.what == "pass":  # at another time
+            if change.what in _BESIDE:  # at another time
                 now[4:], before[4:] = (
                     [v and {**v, "t": 0} for v in side[4:]] for side in (now, before)
                 )
@@ -1494,7 +1516,7 @@ class _Reader:
                 dataset._n_done += int(value) - int(state.is_done)
                 state.is_done = value
                 continue
-            if change.what == "pass":
+            if change.what in _BESIDE:
                 dataset._apply(change, value)
                 continue
             if change.uid is None or not table.has(change.uid):
@@ -1638,7 +1660,7 @@ class _Reader:
                 if not places:
                     break
             parts = [[*part[:3], k, *part[4:]] for k in places]
-        elif code == _CODES["pass"] and part[4] is part[5] is None:
+        elif _WHAT[code] in _BESIDE and part[4] is part[5] is None:
             parts = []  # what it gave, another had taken away by then
         else:
             parts = [part]
@@ -1776,6 +1798,12 @@ class _Reader:
                 None if v is None else Opinion.from_json(str(uid), v) for v in (before, after)
             )
             keypoint = next(v.name for v in (before, after) if v is not None)
+        elif what == "decision":
+            name = None if index == WHOLE else self._dataset._images[index].file_name
+            before, after = (
+                None if v is None else Decision.from_json(name, uid, v) for v in (before, after)
+            )
+            keypoint = next(v.key for v in (before, after) if v is not None)
         return PrimitiveChange(what, uid, index, before, after, keypoint)
 
     def _record(self, uid: str, image: int, value: Mapping[str, Any]) -> InstanceRecord:
@@ -1858,7 +1886,7 @@ class _Reader:
             kept, other, by = change.after, now, "" if writer is None else writer.annotator
             if is_late:
                 kept, other, by = now, change.after, step.annotator
-            if change.what == "pass":  # as a mark of the file can keep it
+            if change.what in _BESIDE:  # as a mark of the file can keep it
                 kept, other = (v and json.loads(json.dumps(v.to_json())) for v in (kept, other))
             steps = tuple(sorted({self._place(one) for one in (step, writer) if one is not None}))
             found.append(Conflict(image, change.uid, name, change.what, kept, other, by, steps))

@@ -20,6 +20,7 @@ import numpy as np
 from kpwidget import formats
 from kpwidget.compaction import compact, compact_if_many
 from kpwidget.dataset import Dataset, FileStat
+from kpwidget.dataset.decisions import Decision, place_of, put_decision
 from kpwidget.dataset.passes import Opinion, put_opinion
 from kpwidget.formats import WriteReport
 from kpwidget.formats.coco_write import made_coco
@@ -190,6 +191,8 @@ def _saved(dataset: Dataset, target: Path) -> WriteReport:
     report = made_coco(dataset, target)
     if dataset.recorder is None and len(dataset.passes):
         notes = (*notes, "second opinions are in memory only: this dataset has no journal")
+    if dataset.recorder is None and len(dataset.decisions):
+        notes = (*notes, "decisions on findings are in memory only: this dataset has no journal")
     report = dataclasses.replace(report, notes=(*notes, *report.notes))
     recorder: Recorder | None = dataset.recorder
     # One that began without a file goes on in its journal: the cells that made it find that.
@@ -513,6 +516,14 @@ def resolve(dataset: Dataset, conflict: Conflict, take: Literal["kept", "other"]
 def _put(dataset: Dataset, conflict: Conflict) -> None:
     """Give the value that is not in force."""
     value = conflict.other
+    if conflict.what == "decision":
+        about = Decision.from_json(
+            conflict.image or None, conflict.instance, conflict.kept or value
+        )
+        said = value and Decision.from_json(conflict.image or None, conflict.instance, value)
+        with dataset.transaction(f"{said.verdict if said else 'open again'}: {about.check}"):
+            put_decision(dataset, place_of(dataset, about), said)
+        return
     if conflict.what == "status":
         dataset.images[conflict.image].set_status("done" if value else "started")
         return

@@ -26,7 +26,7 @@ COCO = kp.schemas.get("coco17")
 SQUARE = [10, 10, 90, 10, 90, 90, 10, 90]
 COLUMNS = [
     *("check", "severity", "image", "instance", "keypoint", "value", "threshold", "reason"),
-    "suggestion",
+    *("suggestion", "kind"),
 ]
 
 

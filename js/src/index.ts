@@ -13,6 +13,7 @@ import {
   type LayerName,
   type Model,
   type Scene,
+  type SceneFinding,
   type SceneInstance,
   type ViewportMessage,
 } from "./model";
@@ -25,6 +26,7 @@ import {
   categoryOf,
   countLabeled,
   initialState,
+  middle,
   nextName,
   type PointRef,
   reduce,
@@ -202,6 +204,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       dispatch,
       fit: fitNow,
       oneToOne: () => setViewport(oneToOne(viewport, center())),
+      showFinding,
       focus: () => root.focus({ preventScroll: true }),
     },
     signal,
@@ -233,6 +236,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     ...(browser ? [browser.filters] : []),
     notices,
     body,
+    ...(isViewer ? [] : [panel.bar]),
     panel.help,
     live,
   );
@@ -638,6 +642,25 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       cursorDot.style.setProperty("--color", color);
     cursorDot.dataset.side = category.sides[k] ?? "none";
     putCursorLabel(pointer, 170);
+  }
+
+  /** Selects what a finding is about, and brings it into the middle if it is out of sight. */
+  function showFinding({ instance: uid, keypoint }: SceneFinding): void {
+    const instance = state.doc.byUid.get(uid);
+    if (!instance) return;
+    const isPlaced = keypoint !== null && visibilityOf(instance, keypoint) > 0;
+    if (isPlaced) dispatch({ type: "select", target: { instance: uid, keypoint } });
+    else {
+      dispatch({ type: "activate", instance: uid });
+      if (keypoint !== null) dispatch({ type: "choose", keypoint });
+    }
+    const [x, y] = instance.points.slice(3 * (keypoint ?? 0));
+    const at = isPlaced ? { x: x as number, y: y as number } : middle(instance);
+    if (!at) return;
+    const p = toScreen(viewport, at);
+    if (p.x >= 0 && p.y >= 0 && p.x <= size.w && p.y <= size.h) return;
+    const { scale } = viewport;
+    setViewport({ scale, tx: size.w / 2 - scale * at.x, ty: size.h / 2 - scale * at.y });
   }
 
   // -- viewport ------------------------------------------------------------------------------------

@@ -68,6 +68,21 @@ export interface Others {
   readonly who: string;
 }
 
+/** What is wrong with an instance of this image, or may be. */
+export interface SceneFinding {
+  /** Names it, also when it is found again. */
+  readonly key: string;
+  readonly check: string;
+  readonly severity: "error" | "warning" | "note";
+  readonly instance: string;
+  /** Index; null when it is about all of the instance. */
+  readonly keypoint: number | null;
+  readonly reason: string;
+  readonly suggestion: string;
+  /** What the repair does, in words; empty where only a person can put it right. */
+  readonly repair: string;
+}
+
 export interface Scene {
   readonly version: number;
   readonly dataset: string;
@@ -77,6 +92,11 @@ export interface Scene {
   readonly cursor: Cursor;
   readonly instances: readonly SceneInstance[];
   readonly done: number;
+  /** Of an annotator: time per instance and time left in words; empty until there are enough. */
+  readonly pace?: string;
+  /** Of an annotator: the worst first, and how many there are besides. */
+  readonly findings?: readonly SceneFinding[];
+  readonly unlisted?: number;
   readonly undo: UndoTop | null;
   readonly redo: UndoTop | null;
   readonly saved: {
@@ -262,7 +282,10 @@ export type EditBody =
   | { op: "redo" }
   | { op: "save" }
   | { op: "refresh" }
-  | { op: "resolve"; conflict: number; take: boolean };
+  | { op: "resolve"; conflict: number; take: boolean }
+  /** A finding is fine as it is. */
+  | { op: "decide"; image: number; finding: string }
+  | { op: "repair"; image: number; finding: string };
 
 /** `schemas` is that of the scene the edit was made on. */
 export type WireEdit = EditBody & { seq: number; schemas?: string };
@@ -284,6 +307,8 @@ export const OPS = [
   "save",
   "refresh",
   "resolve",
+  "decide",
+  "repair",
 ] as const;
 
 export interface ViewportMessage {

@@ -1,13 +1,14 @@
 /** The controls around the stage: toolbar, label stack, keypoint list, schema figure, help. */
 
 import { KEY_TABLE, VIEW_TABLE } from "./input";
-import type { Browse, Category, Look, SceneInstance } from "./model";
+import type { Browse, Category, Look, SceneFinding, SceneInstance } from "./model";
 import {
   type Action,
   activeInstance,
   categoryOf,
   countLabeled,
   nextName,
+  openFindings,
   type State,
   visibilityOf,
 } from "./state";
@@ -59,6 +60,12 @@ const ICONS = {
   edges: "M4.200 11.800l7.600-7.600M3 13a1.400 1.400 0 1 0 0-.1M11.500 4a1.400 1.400 0 1 0 0-.1",
   crop: "M4.500 1.500v10h10M1.500 4.500h10v10",
   swap: "M4 3 1.500 5.500 4 8M1.500 5.500h11M12 8l2.500 2.500L12 13M14.500 10.500h-11",
+  check: "M3 8.500l3.200 3.200L13 4.500",
+  repair:
+    "M13.400 4.300 11.200 6.600 9.400 4.800l2.200-2.300a3.500 3.500 0 0 0-4.400 4.700L2.600 11.800l1.700 1.700 4.600-4.600a3.500 3.500 0 0 0 4.500-4.600",
+  error: "M5.500 2h5L14 5.500v5L10.500 14h-5L2 10.500v-5zM8 5v3.500M8 11v.1",
+  warning: "M8 2 14.500 13.500h-13zM8 6.500v3.200M8 11.600v.1",
+  note: "M2 8a6 6 0 1 0 12 0A6 6 0 1 0 2 8M8 7.500v4M8 4.600v.1",
   grid: "M2.500 2.500h4v4h-4zM9.500 2.500h4v4h-4zM2.500 9.500h4v4h-4zM9.500 9.500h4v4h-4z",
 } as const;
 
@@ -96,6 +103,10 @@ const SAVED = {
   saved: "The labels are in the file (COCO keeps no marks of what is done or finished).",
 } as const;
 
+const COUNTED = "D marks an image as done. Pauses of more than two minutes do not count.";
+
+const SEVERITIES = { error: "Error", warning: "Warning", note: "Note" } as const;
+
 const FLAGS = ["unlabeled", "occluded", "visible"] as const;
 
 /** The table of the keys, hidden. */
@@ -123,6 +134,8 @@ export interface PanelEvents {
   dispatch(action: Action): void;
   fit(): void;
   oneToOne(): void;
+  /** Makes the place of a finding active, and brings it into sight. */
+  showFinding(finding: SceneFinding): void;
   /** Gives the keyboard back to the stage after a click on a control. */
   focus(): void;
 }
@@ -130,6 +143,8 @@ export interface PanelEvents {
 export interface Panel {
   readonly toolbar: HTMLElement;
   readonly side: HTMLElement;
+  /** How many images are done, and how long the others may take; not for a viewer. */
+  readonly bar: HTMLElement;
   readonly help: HTMLElement;
   /** `browse`: the list of a viewer, null for an annotator. */
   render(state: State, isBusy: boolean, browse: Browse | null): void;
@@ -248,7 +263,19 @@ export function makePanel(
     { signal },
   );
   const doneLabel = h("label", { class: "kpwidget-done" }, done, "done");
+  // -- progress and pace, below everything ---------------------------------------------------------
   const progress = h("span", { class: "kpwidget-progress" });
+  const pace = h("span", { class: "kpwidget-pace" });
+  const bar = h(
+    "div",
+    {
+      class: "kpwidget-bar",
+      role: "progressbar",
+      "aria-label": "Images done",
+      "aria-valuemin": "0",
+    },
+    h("div", { class: "kpwidget-bar-text" }, progress, pace),
+  );
   const saved = h("span", { class: "kpwidget-saved" });
   const help = button("help", "Keys (?)");
   onClick(help, () => dispatch({ type: "toggle-help" }));
@@ -279,7 +306,7 @@ export function makePanel(
     h(
       "span",
       { class: "kpwidget-group kpwidget-right" },
-      ...(isViewer ? [] : [doneLabel, progress]),
+      ...(isViewer ? [] : [doneLabel]),
       saved,
       help,
     ),
@@ -396,6 +423,115 @@ export function makePanel(
       else at = at.nextSibling;
       if (isActive && !wasActive) scrollIntoBox(stack, row.element);
     }
+  }
+
+  // -- what is wrong with this image, or may be ------------------------------------------------
+  const findingsHead = h("div", { class: "kpwidget-heading" });
+  const findingsList = h("div", { class: "kpwidget-findings-list", role: "list" });
+  const findingsBox = h(
+    "section",
+    { class: "kpwidget-findings", "aria-label": "Findings" },
+    findingsHead,
+    findingsList,
+  );
+  findingsBox.hidden = true;
+  // Says only how many there are, when that changes: not each reason again with each click.
+  const findingsLive = h("div", {
+    class: "kpwidget-hidden",
+    role: "status",
+    "aria-live": "polite",
+  });
+  const findingRows = new Map<string, ReturnType<typeof makeFindingRow>>();
+
+  function makeFindingRow(key: string) {
+    let shown: SceneFinding | null = null;
+    const title = h("span", { class: "kpwidget-row-title" });
+    const reason = h("div", { class: "kpwidget-reason" });
+    const mark = h("span", { class: "kpwidget-severity" });
+    const repair = button("repair", "");
+    const fine = button("check", "Fine as it is: it is not told again until these labels change");
+    const element = h(
+      "div",
+      { class: "kpwidget-finding", role: "listitem", tabindex: "0", "data-finding": key },
+      h("div", { class: "kpwidget-finding-head" }, mark, title, repair, fine),
+      reason,
+    );
+    const show = () => shown && events.showFinding(shown);
+    element.addEventListener(
+      "click",
+      (event) => {
+        if ((event.target as Element).closest("button")) return;
+        show();
+        events.focus();
+      },
+      { signal },
+    );
+    element.addEventListener(
+      "keydown",
+      (event) => {
+        if (event.target !== element || (event.key !== "Enter" && event.key !== " ")) return;
+        event.preventDefault();
+        event.stopPropagation();
+        show();
+      },
+      { signal },
+    );
+    onClick(repair, () => dispatch({ type: "repair", finding: key }));
+    onClick(fine, () => dispatch({ type: "decide", finding: key }));
+    return {
+      element,
+      update(finding: SceneFinding, name: string, isSelected: boolean) {
+        if (shown?.severity !== finding.severity) mark.replaceChildren(icon(finding.severity));
+        shown = finding;
+        const text = `${SEVERITIES[finding.severity]}: ${finding.reason}`;
+        setText(title, name);
+        setText(reason, text);
+        setAttribute(element, "data-severity", finding.severity);
+        setAttribute(element, "aria-label", `${name}. ${text}. ${finding.suggestion}`);
+        setAttribute(element, "title", finding.suggestion);
+        element.classList.toggle("is-active", isSelected);
+        repair.hidden = finding.repair === "";
+        setAttribute(repair, "title", `Repair: ${finding.repair}`);
+        setAttribute(repair, "aria-label", `Repair: ${finding.repair}`);
+      },
+    };
+  }
+
+  function renderFindings(state: State): void {
+    const findings = openFindings(state);
+    const keys = new Set(findings.map(({ key }) => key));
+    for (const [key, row] of findingRows) {
+      if (keys.has(key)) continue;
+      // The keys meant for the stage would go to the notebook.
+      if (row.element.contains(document.activeElement)) events.focus();
+      row.element.remove();
+      findingRows.delete(key);
+    }
+    let at: ChildNode | null = findingsList.firstChild;
+    for (const finding of findings) {
+      const instance = state.doc.byUid.get(finding.instance);
+      const kind = instance && state.categories[instance.category];
+      if (!kind) continue;
+      let row = findingRows.get(finding.key);
+      if (!row) {
+        row = makeFindingRow(finding.key);
+        findingRows.set(finding.key, row);
+      }
+      const whose = `${kind.name} ${state.doc.instances.indexOf(instance) + 1}`;
+      const { keypoint } = finding;
+      const name = keypoint === null ? whose : `${kind.keypoints[keypoint]}, ${whose}`;
+      const selected = state.selected;
+      const isSelected = selected?.instance === instance.uid && selected.keypoint === keypoint;
+      row.update(finding, name, isSelected);
+      if (row.element !== at) findingsList.insertBefore(row.element, at);
+      else at = at.nextSibling;
+    }
+    const more = state.scene.unlisted ?? 0;
+    const n = findings.length + more;
+    const unlisted = more > 0 ? `, the first ${findings.length} shown` : "";
+    findingsBox.hidden = n === 0;
+    setText(findingsHead, `Findings (${n}${unlisted})`);
+    setText(findingsLive, n === 0 ? "" : `${n} ${n === 1 ? "finding" : "findings"} in this image.`);
   }
 
   // -- keypoint list ---------------------------------------------------------------------------
@@ -533,11 +669,24 @@ export function makePanel(
     }
   }
 
+  function renderBar(nDone: number, count: number, words: string): void {
+    setText(progress, `${nDone} of ${count} images done`);
+    setText(pace, words && `· ${words}`);
+    setAttribute(bar, "aria-valuemax", String(count));
+    setAttribute(bar, "aria-valuenow", String(nDone));
+    const all = [progress.textContent, pace.textContent].filter(Boolean).join(" ");
+    setAttribute(bar, "aria-valuetext", all);
+    setAttribute(bar, "title", `${all}. ${COUNTED}`);
+    setAttribute(doneLabel, "title", `Image done (D): ${progress.textContent}`);
+    const share = String(nDone / Math.max(1, count));
+    if (bar.style.getPropertyValue("--share") !== share) bar.style.setProperty("--share", share);
+  }
+
   const side = h(
     "div",
     { class: "kpwidget-side" },
     h("div", { class: "kpwidget-heading" }, "Instances"),
-    h("div", { class: "kpwidget-stack-box" }, stack, stackEmpty),
+    h("div", { class: "kpwidget-stack-box" }, stack, stackEmpty, findingsBox, findingsLive),
     h("div", { class: "kpwidget-heading" }, "Keypoints"),
     keypoints,
     guideCard,
@@ -553,6 +702,7 @@ export function makePanel(
   return {
     toolbar,
     side,
+    bar,
     help: helpBox,
     render(state, isBusy, browse) {
       if (shownCategories !== state.categories) {
@@ -590,8 +740,7 @@ export function makePanel(
       if (done.checked !== state.doc.isDone) done.checked = state.doc.isDone;
       const wasDone = image?.status === "done" ? 1 : 0;
       const nDone = state.scene.done + (state.doc.isDone ? 1 : 0) - wasDone;
-      setText(progress, `${nDone} of ${image?.count ?? 0} images done`);
-      setAttribute(doneLabel, "title", `Image done (D): ${progress.textContent}`);
+      renderBar(nDone, image?.count ?? 0, state.scene.pace ?? "");
       const waiting = state.pending.filter((entry) => entry.version === null).length;
       const text = !state.isConnected
         ? "kernel gone"
@@ -607,6 +756,7 @@ export function makePanel(
       );
       if (helpBox.hidden === state.isHelpOpen) helpBox.hidden = !state.isHelpOpen;
       renderStack(state);
+      renderFindings(state);
       renderKeypoints(state);
       renderFigure(state);
       renderGuide(state);

@@ -12,6 +12,7 @@ import type {
   Cursor,
   EditBody,
   Scene,
+  SceneFinding,
   SceneInstance,
   Template,
   Token,
@@ -197,6 +198,7 @@ export type Action =
   | { type: "save" }
   | { type: "refresh" }
   | { type: "resolve"; conflict: number; take: boolean }
+  | { type: "decide" | "repair"; finding: string }
   | { type: "toggle-skeletons" }
   | { type: "toggle-names" }
   | { type: "toggle-loupe" }
@@ -1068,6 +1070,34 @@ function drawBox(state: State, bbox: BBox, uid: string): State {
   return { ...boxed, spoken: "Box drawn." };
 }
 
+/** What is found in this image, without what has been answered and is on its way. */
+export function openFindings(state: State): readonly SceneFinding[] {
+  const answered = new Set(
+    state.pending.map(({ body }) => ("finding" in body ? body.finding : null)),
+  );
+  const { findings = [] } = state.scene;
+  return findings.filter(
+    ({ key, instance }) => !answered.has(key) && state.doc.byUid.has(instance),
+  );
+}
+
+function answerFinding(state: State, op: "decide" | "repair", key: string): State {
+  const why = refusal(state);
+  const image = state.scene.image;
+  if (why || !image) return say(state, why);
+  const finding = openFindings(state).find((one) => one.key === key);
+  if (!finding) return state;
+  if (state.doc.byUid.get(finding.instance)?.locked)
+    return say(state, "This instance is locked: unlock it in the label stack.");
+  const answered = push(state, { op, image: image.index, finding: key }, null, null);
+  // What it changes, and so what undo would take back, is known to Python alone.
+  const done = { ...answered, undoStack: [], redoStack: [] };
+  return say(
+    done,
+    `${op === "decide" ? "Fine as it is" : `Done: ${finding.repair}`}. Undo: Ctrl+Z.`,
+  );
+}
+
 export function reduce(state: State, action: Action): State {
   switch (action.type) {
     case "scene":
@@ -1282,6 +1312,9 @@ export function reduce(state: State, action: Action): State {
     case "save":
     case "refresh":
       return push(state, { op: action.type }, null, null);
+    case "decide":
+    case "repair":
+      return answerFinding(state, action.type, action.finding);
     case "resolve": {
       const { conflict, take } = action;
       return push(state, { op: "resolve", conflict, take }, null, null);

@@ -724,6 +724,20 @@ describe("the toolbar", () => {
     expect(view.one<HTMLInputElement>(".kpwidget-done input").checked).toBe(true);
   });
 
+  it("says the progress and the pace to everybody", async () => {
+    const model = new FakeModel({ scene: scene({ done: 1, pace: "23 s an instance" }) });
+    const view = await open(model);
+    const bar = view.one("[role=progressbar]");
+    const of = (name: string) => bar.getAttribute(`aria-${name}`);
+    expect([of("valuemin"), of("valuenow"), of("valuemax")]).toEqual(["0", "1", "3"]);
+    expect(of("valuetext")).toBe("1 of 3 images done · 23 s an instance");
+    expect(bar.textContent).toBe("1 of 3 images done· 23 s an instance");
+    expect(Number(bar.style.getPropertyValue("--share"))).toBeCloseTo(1 / 3);
+    model.show({ done: 2, pace: "" });
+    await settle();
+    expect(of("valuetext")).toBe("2 of 3 images done");
+  });
+
   it("hides, locks and removes an instance in its row", async () => {
     const base = scene({ instances: [wholeFace("f", 20, 20)] });
     const view = await open(new FakeModel({ scene: base }));

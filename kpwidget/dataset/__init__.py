@@ -2,11 +2,12 @@
 
 ``core`` has the dataset, ``views`` what it is looked at through, ``table`` the columns underneath,
 ``values`` the checks of what callers give, ``image_files`` the search for images and ``findings``
-what validation and comparison find; ``passes`` has second opinions. The history of edits is
-`kpwidget.history`.
+what validation and comparison find; ``passes`` has second opinions, ``decisions`` what was said of
+findings. The history of edits is `kpwidget.history`.
 """
 
 from kpwidget.dataset.core import Dataset, FileLayout, FileStat, ImageState, PointFields
+from kpwidget.dataset.decisions import Decision, Decisions
 from kpwidget.dataset.findings import Problem
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
 from kpwidget.dataset.passes import Opinion, Passes, PassReport
@@ -26,6 +27,8 @@ __all__ = [
     "Bbox",
     "Change",
     "Dataset",
+    "Decision",
+    "Decisions",
     "FileLayout",
     "FileStat",
     "ImageData",

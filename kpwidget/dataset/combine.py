@@ -798,6 +798,17 @@ class _Merge:
                         dataset._history.do(
                             PrimitiveChange("pass", record.uid, record.image, None, opinion, name)
                         )
+                    for name, decision in self.other._decisions.get(uid, {}).items():
+                        decision = replace(
+                            decision,
+                            instance=record.uid,
+                            image=dataset._images[record.image].file_name,
+                        )
+                        dataset._history.do(
+                            PrimitiveChange(
+                                "decision", record.uid, record.image, None, decision, name
+                            )
+                        )
                 dataset._table.edited.difference_update(self.as_read)
                 is_done = True
         finally:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kpwidget.dataset import combine, findings, migrate
+from kpwidget.dataset import combine, decisions, findings, migrate
+from kpwidget.dataset.decisions import Decision, Decisions
 from kpwidget.dataset.findings import Problem
 from kpwidget.dataset.image_files import ImageData, ImageRoots, find_images
 from kpwidget.dataset.passes import (
@@ -216,6 +217,8 @@ class Dataset:
         self._saved_revision: int | None = None
         #: Second opinions by instance (uid) and name of the pass.
         self._passes: dict[str, dict[str, Opinion]] = {}
+        #: What was said of findings, by instance (uid), image (index) or -1, and `Decision.key`.
+        self._decisions: dict[str | int, dict[str, Decision]] = {}
         #: Of a dataset that `start_pass` has made: the pass, and the file of the whole.
         self._pass_of: tuple[str, str | None] | None = None
         #: Whether an annotator may write the labels file unasked: `kpwidget.open` says so.
@@ -906,6 +909,67 @@ class Dataset:
         """
         return remove_pass(self, name)
 
+    # Findings
+
+    @property
+    def decisions(self) -> Decisions:
+        """What was said of findings: from `decide`, in the journal, in no labels file."""
+        return Decisions(self)
+
+    def decide(
+        self,
+        finding: Any,
+        verdict: Literal["fine", "fixed"] | None,
+        annotator: str | None = None,
+    ) -> Decision | None:
+        """Record what somebody says about a finding of the quality checks.
+
+        Parameters
+        ----------
+        finding : Finding, row of `kpwidget.quality.check`, or mapping
+            With check, kind, image (file name), instance (uid) and keypoint (name); what is left
+            out is None. Neither its place in a table nor its numbers and reason are looked at.
+        verdict : {'fine', 'fixed'} or None
+            'fine': it is right as it is, and checks do not tell it again until the labels of the
+            place are changed. 'fixed': it was put right; if it is found all the same, checks tell
+            it and who called it fixed. None takes a decision back.
+        annotator : str, optional
+            Who says so. The dataset's by default.
+
+        Returns
+        -------
+        Decision or None
+            As it is recorded now.
+
+        Raises
+        ------
+        KeyError
+            If its image, its instance or the keypoint of that is not there.
+        ValueError
+            If the verdict is another, or it is no finding.
+
+        Notes
+        -----
+        It is one step of the history, which `undo` takes back. Decisions are in the journal
+        (`kpwidget.open`, or an `Annotator`); a dataset without one has them in memory only.
+
+        The labels of the place are those of the keypoint and of its twin on the other side, of the
+        instance if the finding names no keypoint, or of all instances if it names an image only. A
+        decision about the whole dataset holds until it is taken back.
+
+        Examples
+        --------
+        >>> from kpwidget import schemas
+        >>> import numpy as np
+        >>> ds = Dataset.from_images({"a": np.zeros((9, 9))}, schemas.get("four_point"))
+        >>> finding = {"check": "drift", "image": "a"}
+        >>> ds.decide(finding, "fine", annotator="anna").verdict
+        'fine'
+        >>> ds.decisions
+        <1 decision: 1 fine>
+        """
+        return decisions.decide(self, finding, verdict, annotator)
+
     def rename_category(self, category: str | int | Category, name: str) -> Category:
         """Give a category another name; undo gives it back.
 
@@ -1039,9 +1103,9 @@ class Dataset:
             One row a value, in order: time (UTC), annotator, client (the view in a browser, None
             for code), kind ('edit', 'undo', 'redo'), label, image (file name), instance (uid),
             keypoint (name), what ('instance', 'keypoint', 'bbox', 'finished', 'status',
-            'category', 'schema'), before, after, source, seconds (since the edit of the same
-            annotator before it; NaN after a pause of more than two minutes), schema (changes with
-            the categories), writer and order (the log and the place in it).
+            'category', 'schema', 'pass', 'decision'), before, after, source, seconds (since the
+            edit of the same annotator before it; NaN after a pause of more than two minutes),
+            schema (changes with the categories), writer and order (the log and the place in it).
 
         Raises
         ------
@@ -1324,6 +1388,12 @@ class Dataset:
                 value if is_whole else replace(now, name=value.name)
             )
             return
+        if change.what == "decision":
+            of_owner = self._decisions.setdefault(change.owner, {})
+            of_owner[str(change.keypoint)] = value
+            if value is None:
+                del of_owner[str(change.keypoint)]
+            return
         if change.what == "schema":
             is_forth = value is change.after
             other = change.before if is_forth else change.after
@@ -1358,6 +1428,8 @@ class Dataset:
             return self._categories[-1 - change.image]
         if change.what == "schema":
             return self._categories[-1 - change.image].schema
+        if change.what == "decision":
+            return self._decisions.get(change.owner, {}).get(str(change.keypoint))
         uid = cast("str", change.uid)
         if change.what == "instance":
             return self._table.record(uid) if self._table.has(uid) else None
@@ -1384,6 +1456,8 @@ class Dataset:
             return f"the schema of category {self._categories[-1 - change.image].name!r}"
         if change.what == "category":
             return f"the name of category {self._categories[-1 - change.image].name!r}"
+        if change.what == "decision":
+            return f"the decision on a finding of {(change.after or change.before).check!r}"
         image = repr(self._images[change.image].file_name)
         if change.uid is None:
             return f"the status of image {image}"
@@ -1460,6 +1534,13 @@ class Dataset:
         if self._passes:
             uids = copy._table.uids(copy._table.live_rows())
             copy._passes = {u: dict(self._passes[u]) for u in uids if self._passes.get(u)}
+        if self._decisions:
+            uids = copy._table.uids(copy._table.live_rows())
+            new: dict[str | int, str | int] = {}
+            if keep_others:
+                new = {index: i for i, index in enumerate(images)}
+            is_whole = len(new) == len(self._images)
+            copy._decisions = decisions.kept_decisions(self, uids, new, is_whole=is_whole)
         return copy
 
 

@@ -350,6 +350,8 @@ def write(
             f"{count(len(dataset.passes), 'second opinion')} not written: ds.passes.labels(name) "
             "makes a dataset of a pass"
         )
+    if len(dataset.decisions):
+        notes.append(f"{count(len(dataset.decisions), 'decision')} on findings not written")
     return replace(report, losses=tuple(losses), notes=tuple(notes))
 
 

@@ -14,6 +14,7 @@ from kpwidget.quality.drift import Drift, DriftTest, drift, drift_findings, drif
 from kpwidget.quality.findings import Finding, findings_frame
 from kpwidget.quality.flags import KINDS_OF_VALIDATE, check_image, repair
 from kpwidget.quality.jitter import Jitter, NoiseEstimate, jitter, label_noise
+from kpwidget.quality.live import suspect_image
 
 __all__ = [
     "CHECKS",
@@ -39,4 +40,5 @@ __all__ = [
     "measure_sigmas",
     "merge_candidates",
     "repair",
+    "suspect_image",
 ]

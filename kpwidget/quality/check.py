@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from kpwidget.quality.coverage import coverage_findings, coverage_table
 from kpwidget.quality.drift import drift, drift_findings
-from kpwidget.quality.findings import Finding, findings_frame
+from kpwidget.quality.findings import Finding, findings_frame, undecided, with_decisions
 from kpwidget.quality.flags import flag_findings, visibility_findings
 from kpwidget.quality.jitter import jitter, jitter_findings
 from kpwidget.quality.labels import Labels, dataset_of, labels_of
@@ -35,6 +35,7 @@ def check(
     *,
     sigmas: Mapping[str, ArrayLike] | ArrayLike | None = None,
     rng: np.random.Generator | int | None = None,
+    decided: bool = False,
 ) -> pd.DataFrame:
     """What is wrong, or may be wrong, with the labels of a dataset; it changes nothing.
 
@@ -58,6 +59,9 @@ def check(
         the built-in schema with the same keypoints, else 0.05.
     rng : numpy.random.Generator or int, optional
         For the shuffles of 'drift', or their seed; by default 0: the same every time.
+    decided : bool, default False
+        Tell also what somebody has called fine (`Dataset.decide`), and add the columns verdict,
+        decided_by and decided_at (UTC).
 
     Returns
     -------
@@ -98,7 +102,9 @@ def check(
                     found += coverage_findings(table, labels.category.name)
             elif name == "drift":
                 found += _drift(data, sigmas, rng)
-    frame = findings_frame(found)
+        frame = findings_frame(found if decided else undecided(dataset_of(data), found))
+        if decided:
+            frame = with_decisions(dataset_of(data), frame)
     frame.attrs["sigma_source"] = {one.category.name: one.sigma_source for one in everything}
     return frame
 
@@ -110,9 +116,11 @@ def _drift(
 ) -> list[Finding]:
     if dataset_of(data).recorder is None:
         reason = "not looked at: without a journal the order of labeling is not known"
-        return [Finding("drift", "note", None, None, None, math.nan, math.nan, reason, "kp.open")]
+        nowhere = (None, None, None, math.nan, math.nan)
+        return [Finding("drift", "note", *nowhere, reason, "kp.open", "not looked at")]
     try:
         return drift_findings(drift(data, sigmas=sigmas, rng=rng))
     except ValueError as error:
         reason = f"not looked at: {error}"
-        return [Finding("drift", "note", None, None, None, math.nan, math.nan, reason, "")]
+        nowhere = (None, None, None, math.nan, math.nan)
+        return [Finding("drift", "note", *nowhere, reason, "", "not looked at")]

@@ -287,6 +287,7 @@ def coverage_findings(found: pd.DataFrame, category: str) -> list[Finding]:
                 f"{category}: no instance with {what} among {row.n_total:,} (95 %: fewer than "
                 f"{in_percent(row.high)}; not known of {row.n_unknown:,}){beside}",
                 "label images that show it, or say that it does not occur",
+                f"{category}: {what}",
             )
         )  # fmt: skip
     few = list(dict.fromkeys(found[has_few]["dimension"]))
@@ -297,6 +298,7 @@ def coverage_findings(found: pd.DataFrame, category: str) -> list[Finding]:
                 f"{category}: not enough data for {', '.join(few)}: fewer than {LEAST_PER_BIN} "
                 "instances a bin",
                 "",
+                f"{category}: not enough data",
             )
         )  # fmt: skip
     return out

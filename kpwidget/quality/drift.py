@@ -419,6 +419,7 @@ def drift_findings(found: Sequence[Drift]) -> list[Finding]:
                     f"{row.p:.3f})",
                     "compare images before and after this one"
                     + ("" if one.is_anchored else "; only labeling the same images again tells"),
+                    f"{one.category}, annotator {one.annotator!r}: {row.axis}",
                 )
             )  # fmt: skip
     for one in found:
@@ -429,6 +430,7 @@ def drift_findings(found: Sequence[Drift]) -> list[Finding]:
                     f"{one.category}, annotator {one.annotator!r}: not enough data in "
                     f"{len(one.images)} images",
                     "",
+                    f"{one.category}, annotator {one.annotator!r}: not enough data",
                 )
             )  # fmt: skip
     return out

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from kpwidget.dataset.decisions import decision_on
+
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SEVERITIES", "Finding", "findings_frame", "rows_in"]
+    from kpwidget.dataset import Dataset
+
+__all__ = ["SEVERITIES", "Finding", "findings_frame", "rows_in", "undecided", "with_decisions"]
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -36,6 +40,10 @@ class Finding(NamedTuple):
         is no number.
     reason, suggestion : str
         In words.
+    kind : str
+        What tells it from other findings of the check at the same place, in words without what was
+        measured: two findings with the same check, kind, image, instance and keypoint are the same
+        one, found again. Empty where the place says it all.
     """
 
     check: str
@@ -47,6 +55,7 @@ class Finding(NamedTuple):
     threshold: float
     reason: str
     suggestion: str
+    kind: str = ""
 
 
 def findings_frame(findings: Iterable[Finding]) -> pd.DataFrame:
@@ -84,6 +93,57 @@ def findings_frame(findings: Iterable[Finding]) -> pd.DataFrame:
             for name, values in zip(Finding._fields, columns, strict=True)
         }
     )
+
+
+def undecided(dataset: Dataset, findings: Iterable[Finding]) -> list[Finding]:
+    """Findings that nobody has called fine; the caller holds the dataset's lock.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    findings : iterable of Finding
+
+    Returns
+    -------
+    list of Finding
+        One that was called fixed, on the labels there are now, says so in its reason.
+    """
+    left = []
+    for finding in findings:
+        decision = decision_on(dataset, finding)
+        if decision is None:
+            left.append(finding)
+        elif decision.verdict == "fixed":
+            said = f"{finding.reason}; {decision.annotator} called it fixed, and it is found again"
+            left.append(finding._replace(reason=said))
+    return left
+
+
+def with_decisions(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
+    """Findings with what was decided about them; the caller holds the dataset's lock.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    frame : pandas.DataFrame
+        Rows of `findings_frame`, or any with check, image, instance and keypoint.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A copy with the columns verdict and decided_by (None where nothing is decided that holds)
+        and decided_at (UTC).
+    """
+    import pandas as pd
+
+    found = [decision_on(dataset, row) for row in frame.to_dict("records")]
+    times = [None if one is None else pd.Timestamp(one.time, unit="s", tz="UTC") for one in found]
+    columns = {
+        "verdict": pd.Series([one and one.verdict for one in found], frame.index, "object"),
+        "decided_by": pd.Series([one and one.annotator for one in found], frame.index, "object"),
+        "decided_at": pd.Series(times, frame.index, "datetime64[ns, UTC]"),
+    }
+    return frame.assign(**columns)
 
 
 def rows_in(frame: pd.DataFrame) -> list[Any]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset.findings import OUTSIDE_TOLERANCE, Problem, problems, problems_of_instance
 from kpwidget.images import ImageError
-from kpwidget.quality.findings import Finding
+from kpwidget.quality.findings import Finding, rows_in, undecided
 from kpwidget.quality.intervals import holm, in_percent, wilson
 from kpwidget.quality.labels import Labels, dataset_of, flip_pairs_of, rows_of
 from kpwidget.quality.masks import FAR_INSIDE_ANOTHER
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KINDS_OF_VALIDATE",
+    "Remedy",
     "check_image",
     "flag_findings",
+    "remedy",
     "repair",
     "visibility_findings",
 ]
@@ -64,11 +67,14 @@ def check_image(image: ImageInfo) -> list[Finding]:
     Returns
     -------
     list of Finding
+        Without those that somebody has called fine.
     """
     dataset = image.dataset
     with dataset.lock:
         size: tuple[float, float] = (math.inf, math.inf)
-        with contextlib.suppress(ImageError):  # nothing is outside of what has no known border
+        with contextlib.suppress(
+            ImageError, OSError
+        ):  # nothing is outside of what has no known border
             size = image.size
         found = []
         for instance in image.instances:
@@ -76,7 +82,8 @@ def check_image(image: ImageInfo) -> list[Finding]:
                 if problem.kind in KINDS_OF_VALIDATE:
                     found.append(_of_problem(instance, problem))
         rows = np.array(dataset._table.rows_of_image[image.index], np.int64)
-        return [*found, *_odd_flags(dataset, rows), *_wrong_counts(dataset, rows)]
+        found += [*_odd_flags(dataset, rows), *_wrong_counts(dataset, rows)]
+        return undecided(dataset, found)
 
 
 def visibility_findings(data: Dataset | Selection) -> list[Finding]:
@@ -124,6 +131,7 @@ def _of_problem(instance: Instance, problem: Problem) -> Finding:
         threshold,
         problem.what,
         KINDS_OF_VALIDATE[problem.kind],
+        problem.kind,
     )
 
 
@@ -149,6 +157,7 @@ def _odd_flags(dataset: Dataset, rows: NDArray[np.int64]) -> Iterator[Finding]:
                     math.nan,
                     f"visibility {flag:g} is none of 0, 1 and 2; it is shown as visible",
                     "set it to visible or occluded",
+                    "visibility none of 0, 1 and 2",
                 )
 
 
@@ -194,6 +203,7 @@ def _wrong_counts(dataset: Dataset, rows: NDArray[np.int64]) -> Iterator[Finding
                 float(n),
                 f"num_keypoints is {said[i]:g}, but {n} of its keypoints are labeled",
                 "edit and save it: num_keypoints is counted again",
+                "num_keypoints",
             )
 
 
@@ -225,28 +235,37 @@ def flag_findings(labels: Labels) -> list[Finding]:
     found: list[Finding] = []
 
     def tell(
-        severity: Any, keypoint: str | None, value: float, threshold: float, *text: str
+        kind: str,
+        severity: Any,
+        keypoint: str | None,
+        value: float,
+        threshold: float,
+        reason: str,
+        suggestion: str,
     ) -> None:
-        found.append(Finding("flags", severity, None, None, keypoint, value, threshold, *text))
+        found.append(
+            Finding("flags", severity, None, None, keypoint, value, threshold,
+                    f"{of}: {reason}", suggestion, f"{of}: {kind}")
+        )  # fmt: skip
 
     total = int(n_labeled.sum())
     if total >= _LEAST and not n_occluded.any():
         tell(
-            "note", None, 0.0, 0.0,
-            f"{of}: none of {total:,} labeled keypoints is marked as occluded; with 95 % "
+            "nothing occluded", "note", None, 0.0, 0.0,
+            f"none of {total:,} labeled keypoints is marked as occluded; with 95 % "
             f"confidence fewer than {in_percent(wilson(0, total)[1])} are",
             "decide whether occluded keypoints are to be labeled as such",
         )  # fmt: skip
     if total >= _LEAST and n_occluded.sum() == total:
         tell(
-            "note", None, 1.0, 1.0,
-            f"{of}: all of {total:,} labeled keypoints are marked as occluded",
+            "everything occluded", "note", None, 1.0, 1.0,
+            f"all of {total:,} labeled keypoints are marked as occluded",
             "look at some of them: was the flag meant as visible?",
         )  # fmt: skip
     for k in np.flatnonzero(n_labeled == 0).tolist() if len(flags) >= _LEAST else ():
         tell(
-            "note", names[k], 0.0, 1.0,
-            f"{of}: labeled in none of {len(flags):,} instances",
+            "never labeled", "note", names[k], 0.0, 1.0,
+            f"labeled in none of {len(flags):,} instances",
             "label it, or leave it out of the schema",
         )  # fmt: skip
     for k in np.flatnonzero(n_labeled >= _LEAST).tolist():
@@ -254,18 +273,20 @@ def flag_findings(labels: Labels) -> list[Finding]:
         n_rest, n_hidden_rest = total - n, int(n_occluded.sum()) - n_hidden
         rest = n_hidden_rest / max(1, n_rest)
         if n_hidden == n and wilson(n, n)[0] > wilson(n_hidden_rest, n_rest)[1]:
+            kind = "always occluded"
             text = (
                 f"occluded in all {n:,} instances where it is labeled (95 %: more than "
                 f"{in_percent(wilson(n, n)[0])}), the other keypoints are in {in_percent(rest)}"
             )
         elif n_hidden == 0 and wilson(0, n)[1] < wilson(n_hidden_rest, n_rest)[0] > _LEVEL:
+            kind = "never occluded"
             text = (
                 f"never occluded in {n:,} instances (95 %: fewer than "
                 f"{in_percent(wilson(0, n)[1])}), the other keypoints are in {in_percent(rest)}"
             )
         else:
             continue
-        tell("warning", names[k], n_hidden / n, rest, f"{of}: {text}", "look at some of them")
+        tell(kind, "warning", names[k], n_hidden / n, rest, text, "look at some of them")
     found += _annotators(labels)
     found += _leaning(labels)
     return found
@@ -296,6 +317,7 @@ def _annotators(labels: Labels) -> Iterator[Finding]:
                 f"images (95 %: fewer than {in_percent(wilson(0, n)[1])} of them have one); of the "
                 f"images of the others {in_percent(share)} have",
                 "look at some of these images together with the annotator",
+                f"{labels.category.name}: annotator {name!r} marks nothing as {what}",
             )  # fmt: skip
 
 
@@ -348,6 +370,7 @@ def _leaning(labels: Labels) -> Iterator[Finding]:
                 f"{names[right]} alone is {what}, it is {names[left]} in {in_percent(n_left / n)} "
                 f"(95 %: {in_percent(low)} to {in_percent(high)})",
                 "if the pictures do not lean to one side, look for swapped or skipped keypoints",
+                f"{labels.category.name}: {names[left]} or {names[right]} alone {what}",
             )  # fmt: skip
 
 
@@ -380,25 +403,67 @@ def repair(dataset: Dataset, findings: pd.DataFrame) -> Step | None:
     chosen = findings[findings["keypoint"].notna() & findings["instance"].notna()]
     before = dataset.undo_top()
     with dataset.transaction("repair visibility"):
-        for check, uid, keypoint, threshold in zip(
-            chosen["check"], chosen["instance"], chosen["keypoint"], chosen["threshold"],
-            strict=True,
-        ):  # fmt: skip
-            instance = dataset.instance(uid)
-            x, y, flag = instance.raw[instance.category.schema.index(keypoint)].tolist()
-            if check == "occlusion":
-                is_covered = threshold == FAR_INSIDE_ANOTHER and flag == Visibility.VISIBLE
-                if is_covered:
-                    instance.set_keypoint(keypoint, x, y, Visibility.OCCLUDED)
-            elif check == "sides":
-                _swap(instance, keypoint)
-            elif check == "visibility":
-                if flag == 0 or (x == 0 and y == 0):
-                    instance.clear_keypoint(keypoint)
-                elif flag not in (1, 2):
-                    instance.set_keypoint(keypoint, x, y, Visibility.VISIBLE)
+        for finding in rows_in(chosen):
+            found = remedy(dataset, finding)
+            if found is not None:
+                found.apply()
     after = dataset.undo_top()
     return None if after is before else after
+
+
+class Remedy(NamedTuple):
+    """What puts a finding right.
+
+    Attributes
+    ----------
+    words : str
+        What it does.
+    apply : callable
+        Does it, as an edit of the dataset.
+    """
+
+    words: str
+    apply: Callable[[], object]
+
+
+def remedy(dataset: Dataset, finding: Finding) -> Remedy | None:
+    """What `repair` does about a finding, by the labels as they are now.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    finding : Finding
+        Or a row of the table with its columns as attributes.
+
+    Returns
+    -------
+    Remedy or None
+        None where `repair` leaves it alone.
+
+    Raises
+    ------
+    KeyError
+        If it is about an instance that is not there any more.
+    """
+    check, uid, keypoint = finding.check, finding.instance, finding.keypoint
+    if uid is None or keypoint is None:
+        return None
+    instance = dataset.instance(uid)
+    schema = instance.category.schema
+    x, y, flag = instance.raw[schema.index(keypoint)].tolist()
+    if check == "occlusion":
+        if finding.threshold == FAR_INSIDE_ANOTHER and flag == Visibility.VISIBLE:
+            to = partial(instance.set_keypoint, keypoint, x, y, Visibility.OCCLUDED)
+            return Remedy("mark as occluded", to)
+    elif check == "sides":
+        return Remedy("swap left and right", partial(_swap, instance, keypoint))
+    elif check == "visibility":
+        if flag == 0 or (x == 0 and y == 0):
+            return Remedy("clear", partial(instance.clear_keypoint, keypoint))
+        if flag not in (1, 2):
+            to = partial(instance.set_keypoint, keypoint, x, y, Visibility.VISIBLE)
+            return Remedy("mark as visible", to)
+    return None
 
 
 def _swap(instance: Instance, keypoint: str) -> None:

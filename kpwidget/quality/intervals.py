@@ -1,13 +1,14 @@
-"""Intervals of shares, and several tests corrected together."""
+"""Intervals of shares and medians, and several tests corrected together."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-__all__ = ["holm", "in_percent", "wilson"]
+__all__ = ["holm", "in_percent", "median_interval", "wilson"]
 
 _Z: Final = 1.959963984540054
 """Of the normal distribution at 97.5 %."""
@@ -45,6 +46,33 @@ def wilson(n_with: int, n: int) -> tuple[float, float]:
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z * (share * (1 - share) / n + z2 / (4 * n * n)) ** 0.5 / (1 + z2 / n)
     return centre - half, centre + half
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the median, whatever the distribution.
+
+    Parameters
+    ----------
+    values : sequence of float
+
+    Returns
+    -------
+    low, high : float
+        The k-th value from below and from above, k as large as the binomial distribution allows
+        [1]_; NaN for fewer than 6 values, of which none is far enough out.
+
+    References
+    ----------
+    .. [1] W. J. Conover, Practical Nonparametric Statistics, section 3.2 (1999).
+    """
+    n, k, below = len(values), 0, 1
+    while 40 * below <= 2**n:  # at most k values are below the median in 2.5 % of samples or fewer
+        k += 1
+        below += math.comb(n, k)
+    if k == 0:
+        return math.nan, math.nan
+    ordered = sorted(values)
+    return ordered[k - 1], ordered[-k]
 
 
 def holm(p_values: Sequence[float], level: float) -> list[bool]:

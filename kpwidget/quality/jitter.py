@@ -353,6 +353,7 @@ def jitter_findings(found: Jitter) -> list[Finding]:
             f"{event.sds:.0f} robust sd of this track's second differences"
             + (": it is back within three frames" if event.kind == "twitch" else ": it stays"),
             "look at this frame and the ones beside it",
+            event.kind,
         )
         for event in rows_in(found.events)
     ]  # fmt: skip
@@ -366,6 +367,7 @@ def jitter_findings(found: Jitter) -> list[Finding]:
                     f"(95 %: {row.low_sigmas:.1f} to {row.high_sigmas:.1f}; {row.n_still} second "
                     "differences)",
                     "label it again in fewer frames and interpolate, or smooth it",
+                    f"{row.category}: clip {row.clip!r}, track {row.track!r}",
                 )
             )  # fmt: skip
     for verdict in ("not enough data", "looks interpolated or copied"):
@@ -377,6 +379,7 @@ def jitter_findings(found: Jitter) -> list[Finding]:
                     f"{verdict}: noise is not told for {n} of {len(found.estimates)} keypoints of "
                     "tracks",
                     "",
+                    verdict,
                 )
             )  # fmt: skip
     if found.problem:
@@ -384,6 +387,7 @@ def jitter_findings(found: Jitter) -> list[Finding]:
             Finding(
                 "jitter", "note", None, None, None, math.nan, math.nan,
                 f"not, or not all, looked at: {found.problem}", "give the instances track ids",
+                "not looked at",
             )
         )  # fmt: skip
     return out

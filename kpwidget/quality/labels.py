@@ -82,7 +82,9 @@ def rows_of(data: Dataset | Selection) -> NDArray[np.int64]:
 
 
 def labels_of(
-    data: Dataset | Selection, sigmas: Mapping[str, ArrayLike] | ArrayLike | None = None
+    data: Dataset | Selection,
+    sigmas: Mapping[str, ArrayLike] | ArrayLike | None = None,
+    rows: NDArray[np.int64] | None = None,
 ) -> Iterator[Labels]:
     """Labeled instances of each category that has any; the caller holds the dataset's lock.
 
@@ -91,8 +93,10 @@ def labels_of(
     data : Dataset or Selection
     sigmas : array_like of shape (n_keypoints,), or mapping of category name to that, optional
         See `sigmas_of`.
+    rows : ndarray of int, optional
+        Of the dataset's table: only these; by default all that are looked at.
     """
-    dataset, everything = dataset_of(data), rows_of(data)
+    dataset, everything = dataset_of(data), rows_of(data) if rows is None else rows
     table = dataset._table
     everything = everything[table.n_labeled_of(everything) > 0]
     of = table.column("category", everything)

@@ -96,6 +96,7 @@ def occlusion_findings(labels: Labels) -> list[Finding]:
                 f"{labels.category.name}: the masks of {n_others:,} instances are no polygons "
                 "(RLE, or damaged): their keypoints are not compared with them",
                 "",
+                f"{labels.category.name}: no polygons",
             )
         )  # fmt: skip
     return found

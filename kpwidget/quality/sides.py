@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,12 +31,51 @@ _NEARER: Final = 0.5
 """Swapped, a pair must be at most this share of its distance to the frame before."""
 
 
-def side_findings(labels: Labels) -> list[Finding]:
+class _Ways(NamedTuple):
+    """From left to right in each instance.
+
+    Attributes
+    ----------
+    pairs : ndarray of int, shape (n_pairs, 2)
+    way : ndarray of shape (n, n_pairs, 2)
+        In image pixels.
+    length : ndarray of shape (n, n_pairs)
+    is_apart : ndarray of bool, shape (n, n_pairs)
+        Whether the two are far enough apart to tell; False where one is not labeled.
+    """
+
+    pairs: NDArray[np.int64]
+    way: NDArray[np.float64]
+    length: NDArray[np.float64]
+    is_apart: NDArray[np.bool_]
+
+    def compare(self, p: int, q: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Instances in which two pairs can be compared, and whether they point the same way."""
+        both = np.flatnonzero(self.is_apart[:, p] & self.is_apart[:, q])
+        product = (self.way[both, p] * self.way[both, q]).sum(axis=1)
+        cosine = product / (self.length[both, p] * self.length[both, q])
+        is_told = np.abs(cosine) > _ALONG
+        return both[is_told], cosine[is_told] > 0
+
+
+def _ways_of(labels: Labels) -> _Ways:
+    pairs = flip_pairs_of(labels.category.schema)
+    way = labels.points[:, pairs[:, 1], :2] - labels.points[:, pairs[:, 0], :2]
+    length = np.hypot(way[..., 0], way[..., 1])
+    # A pair whose two keypoints differ in sigma is as uncertain as the worse.
+    unit = labels.sigmas[pairs].max(axis=1, initial=0.0) * labels.size[:, None]
+    return _Ways(pairs, way, length, length > _APART * unit)
+
+
+def side_findings(labels: Labels, teachers: Labels | None = None) -> list[Finding]:
     """Flip pairs that are probably swapped.
 
     Parameters
     ----------
     labels : Labels
+    teachers : Labels, optional
+        Other labels of the category, from which it is learned which pairs point the same way;
+        the frames beside are not looked at then. By default it is learned from the labels.
 
     Returns
     -------
@@ -48,41 +87,27 @@ def side_findings(labels: Labels) -> list[Finding]:
         found by the second alone. Pairs less than 1 sigma*s apart are not looked at. A note where
         there are not enough instances to learn from.
     """
-    pairs = flip_pairs_of(labels.category.schema)
-    if not len(pairs):
+    ways = _ways_of(labels)
+    if not len(ways.pairs):
         return []
-    left, right = labels.points[:, pairs[:, 0], :2], labels.points[:, pairs[:, 1], :2]
-    way = right - left
-    length = np.hypot(way[..., 0], way[..., 1])
-    # A pair whose two keypoints differ in sigma is as uncertain as the worse.
-    unit = labels.sigmas[pairs].max(axis=1) * labels.size[:, None]
-    is_apart = length > _APART * unit  # False where one is not labeled
-    return [
-        *_by_pairs(labels, pairs, way, length, is_apart),
-        *_by_frames(labels, pairs, left, right, is_apart),
-    ]
+    if teachers is not None:
+        return list(_by_pairs(labels, ways, _ways_of(teachers)))
+    return [*_by_pairs(labels, ways, ways), *_by_frames(labels, ways)]
 
 
-def _by_pairs(
-    labels: Labels,
-    pairs: NDArray[np.int64],
-    way: NDArray[np.float64],
-    length: NDArray[np.float64],
-    is_apart: NDArray[np.bool_],
-) -> Iterator[Finding]:
+def _by_pairs(labels: Labels, ways: _Ways, teachers: _Ways) -> Iterator[Finding]:
+    pairs, n_taught = ways.pairs, len(teachers.way)
     n_pairs = len(pairs)
-    votes_for, votes_against = np.zeros((2, len(way), n_pairs), np.int64)
+    votes_for, votes_against = np.zeros((2, len(ways.way), n_pairs), np.int64)
     n_teachers = np.zeros(n_pairs, np.int64)
     shares: dict[int, list[float]] = {p: [] for p in range(n_pairs)}
     for p in range(n_pairs):
         for q in range(p + 1, n_pairs):
-            both = np.flatnonzero(is_apart[:, p] & is_apart[:, q])
-            cosine = (way[both, p] * way[both, q]).sum(axis=1) / (length[both, p] * length[both, q])
-            told = both[np.abs(cosine) > _ALONG]
-            is_along = cosine[np.abs(cosine) > _ALONG] > 0
+            told, is_along = taught = teachers.compare(p, q)
             n, n_along = len(told), int(is_along.sum())
             if wilson(n_along, n)[0] < _AGREES:
                 continue
+            told, is_along = taught if teachers is ways else ways.compare(p, q)
             for one in (p, q):
                 n_teachers[one] += 1
                 shares[one].append(n_along / n)
@@ -91,10 +116,11 @@ def _by_pairs(
     if not (n_teachers >= 2).any():
         if len(pairs) >= 3:
             yield Finding(
-                "sides", "note", None, None, None, float(len(way)), 10.0,
-                f"{labels.category.name}: not enough data: {len(way):,} instances do not tell "
+                "sides", "note", None, None, None, float(n_taught), 10.0,
+                f"{labels.category.name}: not enough data: {n_taught:,} instances do not tell "
                 "which pairs point the same way",
                 "",
+                f"{labels.category.name}: not enough data",
             )  # fmt: skip
         return
     names = labels.category.keypoints
@@ -104,20 +130,17 @@ def _by_pairs(
             "sides", "warning", labels.file_name(i), labels.uid(i), names[a], float(n), 2.0,
             f"{names[a]} and {names[b]} look swapped: from one to the other points against {n} "
             f"other pairs of this instance and along none, where in {in_percent(min(shares[p]))} "
-            f"or more of {len(way):,} instances they point the same way",
+            f"or more of {n_taught:,} instances they point the same way",
             f"swap {names[a]} and {names[b]}, unless the pose is really twisted",
+            "by the other pairs",
         )  # fmt: skip
 
 
-def _by_frames(
-    labels: Labels,
-    pairs: NDArray[np.int64],
-    left: NDArray[np.float64],
-    right: NDArray[np.float64],
-    is_apart: NDArray[np.bool_],
-) -> Iterator[Finding]:
+def _by_frames(labels: Labels, ways: _Ways) -> Iterator[Finding]:
     if (labels.dataset._table.column("track_id", labels.rows) == None).all():  # noqa: E711
         return
+    pairs, is_apart = ways.pairs, ways.is_apart
+    left, right = labels.points[:, pairs[:, 0], :2], labels.points[:, pairs[:, 1], :2]
     tracks, _ = tracks_of(labels, False)
     for track, of in ((name, of) for clip in tracks.values() for name, of in clip.items()):
         a, b = left[of.places], right[of.places]
@@ -146,4 +169,5 @@ def _by_frames(
                     f"(against the frame before: {before:.0f} px as they are, {after:.0f} px "
                     "swapped)",
                     f"swap {one} and {other}",
+                    "by the frames beside",
                 )  # fmt: skip

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..dataset import Change, Dataset, ImageInfo, Instance, UndoError
 from ..store import ConflictError, attach_journal
 from .board import Board
+from .pace import Pace, measure_pace
 from .wire import (
     Cursor,
     Refused,
     conflict_to_wire,
+    finding_to_wire,
+    key_of,
     number_of,
     sendable,
     shown,
@@ -24,6 +28,11 @@ from .wire import (
     whole_of,
     words,
 )
+
+if TYPE_CHECKING:
+    from ..quality import Finding
+
+logger = logging.getLogger(__name__)
 
 #: Labels files up to this size, in bytes, are saved without being asked.
 AUTOSAVED_BYTES = 20_000_000
@@ -38,8 +47,8 @@ _POSES = {
 #: The mean pose is that of the last so many instances of a category, looked for among the last so
 #: many of all: enough, and soon computed in a dataset of any size.
 _POSES_IN_MEAN, _POSES_LOOKED_AT = 1000, 20_000
-#: How many conflicts are shown at once.
-_SHOWN_CONFLICTS = 3
+#: How many conflicts, and findings of an image, are shown at once.
+_SHOWN_CONFLICTS, _SHOWN_FINDINGS = 3, 40
 
 
 class Annotator(Board):
@@ -105,6 +114,10 @@ class Annotator(Board):
         self._others: tuple[int, list[str]] = (0, [])
         self._conflicts: list[int] = []
         self._told_of_saving = ""
+        self._pace = ""
+        #: What is suspected of instances of this image, with the keypoints that were looked at;
+        #: None until the checks are loaded.
+        self._suspected: dict[str, tuple[bytes, list[Finding]]] | None = None
         #: By image, what was under way when it was left.
         self._left: dict[int, Cursor] = {}
         index = dataset.images[image].index
@@ -120,6 +133,11 @@ class Annotator(Board):
         with self._dataset.lock:
             uid = self._cursor.instance
             return None if uid is None else self._dataset.instance(uid)
+
+    @property
+    def pace(self) -> Pace:
+        """How fast this person labels, and how long the images left may take."""
+        return measure_pace(self._dataset, self._origin)
 
     def __repr__(self) -> str:
         image = self.image
@@ -326,10 +344,12 @@ class Annotator(Board):
 
     def _on_dataset_change(self, change: Change) -> None:
         self._publisher.plan_save()
+        self._publisher.plan_check()
         super()._on_dataset_change(change)
 
     def _receive_hello(self, content: dict[str, Any]) -> None:
         self._publisher.plan_save()  # of what was restored from the journal
+        self._publisher.plan_check()
         super()._receive_hello(content)
 
     def _autosave(self) -> None:
@@ -397,6 +417,8 @@ class Annotator(Board):
         if self._cursor.instance is not None and self._cursor.keypoint is not None:
             self._left[self._index] = self._cursor
         super()._show(index)
+        self._suspected = self._suspected and {}
+        self._publisher.plan_check()
         left = self._left.pop(index, None)
         if left is not None and left.instance in self._dataset:
             instance = self._dataset.instance(str(left.instance))
@@ -408,6 +430,66 @@ class Annotator(Board):
         self._left = {
             index: cursor.moved(category, sources) for index, cursor in self._left.items()
         }
+
+    def _check(self) -> None:
+        """Look again at what takes longer than an edit may: the pace, and what may be wrong."""
+        from ..quality import suspect_image
+
+        pace = str(self.pace)
+        with self._dataset.lock:
+            suspected: dict[str, tuple[bytes, list[Finding]]] = {}
+            for finding in suspect_image(self.image):
+                uid = str(finding.instance)
+                seen = self._dataset.instance(uid).keypoints.tobytes()
+                suspected.setdefault(uid, (seen, []))[1].append(finding)
+            if (pace, suspected) != (self._pace, self._suspected):
+                self._pace, self._suspected = pace, suspected
+                self._dirty.add("scene")
+        self._publisher.wake()
+
+    def _findings(self) -> list[Finding]:
+        """Contradictions in this image as it is; what is suspected, as long as it is as it was."""
+        if self._suspected is None:
+            return []
+        from ..quality import check_image
+        from ..quality.findings import SEVERITIES, undecided
+
+        found = check_image(self.image)
+        for uid, (seen, suspicions) in self._suspected.items():
+            if uid in self._dataset and self._dataset.instance(uid).keypoints.tobytes() == seen:
+                found += undecided(self._dataset, suspicions)
+        places = {instance.uid: i for i, instance in self._instances()}
+        found = [
+            one for one in {key_of(one): one for one in found}.values() if one.instance in places
+        ]
+        found.sort(key=lambda one: (SEVERITIES.index(one.severity), places[str(one.instance)]))
+        return found
+
+    def _finding_of(self, edit: dict[str, Any]) -> Finding:
+        """The finding that an edit is about, looked for anew."""
+        from ..quality import check_image, suspect_image
+
+        image, key = self._image_of(edit), text_of(edit, "finding")
+        for finding in (*check_image(image), *suspect_image(image)):
+            if key_of(finding) == key and finding.instance is not None:
+                if finding.instance in self._locked:
+                    raise Refused("This instance is locked.")
+                return finding
+        raise Refused("This is not found any more: the labels have been changed meanwhile.")
+
+    def _apply_decide(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        finding = self._finding_of(edit)
+        with self._step("fine as it is", edit, token, self._cursor):
+            self._dataset.decide(finding, "fine")
+
+    def _apply_repair(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        from ..quality.flags import remedy
+
+        found = remedy(self._dataset, self._finding_of(edit))
+        if found is None:
+            raise Refused("Only a person can put this right.")
+        with self._step(found.words, edit, token, self._cursor):
+            found.apply()
 
     def _prefetch(self) -> None:
         super()._prefetch()
@@ -438,14 +520,37 @@ class Annotator(Board):
     def _scene(self) -> dict[str, Any]:
         dataset = self._dataset
         undo, redo = dataset.undo_top(origin=self._origin), dataset.redo_top(origin=self._origin)
-        shown_conflicts = [one for one in dataset.conflicts if one.what not in ("category", "pass")]
+        aside = ("category", "pass", "decision")
+        shown_conflicts = [one for one in dataset.conflicts if one.what not in aside]
         return super()._scene() | {
             "undo": step_to_wire(undo),
             "redo": step_to_wire(redo),
             "saved": self._saved(),
+            "pace": self._pace,
+            **self._findings_to_wire(),
             "others": {"edits": self._others[0], "who": sendable(", ".join(self._others[1][:3]))},
             "conflicts": [conflict_to_wire(one) for one in shown_conflicts[:_SHOWN_CONFLICTS]],
         }
+
+    def _findings_to_wire(self) -> dict[str, Any]:
+        try:
+            findings = self._findings()
+            rows = [self._finding_to_wire(one) for one in findings[:_SHOWN_FINDINGS]]
+        except Exception:
+            # A defect of a check must not keep the scene from the browser.
+            logger.exception("the checks of %s failed", self.image.file_name)
+            return {"findings": [], "unlisted": 0}
+        return {"findings": rows, "unlisted": len(findings) - len(rows)}
+
+    def _finding_to_wire(self, finding: Finding) -> dict[str, Any]:
+        from ..quality.flags import remedy
+
+        keypoint = None
+        if finding.keypoint is not None:
+            schema = self._dataset.instance(str(finding.instance)).category.schema
+            keypoint = schema.index(finding.keypoint)
+        found = remedy(self._dataset, finding)
+        return finding_to_wire(finding, keypoint, found.words if found else "")
 
     def _saved(self) -> dict[str, str]:
         recorder = self._dataset.recorder

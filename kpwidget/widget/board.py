@@ -865,6 +865,9 @@ class Board(Stage):
 
     # -- what only an annotator does ------------------------------------------------------------
 
+    def _check(self) -> None:
+        """Look again at what takes longer than an edit may."""
+
     def _autosave(self) -> None:
         """Save the labels file without being asked."""
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Idle time before a poster is made, and before neighbours are encoded, in seconds.
+#: Idle time before a poster is made, before neighbours are encoded and before what takes longer
+#: than an edit may is looked at, in seconds.
 _POSTER_AFTER = 2.0
 _PREFETCH_AFTER = 0.3
+_CHECK_AFTER = 0.5
 #: How often the journal is looked into for what others have done, in seconds.
 _LOOK_EVERY = 3.0
 #: Idle time before a labels file is saved by itself, in seconds.
@@ -35,6 +37,7 @@ class Publisher:
         self._is_stopped = False
         self._poster_at: float | None = None
         self._prefetch_at: float | None = None
+        self._check_at: float | None = None
         self._look_at: float | None = None
         self._save_at: float | None = None
         self._again_at: float | None = None
@@ -78,6 +81,10 @@ class Publisher:
         """Have the neighbours encoded when the image has been shown."""
         self._prefetch_at = time.monotonic() + _PREFETCH_AFTER
 
+    def plan_check(self) -> None:
+        """Have pace and labels looked at when nothing has changed for a while."""
+        self._check_at = time.monotonic() + _CHECK_AFTER
+
     def plan_save(self) -> None:
         """Have the labels file saved when nothing has changed for a while."""
         self._save_at = time.monotonic() + _SAVE_AFTER
@@ -86,6 +93,7 @@ class Publisher:
         planned = (
             self._poster_at,
             self._prefetch_at,
+            self._check_at,
             self._look_at,
             self._save_at,
             self._again_at,
@@ -109,6 +117,9 @@ class Publisher:
                 if self._prefetch_at is not None and now >= self._prefetch_at:
                     self._prefetch_at = None
                     board._prefetch()
+                if self._check_at is not None and now >= self._check_at:
+                    self._check_at = None
+                    board._check()
                 if self._save_at is not None and now >= self._save_at:
                     self._save_at = None
                     board._autosave()

@@ -53,6 +53,8 @@ OPS: Final = (
     "save",
     "refresh",
     "resolve",
+    "decide",
+    "repair",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import reprlib
 from collections.abc import Sequence
@@ -15,11 +16,15 @@ from ..schema import reference_to_url
 
 if TYPE_CHECKING:
     from ..dataset import Instance
+    from ..quality import Finding
     from ..schema import Category, Schema
 
 
 #: The largest whole number that JavaScript counts to, `Number.MAX_SAFE_INTEGER`.
 _MAX_WHOLE: Final = 2**53 - 1
+
+#: What is said of a finding is cut here: names in it come from files.
+_MAX_WORDS: Final = 300
 
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 80
@@ -199,6 +204,26 @@ def template_to_wire(category: Category, keypoints: np.ndarray[Any, Any]) -> dic
     own = geometry.align_poses([_layout(category.schema)], pose)[0]
     full = np.where(np.isfinite(pose), pose, np.where(np.isfinite(own), own, 0.5))
     return {"instances": n, "points": [[round(float(x), 3), round(float(y), 3)] for x, y in full]}
+
+
+def key_of(finding: Finding) -> str:
+    """What names a finding, found again, among those of its image."""
+    about = (finding.check, finding.kind, finding.instance, finding.keypoint)
+    return hashlib.blake2b(repr(about).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def finding_to_wire(finding: Finding, keypoint: int | None, repair: str) -> dict[str, Any]:
+    """What the browser must know of a finding, with the index of its keypoint."""
+    return {
+        "key": key_of(finding),
+        "check": finding.check,
+        "severity": finding.severity,
+        "instance": finding.instance,
+        "keypoint": keypoint,
+        "reason": sendable(finding.reason[:_MAX_WORDS]),
+        "suggestion": sendable(finding.suggestion[:_MAX_WORDS]),
+        "repair": repair,
+    }
 
 
 def step_to_wire(step: Any) -> dict[str, Any] | None:
