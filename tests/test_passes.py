@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -673,3 +674,28 @@ def test_any_sequence_agrees_with_a_dataset_that_never_ends(seed: int, tmp_path:
             assert dataset.journal_problems == ()
         assert everything(dataset) == everything(model), (step, what)
     assert len(model._history.steps()) > 5
+
+
+def test_time_of_an_opinion_is_that_of_the_label(tiny_dataset, monkeypatch):
+    clock = iter((1_000.0, 2_000.0, 9_000.0))
+    monkeypatch.setattr("kpwidget.history.time.time", lambda: next(clock))
+    again = tiny_dataset.start_pass("second", annotator="ben")
+    again.add_instance("a.png", "animal", {"nose": (10.5, 8.25)}, uid="x")
+    again.instance("x").set_keypoint("tail", 50, 40)
+    monkeypatch.setattr("kpwidget.history.time.time", lambda: 9_000.0)
+    tiny_dataset.add_pass(again, "second")
+    assert tiny_dataset.passes[0].time == 2_000.0
+
+
+def test_time_of_an_opinion_is_in_the_journal_when_undo_has_forgotten_it(
+    tiny_dataset, tmp_path, monkeypatch
+):
+    again = tiny_dataset.start_pass("second", annotator="ben")
+    store.attach_journal(again, tmp_path / "journal")
+    begin = time.time()
+    again.add_instance("a.png", "animal", {"nose": (10.5, 8.25)}, uid="x")
+    end = time.time()
+    monkeypatch.setattr(again._history, "steps", list)
+    monkeypatch.setattr("kpwidget.dataset.passes.time.time", lambda: end + 500)
+    tiny_dataset.add_pass(again, "second")
+    assert begin - 1e-3 <= tiny_dataset.passes[0].time <= end + 1e-3

@@ -44,7 +44,10 @@ export interface UndoTop {
 }
 
 export interface SceneImage {
+  /** What edits name it by; not below 2 ** 40 for one that comes again. */
   readonly index: number;
+  /** Where it stands among the images, where that is not `index`. */
+  readonly position?: number;
   readonly count: number;
   readonly name: string;
   readonly width: number;
@@ -278,8 +281,8 @@ export type EditBody =
   | { op: "status"; image: number; done: boolean }
   | { op: "flags"; image: number; instance: string; hidden?: boolean; locked?: boolean }
   | { op: "goto"; to: number | string }
-  | { op: "undo" }
-  | { op: "redo" }
+  | { op: "undo"; image: number }
+  | { op: "redo"; image: number }
   | { op: "save" }
   | { op: "refresh" }
   | { op: "resolve"; conflict: number; take: boolean }

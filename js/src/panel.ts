@@ -715,7 +715,7 @@ export function makePanel(
       if (category.value !== at) category.value = at;
       category.disabled = state.categories.length < 2;
       const image = state.scene.image;
-      const at0 = browse ? browse.position : (image?.index ?? -1);
+      const at0 = browse ? browse.position : (image?.position ?? image?.index ?? -1);
       const n = browse ? browse.count : (image?.count ?? 0);
       const number = at0 < 0 ? "–" : String(at0 + 1);
       if (shownIndex !== at0 || (document.activeElement !== jump && jump.value !== number)) {

@@ -338,7 +338,8 @@ function push(
   step: { before: SceneInstance | null; uid: string | null } | null,
 ): State {
   const seq = state.seq + 1;
-  const image = "image" in body ? body.image : -1;
+  const isTakenBack = body.op === "undo" || body.op === "redo";
+  const image = "image" in body && !isTakenBack ? body.image : -1;
   const { schemas } = state.scene;
   const stamped = schemas ? { ...body, schemas } : body;
   const entry: Entry = { client: state.client, seq, body: stamped, image, effect, version: null };
@@ -651,7 +652,7 @@ function undo(state: State): State {
           status: step.statusBefore,
         }
       : null;
-  const undone = push({ ...state, selected: null }, { op: "undo" }, effect, null);
+  const undone = push({ ...state, selected: null }, { op: "undo", image: here }, effect, null);
   return settleImage(undone, effect !== null, here, {
     undoStack: state.undoStack.slice(0, -1),
     redoStack: step ? [...state.redoStack, step] : [],
@@ -673,7 +674,7 @@ function redo(state: State): State {
           status: step.statusAfter,
         }
       : null;
-  const redone = push({ ...state, selected: null }, { op: "redo" }, effect, null);
+  const redone = push({ ...state, selected: null }, { op: "redo", image: here }, effect, null);
   return settleImage(redone, effect !== null, here, {
     undoStack: step ? [...state.undoStack, step] : [],
     redoStack: state.redoStack.slice(0, -1),

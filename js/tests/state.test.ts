@@ -604,7 +604,7 @@ describe("undo and redo", () => {
   it("what Python alone knows can be redone before it has answered the undo", () => {
     const top = { label: "place top", token: ["other", 3] as const };
     const undone = act(start({ undo: top }), { type: "undo" });
-    expect(lastBody(act(undone, { type: "redo" }))).toEqual({ op: "redo" });
+    expect(lastBody(act(undone, { type: "redo" }))).toEqual({ op: "redo", image: 0 });
   });
 
   it("a new step clears what could be redone", () => {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, cast, overload
 
@@ -59,7 +59,8 @@ class Opinion:
     points : tuple of (x, y, visibility) or None
         For each of `names`, in image pixels. None is unlabeled.
     time : float
-        When it was added, in seconds since the epoch.
+        When it was labeled, in seconds since the epoch; when it was added, where the dataset that
+        it came from does not know.
     """
 
     uid: str
@@ -307,14 +308,24 @@ def start_pass(dataset: Dataset, name: str, annotator: str | None) -> Dataset:
     return blind
 
 
-def add_pass(dataset: Dataset, other: Dataset, name: str, annotator: str | None) -> PassReport:
-    """Keep the labels of another dataset as a pass; see `Dataset.add_pass`."""
+def add_pass(
+    dataset: Dataset,
+    other: Dataset,
+    name: str,
+    annotator: str | None,
+    images: Collection[int] | None = None,
+) -> PassReport:
+    """Keep the labels of another dataset as a pass; see `Dataset.add_pass`.
+
+    `images` are the positions of those of `other` that are looked at, by default all.
+    """
     _check_name(name)
     if other is dataset:
         raise ValueError("add_pass: a dataset is no second opinion on itself; see ds.start_pass")
     now = time.time()
     with dataset._history.callbacks_after(), dataset.lock:
-        pairing = pair_labels(dataset, other)
+        pairing = pair_labels(dataset, other, images)
+        times = _label_times(other, [uid_there for _, uid_there, _, _ in pairing.pairs])
         found: dict[str, Opinion] = {}
         for uid, uid_there, category, keypoints in pairing.pairs:
             there = other.instance(uid_there)
@@ -325,7 +336,8 @@ def add_pass(dataset: Dataset, other: Dataset, name: str, annotator: str | None)
                     "say who made it; pass annotator='...'"
                 )
             points = checked_points(category, keypoints)
-            found[uid] = Opinion(uid, name, who, category.keypoints, points, now)
+            labeled = times.get(uid_there, now)
+            found[uid] = Opinion(uid, name, who, category.keypoints, points, labeled)
         before = {uid: of[name] for uid, of in dataset._passes.items() if name in of}
         _refuse_others(name, before, found)
         people = {opinion.annotator for opinion in found.values()}
@@ -348,6 +360,23 @@ def add_pass(dataset: Dataset, other: Dataset, name: str, annotator: str | None)
     )
 
 
+def _label_times(dataset: Dataset, uids: Sequence[str]) -> dict[str, float]:
+    """When instances were labeled last, in seconds since the epoch, of those where it is known."""
+    times = {
+        change.uid: step.time
+        for step in dataset._history.steps()
+        for change in step.changes
+        if change.what in ("keypoint", "instance") and change.uid is not None
+    }
+    if dataset.recorder is not None and not times.keys() >= set(uids):
+        # Steps of long ago can no more be undone, but the journal has them.
+        table = dataset.history()
+        labels = table[table["what"].isin(["keypoint", "instance"])]
+        seconds = (stamp.timestamp() for stamp in labels["time"])
+        times = dict(zip(labels["instance"], seconds, strict=True)) | times
+    return times
+
+
 def remove_pass(dataset: Dataset, name: str) -> int:
     """Take a pass away and say how many opinions it had; see `Dataset.remove_pass`."""
     with dataset._history.callbacks_after(), dataset.lock:
@@ -359,7 +388,7 @@ def remove_pass(dataset: Dataset, name: str) -> int:
     return len(uids)
 
 
-def pair_labels(first: Dataset, second: Dataset) -> Pairing:
+def pair_labels(first: Dataset, second: Dataset, images: Collection[int] | None = None) -> Pairing:
     """Find the instances of a second label set in a first one.
 
     Parameters
@@ -367,6 +396,8 @@ def pair_labels(first: Dataset, second: Dataset) -> Pairing:
     first, second : Dataset
         Images are matched by file name, categories by name (if both have one only, by nothing),
         keypoints by name, and instances by `kpwidget.metrics.match_labels`.
+    images : collection of int, optional
+        Positions of the images of the second that are looked at; by default all.
 
     Returns
     -------
@@ -387,6 +418,8 @@ def pair_labels(first: Dataset, second: Dataset) -> Pairing:
         unmatched_other: list[str] = []
         missing: list[str] = []
         for file_name, index_there in theirs.items():
+            if images is not None and index_there not in images:
+                continue
             rows_there = second._table.rows_of_image[index_there]
             index = ours.get(file_name)
             if index is None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..dataset import Change, Dataset, ImageInfo, Instance, UndoError
 from ..store import ConflictError, attach_journal
+from .anchors import Anchors
 from .board import Board
 from .pace import Pace, measure_pace
 from .wire import (
+    AGAIN,
     Cursor,
     Refused,
     conflict_to_wire,
     finding_to_wire,
+    is_index,
     key_of,
     number_of,
     sendable,
@@ -51,6 +55,13 @@ _POSES_IN_MEAN, _POSES_LOOKED_AT = 1000, 20_000
 _SHOWN_CONFLICTS, _SHOWN_FINDINGS = 3, 40
 
 
+class _Again(NamedTuple):
+    """An image that is shown again, blind: the one that was asked for, and whose steps undo has."""
+
+    asked: int
+    origin: tuple[str, ...]
+
+
 class Annotator(Board):
     """An annotator for the images of a dataset, as a widget.
 
@@ -70,6 +81,12 @@ class Annotator(Board):
         Whether edits are kept on disk as they are made, beside the labels file or, for a dataset
         without one, in ``./.kpwidget``. What the journal has from before is put in place, and a
         line says so. The environment variable ``KPWIDGET_JOURNAL=off`` means False.
+    anchors : float
+        How many finished images come again, blind, for each that is finished, from 0 to 1: with
+        0.05 one in twenty. What is drawn then goes into ``dataset.passes`` as "anchor", for
+        `kpwidget.quality.drift`. None by default.
+    rng : numpy.random.Generator or int, optional
+        Which images these are, and when they come; by default another time each time.
 
     Raises
     ------
@@ -78,7 +95,8 @@ class Annotator(Board):
     TypeError
         If a keyword is not known.
     ValueError
-        If the dataset has no images or no category with keypoints.
+        If the dataset has no images or no category with keypoints; if `anchors` is no share, or
+        several images have one file name, by which passes find them.
     KeyError
         If there is no such image or category.
     """
@@ -90,12 +108,14 @@ class Annotator(Board):
         category: str | int | None = None,
         height: int = 600,
         journal: bool = True,
+        anchors: float = 0.0,
+        rng: np.random.Generator | int | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
             raise TypeError(
                 f"Annotator got unknown keywords {sorted(unknown)}; "
-                "it takes dataset, image, category, height and journal"
+                "it takes dataset, image, category, height, journal, anchors and rng"
             )
         if not isinstance(dataset, Dataset):
             raise TypeError(f"dataset: expected a kpwidget.Dataset, got {type(dataset).__name__}")
@@ -120,24 +140,28 @@ class Annotator(Board):
         self._suspected: dict[str, tuple[bytes, list[Finding]]] | None = None
         #: By image, what was under way when it was left.
         self._left: dict[int, Cursor] = {}
+        self._again: _Again | None = None
+        self._anchors = Anchors(dataset, anchors, rng) if anchors else None
         index = dataset.images[image].index
         first = 0
         if category is not None:
             first = list(dataset.categories).index(dataset.category(category))
         cursor = Cursor(category=first)
         super().__init__(dataset, index, (said and _under_way(dataset, index)) or cursor, height)
+        if self._anchors is not None:
+            self._watch_sheet(self._anchors)
 
     @property
     def instance(self) -> Instance | None:
         """The active instance, or None."""
         with self._dataset.lock:
             uid = self._cursor.instance
-            return None if uid is None else self._dataset.instance(uid)
+            return None if uid is None else self._sheet.instance(uid)
 
     @property
     def pace(self) -> Pace:
         """How fast this person labels, and how long the images left may take."""
-        return measure_pace(self._dataset, self._origin)
+        return measure_pace(self._dataset, _origin_of(self._dataset))
 
     def __repr__(self) -> str:
         image = self.image
@@ -150,7 +174,7 @@ class Annotator(Board):
 
     def _step(self, label: str, edit: dict[str, Any], token: tuple[str, int], after: Cursor) -> Any:
         image = self._image_of(edit).index
-        return self._dataset.transaction(
+        return self._sheet.transaction(
             label,
             origin=self._origin,
             token=token,
@@ -160,9 +184,9 @@ class Annotator(Board):
         )
 
     @property
-    def _origin(self) -> tuple[str, str]:
+    def _origin(self) -> tuple[str, ...]:
         """Whose steps undo takes back: this person's by widget, before a rerun of the cell too."""
-        return _origin_of(self._dataset)
+        return _origin_of(self._dataset) if self._again is None else self._again.origin
 
     def _apply_point(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         after = self._next(edit)
@@ -172,7 +196,7 @@ class Annotator(Board):
         image = self._image_of(edit)
         keypoint = whole_of(edit, "keypoint")
         is_new = edit.get("new") is True
-        category = self._dataset.categories[after.category]
+        category = self._sheet.categories[after.category]
         instance = None if is_new else self._instance_of(edit)
         schema = (instance.category if instance else category).schema
         if keypoint >= schema.n_keypoints:
@@ -184,7 +208,7 @@ class Annotator(Board):
         label = f"place {name}" if visibility else f"unlabel {name}"
         with self._step(label, edit, token, after):
             if instance is None:
-                instance = self._dataset.add_instance(
+                instance = self._sheet.add_instance(
                     image, category, uid=text_of(edit, "instance"), is_finished=False
                 )
             if visibility:
@@ -217,9 +241,9 @@ class Annotator(Board):
         instance = None if is_new else self._instance_of(edit)
         with self._step("draw box", edit, token, after):
             if instance is None:
-                instance = self._dataset.add_instance(
+                instance = self._sheet.add_instance(
                     image,
-                    self._dataset.categories[after.category],
+                    self._sheet.categories[after.category],
                     uid=text_of(edit, "instance"),
                     is_finished=False,
                 )
@@ -235,7 +259,7 @@ class Annotator(Board):
         image = self._image_of(edit)
         is_new = edit.get("new") is True
         instance = None if is_new else self._instance_of(edit)
-        category = instance.category if instance else self._dataset.categories[after.category]
+        category = instance.category if instance else self._sheet.categories[after.category]
         points = _points_of(edit, category.schema.n_keypoints)
         for x, y, visibility in points:
             if visibility:
@@ -243,7 +267,7 @@ class Annotator(Board):
         bbox = _bbox_of(edit)
         with self._step(_POSES[how], edit, token, after):
             if instance is None:
-                instance = self._dataset.add_instance(
+                instance = self._sheet.add_instance(
                     image, category, uid=text_of(edit, "instance"), is_finished=True
                 )
             now = instance.keypoints
@@ -261,9 +285,10 @@ class Annotator(Board):
     def _apply_repeat(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         """Put copies of the instances of the image before into this one."""
         image = self._image_of(edit)
-        if image.index == 0:
+        place = image.index if self._again is None else self._again.asked
+        if place == 0:
             raise Refused("This is the first image: there is none before it.")
-        before = self._dataset.images[image.index - 1]
+        before = self._dataset.images[place - 1]
         if not before.instances:
             raise Refused("The image before this one has no instance.")
         width, height = image.size
@@ -274,7 +299,7 @@ class Annotator(Board):
                 is_in = ((points[:, :2] >= 0) & (points[:, :2] <= (width, height))).all(axis=1)
                 points = np.where((is_in & (points[:, 2] > 0))[:, None], points, 0.0)
                 bbox = instance.bbox if instance.bbox_source == "given" else None
-                self._dataset.add_instance(
+                self._sheet.add_instance(
                     image, instance.category, points, bbox, track_id=instance.track_id
                 )
         self._settle(after, image.index)
@@ -309,10 +334,10 @@ class Annotator(Board):
             image.set_status(status)
 
     def _apply_undo(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
-        self._take_back(self._dataset.undo, "before", "There is nothing to undo.")
+        self._take_back(self._sheet.undo, "before", "There is nothing to undo.")
 
     def _apply_redo(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
-        self._take_back(self._dataset.redo, "after", "There is nothing to redo.")
+        self._take_back(self._sheet.redo, "after", "There is nothing to redo.")
 
     def _take_back(self, act: Callable[..., Any], which: str, nothing: str) -> None:
         try:
@@ -343,9 +368,15 @@ class Annotator(Board):
         )
 
     def _on_dataset_change(self, change: Change) -> None:
-        self._publisher.plan_save()
-        self._publisher.plan_check()
-        super()._on_dataset_change(change)
+        with self._dataset.lock:
+            is_other = any(part.what in ("schema", "category") for part in change.step.changes)
+            if is_other and self._anchors is not None and self._anchors.fit():
+                self._watch_sheet(self._anchors)  # what was drawn under the other one is given up
+                if self._again is not None:
+                    self._show(self._again.asked)
+            self._publisher.plan_save()
+            self._publisher.plan_check()
+            super()._on_dataset_change(change)
 
     def _receive_hello(self, content: dict[str, Any]) -> None:
         self._publisher.plan_save()  # of what was restored from the journal
@@ -412,6 +443,12 @@ class Annotator(Board):
 
     def _show(self, index: int) -> None:
         """Go to another image; what was begun there before goes on."""
+        if self._anchors is not None:
+            left = None if self._again is None else self._index
+            self._anchors.bring_in(left)
+            if left is not None:  # every image is another one, also the same
+                self._sheet, self._again = self._dataset, None
+                self._index, self._cursor = -1, Cursor(self._cursor.category)
         if index == self._index:
             return
         if self._cursor.instance is not None and self._cursor.keypoint is not None:
@@ -419,11 +456,90 @@ class Annotator(Board):
         super()._show(index)
         self._suspected = self._suspected and {}
         self._publisher.plan_check()
-        left = self._left.pop(index, None)
-        if left is not None and left.instance in self._dataset:
-            instance = self._dataset.instance(str(left.instance))
+        begun = self._left.pop(index, None)
+        if begun is not None and begun.instance in self._dataset:
+            instance = self._dataset.instance(str(begun.instance))
             if instance.image.index == index and not instance.is_finished:
-                self._cursor = left
+                self._cursor = begun
+
+    # -- images that come again -----------------------------------------------------------------
+
+    def _watch_sheet(self, anchors: Anchors) -> None:
+        self._unsubscribe.append(anchors.sheet._history.watch(self._on_dataset_change))
+        for client, seq in anchors.sheet._tokens.items():
+            self._applied[client] = max(seq, self._applied.get(client, 0))
+
+    def _take_edits(self, name: str, base: int, edits: list[Any]) -> None:
+        if self._anchors is None:
+            return super()._take_edits(name, base, edits)
+        with self._anchors.sheet._history.callbacks_after():  # its journal is written once, too
+            super()._take_edits(name, base, edits)
+
+    def _apply(self, client: str, seq: int, edit: dict[str, Any]) -> None:
+        """Apply an edit to what it was made on: the dataset, or what is drawn blind."""
+        index = edit.get("image")
+        if not is_index(index, 2 * AGAIN):
+            return super()._apply(client, seq, edit)
+        assert isinstance(index, int)
+        is_again = index >= AGAIN
+        index %= AGAIN
+        edit = {**edit, "image": index}
+        if is_again == (self._again is not None) and (not is_again or index == self._index):
+            return super()._apply(client, seq, edit)
+        # Made on what is not shown any more: before a restart of the kernel, or in another view.
+        if not is_again and edit.get("op") in ("undo", "redo") and self._again is not None:
+            self._show(self._again.asked)
+            return super()._apply(client, seq, edit)
+        sheet = self._dataset
+        if is_again:
+            anchors = self._anchors
+            if (
+                anchors is None
+                or edit.get("op") in ("undo", "redo")
+                or not is_index(index, len(anchors.sheet))
+                or not anchors.takes(index)
+            ):
+                raise Refused(
+                    "The image it was made on is no longer shown: this edit was not made."
+                )
+            sheet = anchors.sheet
+        shown = self._sheet, self._index, self._cursor
+        self._sheet, self._index, self._cursor = sheet, -1, Cursor(self._cursor.category)
+        try:
+            super()._apply(client, seq, edit)
+        finally:
+            self._sheet, self._index, self._cursor = shown
+
+    def _find_image(self, to: Any) -> int:
+        if self._again is None:
+            return super()._find_image(to)
+        if to in ("next", "unlabeled"):
+            return self._again.asked
+        shown = self._index
+        self._index = self._again.asked
+        try:
+            return super()._find_image(to)
+        finally:
+            self._index = shown
+
+    def _apply_goto(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
+        left, is_first_time = self._index, self._again is None
+        super()._apply_goto(edit, token)
+        if self._anchors is None or not is_first_time or self._index == left:
+            return
+        if edit.get("to") not in ("next", "unlabeled"):
+            return
+        again = self._anchors.pick(left, self._index)
+        if again is None:
+            return
+        if self._anchors.fit():
+            self._watch_sheet(self._anchors)
+        asked = self._index
+        if self._cursor.instance is not None:
+            self._left[asked] = self._cursor
+        super()._show(again)
+        self._again = _Again(asked, (*_origin_of(self._dataset), str(time.time_ns())))
+        self._sheet = self._anchors.sheet
 
     def _move_cursors(self, category: int, sources: Sequence[int]) -> None:
         super()._move_cursors(category, sources)
@@ -440,7 +556,7 @@ class Annotator(Board):
             suspected: dict[str, tuple[bytes, list[Finding]]] = {}
             for finding in suspect_image(self.image):
                 uid = str(finding.instance)
-                seen = self._dataset.instance(uid).keypoints.tobytes()
+                seen = self._sheet.instance(uid).keypoints.tobytes()
                 suspected.setdefault(uid, (seen, []))[1].append(finding)
             if (pace, suspected) != (self._pace, self._suspected):
                 self._pace, self._suspected = pace, suspected
@@ -456,8 +572,8 @@ class Annotator(Board):
 
         found = check_image(self.image)
         for uid, (seen, suspicions) in self._suspected.items():
-            if uid in self._dataset and self._dataset.instance(uid).keypoints.tobytes() == seen:
-                found += undecided(self._dataset, suspicions)
+            if uid in self._sheet and self._sheet.instance(uid).keypoints.tobytes() == seen:
+                found += undecided(self._sheet, suspicions)
         places = {instance.uid: i for i, instance in self._instances()}
         found = [
             one for one in {key_of(one): one for one in found}.values() if one.instance in places
@@ -480,12 +596,12 @@ class Annotator(Board):
     def _apply_decide(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         finding = self._finding_of(edit)
         with self._step("fine as it is", edit, token, self._cursor):
-            self._dataset.decide(finding, "fine")
+            self._sheet.decide(finding, "fine")
 
     def _apply_repair(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         from ..quality.flags import remedy
 
-        found = remedy(self._dataset, self._finding_of(edit))
+        found = remedy(self._sheet, self._finding_of(edit))
         if found is None:
             raise Refused("Only a person can put this right.")
         with self._step(found.words, edit, token, self._cursor):
@@ -518,11 +634,20 @@ class Annotator(Board):
     # -- what the browser is told ---------------------------------------------------------------
 
     def _scene(self) -> dict[str, Any]:
-        dataset = self._dataset
-        undo, redo = dataset.undo_top(origin=self._origin), dataset.redo_top(origin=self._origin)
+        dataset, sheet = self._dataset, self._sheet
+        undo, redo = sheet.undo_top(origin=self._origin), sheet.redo_top(origin=self._origin)
         aside = ("category", "pass", "decision")
         shown_conflicts = [one for one in dataset.conflicts if one.what not in aside]
-        return super()._scene() | {
+        scene = super()._scene()
+        if self._again is not None:  # nothing tells that it is not the one that was asked for
+            asked = dataset.images[self._again.asked]
+            scene["image"] |= {
+                "index": AGAIN + self._index,
+                "position": asked.index,
+                "name": sendable(asked.file_name),
+            }
+            scene["done"] += sheet.n_done
+        return scene | {
             "undo": step_to_wire(undo),
             "redo": step_to_wire(redo),
             "saved": self._saved(),
@@ -547,20 +672,21 @@ class Annotator(Board):
 
         keypoint = None
         if finding.keypoint is not None:
-            schema = self._dataset.instance(str(finding.instance)).category.schema
+            schema = self._sheet.instance(str(finding.instance)).category.schema
             keypoint = schema.index(finding.keypoint)
-        found = remedy(self._dataset, finding)
+        found = remedy(self._sheet, finding)
         return finding_to_wire(finding, keypoint, found.words if found else "")
 
     def _saved(self) -> dict[str, str]:
         recorder = self._dataset.recorder
         if recorder is not None and recorder.journal.error is not None:
             return {"state": "failed", "text": "in memory only"}
-        if recorder is not None and not self._dataset.is_saved:
+        is_saved = self._dataset.is_saved and (self._again is None or not self._sheet.instances)
+        if recorder is not None and not is_saved:
             return {"state": "kept", "text": "kept in the journal"}
         if self._dataset.path is None:
             return {"state": "memory", "text": "in memory"}
-        if not self._dataset.is_saved:
+        if not is_saved:
             return {"state": "changed", "text": "not saved"}
         return {"state": "saved", "text": "saved"}
 

@@ -31,6 +31,7 @@ from .pictures import Detail, Picture, PictureQueue, encode_preview
 from .publisher import Publisher
 from .stage import OPS, Stage
 from .wire import (
+    AGAIN,
     Cursor,
     Refused,
     category_to_wire,
@@ -100,6 +101,8 @@ class Board(Stage):
         self, dataset: Dataset, index: int, cursor: Cursor, height: int, **traits: Any
     ) -> None:
         self._dataset = dataset
+        #: What is shown and edited: the dataset, or in an annotator what is labeled blind.
+        self._sheet = dataset
         self._index = index
         self._cursor = self._in_schema(cursor)
         self._hidden: set[str] = set()
@@ -155,7 +158,7 @@ class Board(Stage):
     @property
     def image(self) -> ImageInfo:
         """The image that is shown."""
-        return self._dataset.images[self._index]
+        return self._sheet.images[self._index]
 
     def goto(self, image: int | str) -> None:
         """Show another image.
@@ -275,7 +278,7 @@ class Board(Stage):
             number_of(content, "w"),
             number_of(content, "h"),
         )
-        image = whole_of(content, "image")
+        image = whole_of(content, "image") % AGAIN
         with self._dataset.lock:
             if client == self._leader and rev < self._leader_rev:
                 return  # a newer one has overtaken it: they may come by different shells
@@ -356,11 +359,12 @@ class Board(Stage):
         if op not in OPS or not hasattr(self, f"_apply_{op}"):
             raise Refused(f"unknown edit {shown(op)}")
         edit = self._by_schemas_of_now(edit)
-        self._dataset._token = (client, seq)  # undo and redo have it from here
+        sheet = self._sheet
+        sheet._token = (client, seq)  # undo and redo have it from here
         try:
             getattr(self, f"_apply_{op}")(edit, (client, seq))
         finally:
-            self._dataset._token = None
+            sheet._token = None
 
     def _schemas(self) -> str:
         """What names the meaning of keypoint indices; empty until a schema is changed."""
@@ -397,10 +401,10 @@ class Board(Stage):
 
     def _image_of(self, edit: dict[str, Any]) -> ImageInfo:
         index = edit.get("image")
-        if not is_index(index, len(self._dataset.images)):
+        if not is_index(index, len(self._sheet.images)):
             raise Refused(f"there is no image number {shown(index)}")
         assert isinstance(index, int)
-        return self._dataset.images[index]
+        return self._sheet.images[index]
 
     def _instance_of(self, edit: dict[str, Any]) -> Any:
         uid = text_of(edit, "instance")
@@ -416,7 +420,7 @@ class Board(Stage):
 
     def _instance(self, uid: str) -> Any:
         """The instance of this uid, of those that can be shown; KeyError if there is none."""
-        return self._dataset.instance(uid)
+        return self._sheet.instance(uid)
 
     def _in_schema(self, cursor: Cursor) -> Cursor:
         """A cursor of a step, which may be from before a change of the schema."""
@@ -515,7 +519,7 @@ class Board(Stage):
                     state = part.before if change.kind == "undo" else part.after
                     self._move_cursors(-1 - part.image, state.sources)
                 uid = part.uid
-                if part.what == "instance" and uid is not None and uid not in self._dataset:
+                if part.what == "instance" and uid is not None and uid not in self._sheet:
                     # An instance that comes back by undo is seen, and can be edited.
                     self._hidden.discard(uid)
                     self._locked.discard(uid)

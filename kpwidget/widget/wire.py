@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ..schema import Category, Schema
 
 
+#: An image that comes again, blind, has its index plus this on the wire: what is drawn on it is
+#: never taken for a label of the image itself, whenever it arrives.
+AGAIN: Final = 2**40
+
 #: The largest whole number that JavaScript counts to, `Number.MAX_SAFE_INTEGER`.
 _MAX_WHOLE: Final = 2**53 - 1
 
