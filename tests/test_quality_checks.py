@@ -433,7 +433,8 @@ def test_swap_against_the_frames_beside() -> None:
 
 
 def test_noise_is_the_formula_of_second_differences() -> None:
-    values = np.random.default_rng(2).normal(0, 3, 40)
+    x = np.random.default_rng(2).normal(0, 3, 42)
+    values = x[2:] - 2 * x[1:-1] + x[:-2]
     mad = sorted(abs(v - sorted(values)[19] / 2 - sorted(values)[20] / 2) for v in values)
     expected = 1.4826 * (mad[19] + mad[20]) / 2 / math.sqrt(6)
     found = quality.label_noise(values)
@@ -441,6 +442,19 @@ def test_noise_is_the_formula_of_second_differences() -> None:
     # The interval: exp(1.96 sqrt(1.97727 / 40)) = 1.5463 either way.
     assert found.high / found.sd == pytest.approx(1.5463, rel=1e-3)
     assert found.sd / found.low == pytest.approx(1.5463, rel=1e-3)
+    assert found.n == 40
+
+
+def test_curved_motion_is_taken_out_by_third_differences() -> None:
+    # x = t^3 has second differences 6 t, which would be all there is, and third ones of 6.
+    noise = np.random.default_rng(2).normal(0, 3, 43)
+    x = np.arange(43.0) ** 3 + noise
+    third = x[3:] - 3 * x[2:-1] + 3 * x[1:-2] - x[:-3]
+    mad = np.median(np.abs(third - np.median(third)))
+    found = quality.label_noise(x[2:] - 2 * x[1:-1] + x[:-2])
+    assert found.sd == pytest.approx(1.4826 * mad / math.sqrt(20), rel=1e-4)
+    # exp(1.96 sqrt(2.27474 / 40)) = 1.5958
+    assert found.high / found.sd == pytest.approx(1.5958, rel=1e-3)
     assert found.n == 40
 
 
@@ -456,7 +470,7 @@ def test_noise_is_recovered_under_a_large_motion(sd: float) -> None:
     t = np.arange(1200)
     x = 80 * np.sin(2 * np.pi * t / 60)[:, None] + rng.normal(0, sd, (1200, 2))
     found = quality.label_noise(x[2:] - 2 * x[1:-1] + x[:-2])
-    assert found.sd == pytest.approx(sd, rel=0.16 if sd < 1 else 0.08)
+    assert found.sd == pytest.approx(sd, rel=0.08)
 
 
 def test_noise_of_whole_pixels_is_no_number_of_the_grid() -> None:
