@@ -411,6 +411,22 @@ def test_swapped_pair_is_found_and_repaired() -> None:
     assert len(quality.check(dataset, "sides")) == 0
 
 
+@pytest.mark.parametrize(
+    ("keypoint", "place"),
+    [
+        pytest.param("right_hip", (0, 0), id="at the origin"),
+        pytest.param("left_hip", (9999, 150), id="outside"),
+    ],
+)
+def test_a_keypoint_that_is_nowhere_is_no_swapped_side(
+    keypoint: str, place: tuple[float, float]
+) -> None:
+    dataset = facing(30)
+    dataset.instances[7].set_keypoint(keypoint, *place)
+    found = quality.check(dataset, ["visibility", "sides"])
+    assert found[["check", "keypoint"]].to_numpy().tolist() == [["visibility", keypoint]]
+
+
 def test_too_few_instances_to_learn_sides_from() -> None:
     [row] = quality.check(facing(4), "sides").itertuples()
     assert row.severity == "note"
