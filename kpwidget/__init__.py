@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kpwidget.plotting import plot_counts as plot_counts
     from kpwidget.plotting import plot_coverage as plot_coverage
     from kpwidget.plotting import plot_drift as plot_drift
+    from kpwidget.plotting import plot_findings as plot_findings
     from kpwidget.plotting import plot_grid as plot_grid
     from kpwidget.plotting import plot_heatmap as plot_heatmap
     from kpwidget.plotting import plot_image as plot_image
@@ -69,6 +70,7 @@ _MODULE_OF = {
     "plot_counts": "kpwidget.plotting",
     "plot_coverage": "kpwidget.plotting",
     "plot_drift": "kpwidget.plotting",
+    "plot_findings": "kpwidget.plotting",
     "plot_grid": "kpwidget.plotting",
     "plot_heatmap": "kpwidget.plotting",
     "plot_image": "kpwidget.plotting",
@@ -109,6 +111,7 @@ __all__ = [
     "plot_counts",
     "plot_coverage",
     "plot_drift",
+    "plot_findings",
     "plot_grid",
     "plot_heatmap",
     "plot_image",

@@ -104,6 +104,14 @@ def add_commands(commands: Any) -> None:
         "--examples", type=int, default=24, metavar="N",
         help="instances on the contact sheet (default: 24; 0 for none)",
     )  # fmt: skip
+    report.add_argument(
+        "--quality", action="store_true",
+        help="about what may be wrong, as check --quality; --examples are crops of such places",
+    )  # fmt: skip
+    report.add_argument(
+        "--predictions", type=Path, metavar="FILE",
+        help="with --quality: poses on images without labels, to say which to label next",
+    )  # fmt: skip
     _add_reading(report)
 
     roundtrip = _command(
@@ -806,13 +814,34 @@ def _image_problems(dataset: Dataset) -> list[Problem]:
 
 
 def _report(args: argparse.Namespace, said: _Said) -> int:
-    from kpwidget.reports import report
-
+    if args.predictions is not None and not args.quality:
+        raise ValueError("--predictions goes with --quality: it says which images to label next")
     dataset, _ = _read(args, args.source)
-    path = report(dataset, args.output, title=args.title, n_examples=args.examples)
+    options: dict[str, Any] = {"title": args.title, "n_examples": args.examples}
+    if args.quality:
+        from kpwidget import quality
+
+        if args.predictions is not None:
+            options["predictions"] = _predictions(args.predictions, dataset)
+        path = quality.report(dataset, args.output, **options)
+    else:
+        from kpwidget.reports import report
+
+        path = report(dataset, args.output, **options)
     said.values = {"path": os.fspath(path), "n_bytes": path.stat().st_size}
     said.line(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
     return OK
+
+
+def _predictions(path: Path, dataset: Dataset) -> Dataset:
+    """Dataset of predictions on the images of another, in any format."""
+    from kpwidget import formats
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
+    format = formats.detect_format(path)
+    options: dict[str, Any] = {"ground_truth": dataset} if format == "coco-results" else {}
+    return formats.read(path, format=format, **options)
 
 
 def _roundtrip(args: argparse.Namespace, said: _Said) -> int:

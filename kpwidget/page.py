@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from kpwidget._version import __version__
 from kpwidget.formats import write_file
@@ -19,7 +19,7 @@ from kpwidget.formats import write_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Bar", "Page"]
+__all__ = ["Bar", "Page", "drawn"]
 
 #: How a page of ours begins: only such a file is replaced.
 _BEGINNING: Final = (
@@ -190,6 +190,22 @@ class Page:
             f"<nav>{links}</nav>\n" + "\n".join(self._body) + "\n</body>\n</html>\n"
         )
 
+    def refuse(self, path: Path) -> None:
+        """Raise what `write` would raise because of the path, before there is anything to write."""
+        if path.suffix.lower() not in (".html", ".htm"):
+            what = "that is a folder" if path.is_dir() else f"got {path.suffix!r}"
+            raise ValueError(
+                f"{path}: a report is a web page, expected a file name that ends in .html; {what}"
+            )
+        if path.exists():
+            with open(path, "rb") as file:
+                is_ours = file.read(len(_BEGINNING)) == _BEGINNING.encode()
+            if not is_ours:
+                raise FileExistsError(
+                    f"{path}: there is a file that is not a report of kpwidget; it was left as it "
+                    "is. Remove it, or write the report to another name"
+                )
+
     def write(self, path: Path) -> Path:
         """Write the page; a file that is there is replaced if it is such a page.
 
@@ -208,21 +224,18 @@ class Page:
         FileExistsError
             If something else is there: it is left as it is.
         """
-        if path.suffix.lower() not in (".html", ".htm"):
-            what = "that is a folder" if path.is_dir() else f"got {path.suffix!r}"
-            raise ValueError(
-                f"{path}: a report is a web page, expected a file name that ends in .html; {what}"
-            )
-        if path.exists():
-            with open(path, "rb") as file:
-                is_ours = file.read(len(_BEGINNING)) == _BEGINNING.encode()
-            if not is_ours:
-                raise FileExistsError(
-                    f"{path}: there is a file that is not a report of kpwidget; it was left as it "
-                    "is. Remove it, or write the report to another name"
-                )
+        self.refuse(path)
         write_file(path, [self.html().encode("utf-8", "replace")])
         return path
+
+
+def drawn(plot: Any, *args: Any, size: tuple[float, float], **options: Any) -> Figure:
+    """Draw on a figure of its own, outside of pyplot, and return the figure; size in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    plot(*args, ax=figure.subplots(), **options)
+    return figure
 
 
 def _text(value: str) -> str:

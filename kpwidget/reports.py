@@ -13,12 +13,10 @@ import numpy as np
 from kpwidget.dataset import Dataset, Selection
 from kpwidget.dataset.findings import is_missing
 from kpwidget.dataset.views import bboxes_of
-from kpwidget.page import Bar, Cell, Page
+from kpwidget.page import Bar, Cell, Page, drawn
 from kpwidget.plotting.rows import Rows, rows_of
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from kpwidget.schema import Category
 
 __all__ = ["report"]
@@ -172,18 +170,18 @@ def _about_category(
     is_mean = schema.layout is None and n > 0
     figures = [
         (
-            _drawn(plot_schema, schema, layout=part if is_mean else "auto", size=(5.2, 4.4)),
+            drawn(plot_schema, schema, layout=part if is_mean else "auto", size=(5.2, 4.4)),
             "The skeleton, in the mean pose." if is_mean else "The skeleton.",
         )
     ]
     if n:
         figures += [
             (
-                _drawn(plot_pose_space, part, category=category, size=(5.2, 4.4)),
+                drawn(plot_pose_space, part, category=category, size=(5.2, 4.4)),
                 "Instances on one another, aligned in place and size, and their mean.",
             ),
             (
-                _drawn(plot_heatmap, part, category=category, size=(5.2, 4.0)),
+                drawn(plot_heatmap, part, category=category, size=(5.2, 4.0)),
                 "Where keypoints fall in the image.",
             ),
         ]
@@ -198,11 +196,11 @@ def _distributions(page: Page, data: Dataset | Selection, found: Rows) -> None:
     page.heading("Counts and sizes")
     size = (4.9, 3.4)
     figures = [
-        (_drawn(plot_counts, data, of="images", size=size), "Instances in an image."),
-        (_drawn(plot_counts, data, of="keypoints", size=size), "Labeled keypoints of an instance."),
+        (drawn(plot_counts, data, of="images", size=size), "Instances in an image."),
+        (drawn(plot_counts, data, of="keypoints", size=size), "Labeled keypoints of an instance."),
     ]
     if not np.isnan(bboxes_of(found.dataset, found.rows)[:, 0]).all():
-        figures.append((_drawn(plot_sizes, data, size=size), "Widths and heights of the boxes."))
+        figures.append((drawn(plot_sizes, data, size=size), "Widths and heights of the boxes."))
     page.figures(figures)
 
 
@@ -247,16 +245,6 @@ def _contact_sheet(page: Page, dataset: Dataset, found: Rows, n_examples: int) -
     chosen = dataset._instances_at(lambda table: labeled[at].tolist())
     columns = min(6, len(chosen))
     rows = -(-len(chosen) // columns)
-    sheet = _drawn(plot_grid, chosen, columns=columns, size=(10.2, 1.75 * rows + 0.3))
+    sheet = drawn(plot_grid, chosen, columns=columns, size=(10.2, 1.75 * rows + 0.3))
     page.heading("Examples")
     page.figures([(sheet, f"{len(chosen)} of {len(labeled):,} instances, {how}.")], "jpeg")
-
-
-def _drawn(plot: Any, *args: Any, size: tuple[float, float], **options: Any) -> Any:
-    """Draw on a figure of its own, outside of pyplot, and return the figure."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    ax: Axes = figure.subplots()
-    plot(*args, ax=ax, **options)
-    return figure

@@ -24,7 +24,7 @@ LAYERS = [
     {"journal", "formats", "quality", "plotting", "samples"},
     {"compaction"},
     {"store", "page"},
-    {"reports"},
+    {"reports", "quality_report"},
     {"commands"},
     {"widget", "cli"},
     {"__main__"},
@@ -36,6 +36,7 @@ STRANGERS = [LAYERS[3], LAYERS[8]]
 REACHES_UP = {
     ("schema", "plotting"),  # Schema.plot, Schema._repr_png_
     ("dataset", "store"),  # Dataset.save
+    ("quality", "quality_report"),  # quality.report
     ("dataset", "plotting"),  # ImageInfo._repr_png_, Instance._repr_png_
 }
 
@@ -44,8 +45,8 @@ ONLY_IN = {
     "ipywidgets": {"widget"},
     "ipycanvas": {"widget"},
     "anywidget": {"widget"},
-    # samples: only for the photograph it ships; reports: figures outside of pyplot
-    "matplotlib": {"plotting", "samples", "reports"},
+    # samples: only for the photograph it ships; page: figures outside of pyplot
+    "matplotlib": {"plotting", "samples", "page"},
     "skimage": {"samples"},
     "jupyterlab": {"cli"},
     "jupyter_core": {"cli"},
@@ -86,7 +87,11 @@ def imports(path: Path, module: str) -> Iterator[tuple[str, bool]]:
                 yield from ((f"kpwidget.{alias.name}", at_import) for alias in node.names)
             else:
                 yield base, at_import
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        elif (
+            isinstance(node, ast.If)
+            and ast.unparse(node.test).endswith("TYPE_CHECKING")
+            and (not isinstance(node.test, ast.UnaryOp))
+        ):
             for child in node.orelse:
                 yield from walk(child, at_import)
         else:

@@ -169,6 +169,24 @@ def test_one_side_that_is_hidden_more_often_is_told_with_its_share() -> None:
     assert "of 22 images" in row["reason"]
 
 
+@pytest.mark.parametrize(
+    ("n_right", "is_told"),
+    [
+        # Mid-p: 2 * (190051 + 346104 / 2) / 2^24 = 0.043, 2 * (536155 + 735471 / 2) / 2^24 = 0.108.
+        pytest.param(7, True, id="7 of 24"),
+        pytest.param(8, False, id="8 of 24"),
+    ],
+)
+def test_half_of_what_is_as_likely_counts_against_a_leaning_pair(
+    n_right: int, is_told: bool
+) -> None:
+    flags = np.full((24, 4), 2)
+    flags[n_right:, 1] = 1
+    flags[:n_right, 2] = 1
+    table = kp.quality.check(labels(flags), "flags")
+    assert table["reason"].str.contains("alone").any() == is_told
+
+
 def test_flags_without_a_rule_are_seldom_told() -> None:
     rng = np.random.default_rng(0)
     n_told = 0

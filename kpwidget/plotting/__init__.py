@@ -8,7 +8,7 @@ ones hollow; all with a dark rim, so that they show on light and on dark.
 from __future__ import annotations
 
 from kpwidget.plotting.agreement import plot_agreement, plot_sigmas
-from kpwidget.plotting.grid import plot_grid
+from kpwidget.plotting.grid import plot_findings, plot_grid
 from kpwidget.plotting.heatmap import plot_heatmap
 from kpwidget.plotting.image import plot_image, plot_instance
 from kpwidget.plotting.poses import plot_pose_space
@@ -22,6 +22,7 @@ __all__ = [
     "plot_counts",
     "plot_coverage",
     "plot_drift",
+    "plot_findings",
     "plot_grid",
     "plot_heatmap",
     "plot_image",

@@ -1,16 +1,18 @@
-"""`plot_grid`: a contact sheet, all of it on one Axes."""
+"""`plot_grid`: a contact sheet, all of it on one Axes; `plot_findings`: places that were found."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from kpwidget.dataset import ImageInfo, Instance
+from kpwidget.dataset import Dataset, ImageInfo, Instance, Selection
+from kpwidget.geometry import clip_segments
 from kpwidget.images import ImageError
 from kpwidget.plotting.image import check_margin, window_of
 from kpwidget.plotting.marks import (
@@ -26,11 +28,10 @@ from kpwidget.plotting.rows import Data, Rows, rows_of
 from kpwidget.plotting.text import PLAIN, Labels, fit_text, one_line, set_title, width_of
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
-    from kpwidget.dataset import Dataset
-
-__all__ = ["plot_grid"]
+__all__ = ["plot_findings", "plot_grid"]
 
 Captions = Literal["auto"] | bool | Callable[[Any], object] | Sequence[object]
 Window = tuple[float, float, float, float]
@@ -139,15 +140,189 @@ def plot_grid(
         return _empty(ax, f"no {noun}s to show")
     ratio = float(np.median([_ratio(tile.window) for tile in tiles])) if not is_by_instance else 1.0
     ratio = min(max(ratio, 0.4), 2.5)  # height of a tile's picture, of its width
+
+    def texts_for(size: float, width: float) -> list[str]:
+        if callable(captions):
+            return [str(captions(tile.item)) for tile in tiles]
+        return _usual_captions(tiles, size, width) if texts is None else texts[: len(tiles)]
+
+    sheet = _draw_sheet(
+        ax, found.dataset, tiles, ratio, columns, texts_for if captions is not False else None,
+        keypoint_kw, edge_kw, caption_kw,
+    )  # fmt: skip
+    title = f"{n_all:,} {noun}{'' if n_all == 1 else 's'}"
+    if len(tiles) < n_all:
+        title = f"the first {len(tiles):,} of {title}"
+    if sheet.n_hidden:
+        title += f" ({sheet.n_hidden:,} keypoints lie outside of their image)"
+    if sheet.n_missing:
+        title += f" ({sheet.n_missing:,} unreadable)"
+    set_title(sheet.ax, title, y=1.0)
+    return sheet.ax
+
+
+_AROUND: Final = 0.2
+"""How far a tile of `plot_findings` reaches around the keypoint, of the longer side of the
+instance; at least `_LEAST_AROUND` px, so that there is something to be seen."""
+_LEAST_AROUND: Final = 24.0
+
+
+def plot_findings(
+    data: Dataset | Selection,
+    findings: pd.DataFrame,
+    *,
+    columns: int | None = None,
+    limit: int = 24,
+    captions: Sequence[object] | None = None,
+    ax: Axes | None = None,
+    keypoint_kw: Mapping[str, Any] | None = None,
+    edge_kw: Mapping[str, Any] | None = None,
+    ring_kw: Mapping[str, Any] | None = None,
+) -> Axes:
+    """Draw a contact sheet of the places that checks have found, each with a ring around it.
+
+    Parameters
+    ----------
+    data : Dataset or Selection
+    findings : pandas.DataFrame
+        Of `kpwidget.quality.check`, all or a choice of its rows. Those without an instance have no
+        place and are left out; one without a keypoint shows the whole instance.
+    columns : int, optional
+        Number of tiles in a row; by default as many as make the sheet look like a page.
+    limit : int, default 24
+        Most tiles; the first ones are shown, and the title says of how many.
+    captions : sequence of str, optional
+        Below each tile, one for each finding, also for those without a place. By default the check
+        and the keypoint.
+    ax : matplotlib.axes.Axes, optional
+        By default a new figure's.
+    keypoint_kw, edge_kw : mapping, optional
+        As for `plot_image`.
+    ring_kw : mapping, optional
+        For the rings (`matplotlib.axes.Axes.scatter`).
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Tiles as of `plot_grid`; a ring that stands on the border of its tile is of a keypoint
+        beyond it. The rings' ``gid`` is ``findings``.
+
+    Raises
+    ------
+    KeyError
+        If a finding is about an instance or keypoint that is not there any more.
+    ValueError
+        If `captions` has another length than there are findings, or a number is out of range.
+    """
+    dataset = data if isinstance(data, Dataset) else data.dataset
+    for name, number in (("columns", columns), ("limit", limit)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} = {number!r}: expected a whole number of at least 1")
+    if captions is None:
+        captions = [
+            f"{check}: {keypoint or 'all'}"
+            for check, keypoint in zip(findings["check"], findings["keypoint"], strict=True)
+        ]
+    elif len(captions) != len(findings):
+        raise ValueError(
+            f"captions has {len(captions)} texts, expected one for each of {len(findings)} findings"
+        )
+    has_place = np.flatnonzero(findings["instance"].notna().to_numpy())
+    shown = has_place[:limit]
+    tiles, points = [], []
+    with dataset.lock:
+        for uid, keypoint in findings[["instance", "keypoint"]].iloc[shown].itertuples(index=False):
+            instance = dataset.instance(uid)
+            tile = _tiles(rows_of(instance), True, 1, 0.15)[0]
+            place = (math.nan, math.nan)
+            if keypoint is not None:
+                x, y, _ = instance.raw[instance.category.schema.index(keypoint)].tolist()
+                place = (x, y)
+            if np.isfinite(place).all():
+                tile = replace(tile, window=_around(place, tile, dataset))
+            tiles.append(tile)
+            points.append(place)
+    if not tiles:
+        return _empty(ax, "no finding with a place")
+    texts = [str(captions[i]) for i in shown.tolist()]
+    sheet = _draw_sheet(
+        ax, dataset, tiles, 1.0, columns, lambda size, width: texts, keypoint_kw, edge_kw, None
+    )
+    scale, shift = np.array([place[0] for place in sheet.places]), np.array(sheet.places)[:, 1:]
+    corners = np.array(sheet.corners)
+    # What is beyond its tile, outside of the image, is told at the border nearest to it.
+    xy = np.clip(scale[:, None] * np.array(points) + shift, corners + 0.03, corners + 0.97)
+    rings: dict[str, Any] = {
+        "s": (0.16 * sheet.inches * 72) ** 2, "facecolors": "none", "edgecolors": "#ffffff",
+        "linewidths": 1.4, "zorder": 5, "gid": "findings",
+        "path_effects": [withStroke(linewidth=3.2, foreground="#101010")],
+    }  # fmt: skip
+    sheet.ax.scatter(*xy[np.isfinite(xy[:, 0])].T, **rings | dict(ring_kw or {}))
+    title = f"{len(has_place):,} place{'' if len(has_place) == 1 else 's'}"
+    if len(tiles) < len(has_place):
+        title = f"the first {len(tiles):,} of {title}"
+    if sheet.n_missing:
+        title += f" ({sheet.n_missing:,} unreadable)"
+    set_title(sheet.ax, title, y=1.0)
+    return sheet.ax
+
+
+def _around(place: tuple[float, float], tile: _Tile, dataset: Dataset) -> Window:
+    """Square window around a place of an instance, moved into the image as far as it shows it."""
+    reach = max(_AROUND * (tile.window[2] - tile.window[0]), _LEAST_AROUND)
+    size = _size(tile.image, dataset, tile.rows)
+    x, y = (min(max(value, 0.0), side) for value, side in zip(place, size, strict=True))
+    return _squared((x - reach, y - reach, x + reach, y + reach), (x, y, x, y), size)
+
+
+class _Sheet(NamedTuple):
+    """A sheet that was drawn.
+
+    Attributes
+    ----------
+    ax : Axes
+    inches : float
+        Width of a tile.
+    corners : list of (float, float)
+        Upper left one of each tile on the sheet.
+    places : list of (scale, dx, dy)
+        Where pixels of the image of each tile are on it.
+    n_hidden, n_missing : int
+        Keypoints beyond their tile; tiles whose image cannot be read.
+    """
+
+    ax: Axes
+    inches: float
+    corners: list[tuple[float, float]]
+    places: list[tuple[float, float, float]]
+    n_hidden: int
+    n_missing: int
+
+
+def _draw_sheet(
+    ax: Axes | None,
+    dataset: Dataset,
+    tiles: Sequence[_Tile],
+    ratio: float,
+    columns: int | None,
+    texts_for: Callable[[float, float], list[str]] | None,
+    keypoint_kw: Mapping[str, Any] | None,
+    edge_kw: Mapping[str, Any] | None,
+    caption_kw: Mapping[str, Any] | None,
+) -> _Sheet:
+    """Draw tiles with their marks and captions.
+
+    `ratio` is the height of a tile's picture by its width; `texts_for` gives the captions for a
+    font size and a width, both in points, None for none.
+    """
     if columns is None:
         columns = min(len(tiles), max(1, round(math.sqrt(len(tiles) * ratio * 1.1))))
     n_columns, n_rows = int(columns), math.ceil(len(tiles) / int(columns))
-    has_captions = captions is not False
     style: dict[str, Any] = {"size": _CAPTION_SIZE, "color": "#202020", "halo": None} | dict(
         caption_kw or {}
     )
-    ax, inches = _axes(ax, n_columns, n_rows, ratio, style["size"] if has_captions else 0.0)
-    strip = 1.5 * style["size"] / 72 / inches if has_captions else 0.0
+    ax, inches = _axes(ax, n_columns, n_rows, ratio, style["size"] if texts_for else 0.0)
+    strip = 1.5 * style["size"] / 72 / inches if texts_for else 0.0
     pitch = (1 + _GAP, ratio + strip + _GAP)
     corners = [(i % n_columns * pitch[0], i // n_columns * pitch[1]) for i in range(len(tiles))]
 
@@ -168,9 +343,9 @@ def plot_grid(
     picture.set_gid("tiles")
     rows = [row for tile in tiles for row in tile.rows]
     owners = [place for tile, place in zip(tiles, places, strict=True) for _ in tile.rows]
-    with found.dataset.lock:
-        marks = marks_of(found.dataset, rows, owners)
-        draw_crowds(ax, found.dataset, rows, owners)
+    with dataset.lock:
+        marks = marks_of(dataset, rows, owners)
+        draw_crowds(ax, dataset, rows, owners)
     n_points = len(marks.xy)
     marks = _clipped(marks, tiles, corners, ratio)
     # Marks of the usual size would cover a small figure.
@@ -184,14 +359,10 @@ def plot_grid(
         scale,
     )
     draw_keypoints(ax, marks.xy, marks.visibility, marks.sides, marks.colors, keypoint_kw, scale)
-    if has_captions:
+    if texts_for is not None:
         below = [(x + 0.5, y + ratio) for x, y in corners]
         wide = inches * 72 * 0.92
-        if texts is None and callable(captions):
-            texts = [str(captions(tile.item)) for tile in tiles]
-        elif texts is None:
-            texts = _usual_captions(tiles, style["size"], wide)
-        fitted = [fit_text(text, style["size"], wide) for text in texts[: len(tiles)]]
+        fitted = [fit_text(text, style["size"], wide) for text in texts_for(style["size"], wide)]
         labels = Labels(np.array(below), fitted, ax.transData, align="below", gap=1.5, **style)
         labels.set(gid="captions", clip_on=False)
         ax.add_artist(labels)
@@ -207,15 +378,7 @@ def plot_grid(
     ax.set_xlim(0, width)
     ax.set_ylim(height, 0)
     ax.set_axis_off()
-    title = f"{n_all:,} {noun}{'' if n_all == 1 else 's'}"
-    if len(tiles) < n_all:
-        title = f"the first {len(tiles):,} of {title}"
-    if len(marks.xy) < n_points:
-        title += f" ({n_points - len(marks.xy):,} keypoints lie outside of their image)"
-    if missing:
-        title += f" ({len(missing):,} unreadable)"
-    set_title(ax, title, y=1.0)
-    return ax
+    return _Sheet(ax, inches, corners, places, n_points - len(marks.xy), len(missing))
 
 
 def _tiles(found: Rows, is_by_instance: bool, n: int, margin: float) -> list[_Tile]:
@@ -351,7 +514,7 @@ def _inside(window: Window, width: float, height: float) -> Window:
 def _clipped(
     marks: Marks, tiles: Sequence[_Tile], corners: Sequence[tuple[float, float]], ratio: float
 ) -> Marks:
-    """Marks without those that lie outside of their tile, on a neighbour's picture."""
+    """Marks without what of them lies outside of their tile, on a neighbour's picture."""
     tile_of = np.repeat(np.arange(len(tiles)), [len(tile.rows) for tile in tiles])
     low = np.array(corners)
     high = low + np.array([1.0, ratio])
@@ -362,14 +525,17 @@ def _clipped(
         return within
 
     points = is_in(marks.xy, marks.point_of)
-    lines = is_in(marks.segments[:, 0], marks.segment_of) & is_in(
-        marks.segments[:, 1], marks.segment_of
-    )
-    if points.all() and lines.all():
+    if points.all():
         return marks
+    tile = tile_of[marks.segment_of]
+    # Each in its own tile, as if that were the only one.
+    start, end, lines = clip_segments(
+        marks.segments[:, 0] - low[tile], marks.segments[:, 1] - low[tile], (0.0, 0.0, 1.0, ratio)
+    )
+    segments = np.stack([start, end], axis=1) + low[tile][:, None]
     kept = np.flatnonzero(points).tolist()
     return Marks(
-        marks.segments[lines],
+        segments[lines],
         marks.segment_of[lines],
         [marks.segment_colors[i] for i in np.flatnonzero(lines).tolist()],
         marks.xy[points],

@@ -7,6 +7,8 @@ docs/quality-checks.md (the checks of one dataset).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from kpwidget.quality.agreement import Agreement, agreement, measure_sigmas, merge_candidates
 from kpwidget.quality.check import CHECKS, check
 from kpwidget.quality.coverage import coverage, joint_angles, label_next
@@ -15,6 +17,9 @@ from kpwidget.quality.findings import Finding, findings_frame
 from kpwidget.quality.flags import KINDS_OF_VALIDATE, check_image, repair
 from kpwidget.quality.jitter import Jitter, NoiseEstimate, jitter, label_noise
 from kpwidget.quality.live import suspect_image
+
+if TYPE_CHECKING:
+    from kpwidget.quality_report import report as report
 
 __all__ = [
     "CHECKS",
@@ -40,5 +45,16 @@ __all__ = [
     "measure_sigmas",
     "merge_candidates",
     "repair",
+    "report",
     "suspect_image",
 ]
+
+if not TYPE_CHECKING:  # a type checker would then accept any name
+
+    def __getattr__(name: str) -> object:
+        if name != "report":
+            raise AttributeError(f"module 'kpwidget.quality' has no attribute {name!r}")
+        # It stands on figures and pages, which know nothing of checks, and checks nothing of them.
+        from kpwidget.quality_report import report
+
+        return report

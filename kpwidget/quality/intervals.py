@@ -98,5 +98,7 @@ def holm(p_values: Sequence[float], level: float) -> list[bool]:
 
 
 def in_percent(share: float) -> str:
-    """Return "12 %", or "0.3 %" below one."""
+    """Return "12 %", "0.3 %" below one, "0.004 %" below a twentieth."""
+    if 0 < share < 0.0005:
+        return f"{100 * share:.1g} %"
     return f"{100 * share:.{1 if share < 0.01 else 0}f} %"

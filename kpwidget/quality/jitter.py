@@ -30,14 +30,23 @@ MANY_SDS: Final = 6.0
 _MAD: Final = 1.482602218505602
 """1 / the third quartile of the normal distribution: makes the MAD a standard deviation."""
 
-_VARIANCE: Final = 1.97727
-"""n times the variance of the logarithm of the estimate, for normal noise.
+_SECOND: Final = (6.0, 1.97727)
+_THIRD: Final = (20.0, 2.27474)
+"""Of second and of third differences: their variance in units of that of the noise (the sum of the
+squares of 1, -2, 1 and of 1, -3, 3, -1), and n times the variance of the logarithm of the estimate,
+for normal noise.
 
-1 / (16 q^2 phi(q)^2) = 1.3605 for independent values (q the third quartile), times 1 + 2 S(-2/3) +
-2 S(1/6) for second differences, which are correlated by -4/6 and 1/6 with the next and the one
-after; S(rho) is the correlation of sign(\\|Z\\| - q) of two normal values correlated by rho,
-0.21633 and 0.01036. `benchmarks.quality` simulates how often the interval has the truth.
+The latter is 1 / (16 q^2 phi(q)^2) = 1.3605 for independent values (q the third quartile), times
+1 + 2 times the sum of S(rho) over the correlations with the following ones: -4/6 and 1/6 of second
+differences, -15/20, 6/20 and -1/20 of third ones. S(rho) is the correlation of sign(\\|Z\\| - q) of
+two normal values correlated by rho: 0.21633, 0.01036, 0.30032, 0.03477, 0.00092.
+`benchmarks.simulations` counts how often the interval has the truth.
 """
+
+_CURVED: Final = 1.25
+"""n times the square of how much smaller the logarithm of the estimate must be by third differences
+for these to be taken. Of still points the two scatter by 0.7 about one another: they are taken in
+one of eleven cases."""
 
 _LEAST_FOR_CAMERA: Final = 5
 """Points of a frame from which on their median is taken for the motion of the camera. Of n points
@@ -58,7 +67,7 @@ class NoiseEstimate(NamedTuple):
     sd, low, high : float
         Standard deviation and its 95 % interval, in pixels; NaN where there are not enough data.
     n : int
-        Second differences, x and y counted apart.
+        Second differences, or third ones where motion is curved; x and y counted apart.
     """
 
     sd: float
@@ -73,23 +82,34 @@ def label_noise(second_differences: ArrayLike) -> NoiseEstimate:
     Parameters
     ----------
     second_differences : array_like of shape (n, 2) or (n,)
-        x[t + 1] - 2 x[t] + x[t - 1] in pixels; NaN is left out.
+        x[t + 1] - 2 x[t] + x[t - 1] in pixels, in the order of the frames; NaN where not known.
 
     Returns
     -------
     NoiseEstimate
         sd = 1.4826 MAD / sqrt(6): the variance of a second difference of independent noise is six
-        times its own, and smooth motion is hardly in it. The interval is of the logarithm and
-        normal; it holds for noise that is independent from frame to frame.
+        times its own, and smooth motion is hardly in it. Where motion is so curved that it is, told
+        by third differences being clearly smaller, sd = 1.4826 MAD / sqrt(20) of these. The
+        interval is of the logarithm and normal; it holds for noise that is independent from frame
+        to frame.
     """
     values = np.asarray(second_differences, np.float64)
-    values = values[np.isfinite(values)]
+    best = _estimate(values, _SECOND)
+    third = _estimate(np.diff(values, axis=0), _THIRD)
+    # False where there are not enough of either, or where nothing differs.
+    is_curved = third.sd > 0 and math.log(best.sd / third.sd) > math.sqrt(_CURVED / best.n)
+    return third if is_curved else best
+
+
+def _estimate(differences: NDArray[np.float64], kind: tuple[float, float]) -> NoiseEstimate:
+    """Noise from differences of one order."""
+    values = differences[np.isfinite(differences)]
     n = len(values)
     if n < LEAST_DIFFERENCES:
         return NoiseEstimate(math.nan, math.nan, math.nan, n)
     values = _spread(values)
-    sd = _MAD * float(np.median(np.abs(values - np.median(values)))) / math.sqrt(6)
-    factor = math.exp(_Z * math.sqrt(_VARIANCE / n))
+    sd = _MAD * float(np.median(np.abs(values - np.median(values)))) / math.sqrt(kind[0])
+    factor = math.exp(_Z * math.sqrt(kind[1] / n))
     return NoiseEstimate(sd, sd / factor, sd * factor, n)
 
 
@@ -119,12 +139,13 @@ class Jitter:
     ----------
     estimates : pandas.DataFrame
         One row for each keypoint of each track: category, clip, track, keypoint, n (second
-        differences, x and y apart), sd_px with low_px and high_px (95 %), n_still and sd_still_px
-        (the same of the slower half of the frames: fast motion is no noise), sigmas with low_sigmas
-        and high_sigmas (sd_still times sqrt 2, the distance in the plane, in units of sigma*s),
-        camera_px (sd of what all points of a frame have in common and was taken out; NaN where
-        there were fewer than five), n_interpolated (frames that were left out), verdict ('told',
-        'not enough data', 'looks interpolated or copied').
+        differences, or third ones where motion is curved; x and y apart), sd_px with low_px and
+        high_px (95 %), n_still and sd_still_px (the same of the slower half of the frames: fast
+        motion is no noise), sigmas with low_sigmas and high_sigmas (sd_still times sqrt 2, the
+        distance in the plane, in units of sigma*s), camera_px (sd of what all points of a frame
+        have in common and was taken out; NaN where there were fewer than five), n_interpolated
+        (frames that were left out), verdict ('told', 'not enough data', 'looks interpolated or
+        copied').
     events : pandas.DataFrame
         One row for each single event: category, clip, track, image (file name), clip_frame
         (position of the image in the clip), instance (uid), keypoint, kind ('twitch': back within
@@ -263,9 +284,11 @@ def _of_clip(labels: Labels, tracks: Mapping[str, Members]) -> dict[str, _OfTrac
                     still.high * to_sigmas, camera, masked[track], verdict,
                 )
             )  # fmt: skip
-            if verdict != "told" or estimate.sd == 0:
+            # Curved motion is in the second differences, and nothing of it is an event.
+            scale = _estimate(own[:, k], _SECOND).sd
+            if verdict != "told" or scale == 0:
                 continue
-            sds[:, k] = np.hypot(own[:, k, 0], own[:, k, 1]) / (math.sqrt(6) * estimate.sd)
+            sds[:, k] = np.hypot(own[:, k, 0], own[:, k, 1]) / (math.sqrt(6) * scale)
             for frame, kind, px, n_sds in _events_of(own[:, k], sds[:, k]):
                 i = int(place_of[frame])
                 relative = px / (labels.sigmas[k] * labels.size[i])
@@ -288,7 +311,8 @@ def _noise_of(
     known = np.isfinite(speed)
     if not known.any():
         return estimate, estimate, "not enough data"
-    still = label_noise(second[known & (speed <= np.nanmedian(speed))])
+    is_slow = known & (speed <= np.nanmedian(speed))
+    still = label_noise(np.where(is_slow[:, None], second, math.nan))
     raw = xy[2:] - 2 * xy[1:-1] + xy[:-2]
     raw = raw[np.isfinite(raw[:, 0])]
     # By hand no two steps are equal in both axes; linear interpolation makes them so.

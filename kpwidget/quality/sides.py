@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kpwidget.dataset.findings import OUTSIDE_TOLERANCE
+from kpwidget.images import ImageError
 from kpwidget.quality.findings import Finding
 from kpwidget.quality.intervals import in_percent, wilson
 from kpwidget.quality.labels import Labels, flip_pairs_of
@@ -84,7 +88,9 @@ def side_findings(labels: Labels, teachers: Labels | None = None) -> list[Findin
         against two or more others that almost always point its way in this dataset (hips and
         shoulders do), and along none. By the frames beside: swapped, the pair is less than half as
         far from where it was in the frame before. A whole person labeled the wrong way round is
-        found by the second alone. Pairs less than 1 sigma*s apart are not looked at. A note where
+        found by the second alone. Pairs less than 1 sigma*s apart are not looked at, nor, by the
+        first, those with a keypoint at (0, 0) or outside the image: that is an error of its own,
+        and swapping them would put the good one wrong. A note where
         there are not enough instances to learn from.
     """
     ways = _ways_of(labels)
@@ -126,6 +132,8 @@ def _by_pairs(labels: Labels, ways: _Ways, teachers: _Ways) -> Iterator[Finding]
     names = labels.category.keypoints
     for i, p in np.argwhere((votes_against >= 2) & (votes_for == 0)).tolist():
         n, (a, b) = int(votes_against[i, p]), pairs[p].tolist()
+        if not _is_in_image(labels, i, [a, b]):
+            continue
         yield Finding(
             "sides", "warning", labels.file_name(i), labels.uid(i), names[a], float(n), 2.0,
             f"{names[a]} and {names[b]} look swapped: from one to the other points against {n} "
@@ -134,6 +142,16 @@ def _by_pairs(labels: Labels, ways: _Ways, teachers: _Ways) -> Iterator[Finding]
             f"swap {names[a]} and {names[b]}, unless the pose is really twisted",
             "by the other pairs",
         )  # fmt: skip
+
+
+def _is_in_image(labels: Labels, i: int, keypoints: list[int]) -> bool:
+    """Whether all these keypoints of an instance are inside its image, and not at (0, 0)."""
+    size = (math.inf, math.inf)
+    with contextlib.suppress(ImageError):  # nothing is outside of what has no known border
+        size = labels.dataset.images[int(labels.images[i])].size
+    xy = labels.points[i, keypoints, :2]
+    is_inside = (xy >= -OUTSIDE_TOLERANCE) & (xy <= np.array(size) + OUTSIDE_TOLERANCE)
+    return bool(is_inside.all() and xy.any(axis=1).all())
 
 
 def _by_frames(labels: Labels, ways: _Ways) -> Iterator[Finding]:
