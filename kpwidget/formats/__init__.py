@@ -256,7 +256,7 @@ def read(
         label-studio: ``schema``, ``config``, ``annotations``, ``predictions``; see
         `label_studio.read_label_studio` there.
         deeplabcut, labelme, parquet: ``schema``. via: ``schema``, ``attributes``.
-        supervisely, datumaro, sleap: none.
+        supervisely, datumaro, sleap, nwb: none.
 
     Returns
     -------
@@ -315,7 +315,7 @@ def write(
         yolo-pose: ``split``, ``seed``, ``group``, ``images`` ('copy', 'link', 'leave'),
         ``keypoint_dims``; see `kpwidget.formats.yolo.write_yolo`.
         deeplabcut: ``images``, ``scorer``, ``h5``. supervisely, labelme: ``images``.
-        parquet: ``partition_by``. datumaro: ``dialect``. via, sleap: none.
+        parquet: ``partition_by``. datumaro: ``dialect``. via, sleap, nwb: none.
 
     Returns
     -------

@@ -20,7 +20,6 @@ from kpwidget.dataset.image_files import IMAGE_SUFFIXES
 from kpwidget.formats.deeplabcut_tables import (
     CONFIG,
     H5_KEY,
-    HDF5,
     KEY,
     LABELED,
     OWN_KEYS,
@@ -30,6 +29,7 @@ from kpwidget.formats.deeplabcut_tables import (
 )
 from kpwidget.formats.deeplabcut_write import deeplabcut_losses, write_deeplabcut
 from kpwidget.formats.gathered import Gathered, OnError, schema_for
+from kpwidget.formats.hdf5 import MAGIC
 from kpwidget.formats.yolo_yaml import load_yaml, plain
 from kpwidget.images import named
 from kpwidget.schema import Category, FormatError, Schema, _show
@@ -55,7 +55,7 @@ def is_deeplabcut(path: Path) -> bool:
             return False
     with open(path, "rb") as file:
         head = file.read(1 << 14)
-        if head.startswith(HDF5):
+        if head.startswith(MAGIC):
             return H5_KEY.encode() in head + file.read(1 << 18)
     first, _, rest = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
     return first.startswith(b"scorer,") and b"bodyparts," in rest

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from kpwidget.formats import needed
 from kpwidget.formats.gathered import Gathered
+from kpwidget.formats.hdf5 import MAGIC, small
 from kpwidget.images import named
 from kpwidget.schema import FormatError, _show
 
 __all__ = [
     "CONFIG",
     "H5_KEY",
-    "HDF5",
     "HEADERS",
     "KEY",
     "LABELED",
@@ -53,11 +53,7 @@ H5_KEY: Final = "df_with_missing"
 LABELED: Final = "labeled-data"
 """Folder of the folders of frames."""
 
-HDF5: Final = b"\x89HDF\r\n\x1a\n"
-"""The first bytes of an HDF5 file."""
-
 _MAX_BYTES: Final = 1_000_000_000
-_MAX_UNPACKED: Final = 10_000_000  # bytes that a dataset in a file has beyond a thousandfold
 _MAX_COLUMNS: Final = 100_000
 
 OWN_KEYS: Final = frozenset(
@@ -113,7 +109,7 @@ def read_sheet(path: Path, gathered: Gathered) -> Sheet:
             os.fspath(path), [f"has {size} bytes, expected a table of at most {_MAX_BYTES}"]
         )
     with open(path, "rb") as file:
-        is_hdf5 = file.read(len(HDF5)) == HDF5
+        is_hdf5 = file.read(len(MAGIC)) == MAGIC
     if is_hdf5:
         names, columns, rows, values = _read_h5(path)
     elif path.suffix.lower() == ".h5":
@@ -259,14 +255,14 @@ def _read_h5(path: Path) -> _Table:
             if "block0_values" in group:
                 names, columns = _levels(group, "axis0")
                 _, index = _levels(group, "axis1")
-                values = _small(group["block0_values"])
+                values = small(group["block0_values"])
                 _, order = _levels(group, "block0_items")
                 if order != columns:
                     raise ValueError("its columns are not in one block")
             else:
                 table = group["table"]
                 field = "values_block_0"
-                raw = _small(table)
+                raw = small(table)
                 columns = _unpickled_columns(table.attrs[f"{field}_kind"])
                 names = HEADERS[len(columns[0]) - 3]
                 index = [(_text(cell),) for cell in raw["index"]]
@@ -292,31 +288,19 @@ def _read_h5(path: Path) -> _Table:
 def _levels(group: Any, axis: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Names and values of an index as pandas stores it: one of texts, or one of several levels."""
     if f"{axis}_level0" not in group:
-        return ("",), [(_text(cell),) for cell in _small(group[axis])]
+        return ("",), [(_text(cell),) for cell in small(group[axis])]
     names, parts = [], []
     for i in range(int(group.attrs[f"{axis}_nlevels"])):
         if axis != "axis1" and group[f"{axis}_label{i}"].size > _MAX_COLUMNS:
             raise ValueError(f"{axis} has more than {_MAX_COLUMNS} columns")
-        level = [_text(cell) for cell in _small(group[f"{axis}_level{i}"])]
-        labels = _small(group[f"{axis}_label{i}"]).tolist()
+        level = [_text(cell) for cell in small(group[f"{axis}_level{i}"])]
+        labels = small(group[f"{axis}_label{i}"]).tolist()
         if any(not 0 <= label < len(level) for label in labels):
             raise ValueError(f"{axis}_label{i} has a number that is no value of its level")
         name = group[f"{axis}_level{i}"].attrs.get("name", b"")
         names.append(_text(name) if isinstance(name, bytes) else "")
         parts.append([level[label] for label in labels])
     return tuple(names), list(zip(*parts, strict=True))
-
-
-def _small(dataset: Any) -> NDArray[Any]:
-    """Content of an HDF5 dataset that is in the file, and no larger than labels can be."""
-    if dataset.is_virtual or dataset.external:
-        raise ValueError(f"{dataset.name} stands in another file")
-    n_bytes = dataset.size * dataset.dtype.itemsize
-    most = min(_MAX_BYTES, _MAX_UNPACKED + 1000 * dataset.id.get_storage_size())
-    if n_bytes > most or dataset.dtype.hasobject:
-        raise ValueError(f"{dataset.name} has {dataset.size} values of {dataset.dtype}")
-    array: NDArray[Any] = dataset[()]
-    return array
 
 
 def _text(cell: Any) -> str:
