@@ -381,6 +381,12 @@ def detect_format(path: str | os.PathLike[str]) -> str:
         candidates = [
             row for row in all_formats().values() if where.suffix.lower() in row.extensions
         ]
+        if not candidates and where.suffix.lower() == ".py":
+            raise ValueError(
+                f"{where}: a Python file has no labels. If it is a metainfo of MMPose, "
+                "kpwidget.formats.mmpose.read_metainfo(path) makes a schema of it, which schema= "
+                "of kp.read takes for the COCO file with the labels"
+            )
         if not candidates:
             raise ValueError(
                 f"{where}: no format has files that end in {where.suffix!r}; pass format=, one of: "
