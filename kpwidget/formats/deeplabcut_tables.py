@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from kpwidget.formats import needed
 from kpwidget.formats.gathered import Gathered
-from kpwidget.formats.hdf5 import MAGIC, small
+from kpwidget.formats.hdf5 import MAGIC, check_magic, small
 from kpwidget.images import named
 from kpwidget.schema import FormatError, _show
 
@@ -32,6 +32,7 @@ __all__ = [
     "HEADERS",
     "KEY",
     "LABELED",
+    "LIKELIHOOD",
     "OWN_KEYS",
     "UNIQUE",
     "Sheet",
@@ -49,6 +50,9 @@ UNIQUE: Final = "single"
 
 H5_KEY: Final = "df_with_missing"
 """The key that DeepLabCut gives the table in an HDF5 file."""
+
+LIKELIHOOD: Final = "likelihood"
+"""The third column that a body part has in a table of predictions."""
 
 LABELED: Final = "labeled-data"
 """Folder of the folders of frames."""
@@ -75,9 +79,9 @@ class Sheet:
     Attributes
     ----------
     columns : list of (individual, body part, coordinate)
-        The individual is empty for a project with one animal.
+        The individual is empty for a project with one animal; a coordinate may be `LIKELIHOOD`.
     rows : list of (line, file name)
-        With ``/``.
+        With ``/``; of the predictions for a video the number of a frame.
     values : ndarray of shape (n_rows, n_columns)
         NaN where there is none.
     """
@@ -112,31 +116,29 @@ def read_sheet(path: Path, gathered: Gathered) -> Sheet:
         is_hdf5 = file.read(len(MAGIC)) == MAGIC
     if is_hdf5:
         names, columns, rows, values = _read_h5(path)
-    elif path.suffix.lower() == ".h5":
-        raise FormatError.from_problems(
-            os.fspath(path), ["is no HDF5 file: it begins with other bytes than those do"]
-        )
     else:
+        if path.suffix.lower() == ".h5":
+            check_magic(path)  # which says what it is not
         names, columns, rows, values = _read_csv(path, gathered)
     where = os.fspath(path)
     scorers = {column[0] for column in columns}
     found = [(column[1] if len(names) == 4 else "", column[-2], column[-1]) for column in columns]
     problems = []
-    if "likelihood" in {column[-1] for column in columns}:
+    coordinates = {column[-1] for column in columns}
+    if wrong := coordinates - {"x", "y", LIKELIHOOD}:
         problems.append(
-            "has predictions (a column 'likelihood'), whose rows are numbers of frames and no "
-            "image files; expected labels, CollectedData_<scorer>"
+            f"has columns {_show(sorted(wrong))}, expected 'x', 'y' and, of predictions, "
+            f"{LIKELIHOOD!r}"
         )
-    elif wrong := {column[-1] for column in columns} - {"x", "y"}:
-        problems.append(f"has columns {_show(sorted(wrong))}, expected 'x' and 'y'")
+    expected = ("x", "y", LIKELIHOOD) if LIKELIHOOD in coordinates else ("x", "y")
     if len(scorers) > 1:
         problems.append(f"has several scorers, {_show(sorted(scorers))}, expected one")
     repeated = [column for column, n in Counter(found).items() if n > 1]
     if repeated:
         problems.append(f"has the column {_show(repeated[0])} more than once")
     pairs = Counter((individual, part) for individual, part, _ in set(found))
-    if half := [pair for pair, n in pairs.items() if n != 2]:
-        problems.append(f"has one coordinate alone of {_show(half[0])}, expected x and y")
+    if half := [pair for pair, n in pairs.items() if n != len(expected)]:
+        problems.append(f"has not all of {', '.join(expected)} of {_show(half[0])}")
     if any(not part.strip() for _, part, _ in found):
         problems.append("has a body part without a name")
     if problems:
@@ -203,7 +205,7 @@ def _read_csv(path: Path, gathered: Gathered) -> _Table:
 
 
 def _number(cell: str) -> float:
-    if "_" in cell:  # which Python takes in numbers, and pandas does not
+    if "_" in cell or not cell.isascii():  # Python takes these in numbers, and pandas does not
         raise ValueError
     return float(cell)
 
@@ -263,6 +265,8 @@ def _read_h5(path: Path) -> _Table:
                 table = group["table"]
                 field = "values_block_0"
                 raw = small(table)
+                if {*raw.dtype.names} != {"index", field}:
+                    raise ValueError("its columns are not in one block")
                 columns = _unpickled_columns(table.attrs[f"{field}_kind"])
                 names = HEADERS[len(columns[0]) - 3]
                 index = [(_text(cell),) for cell in raw["index"]]

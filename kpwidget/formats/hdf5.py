@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kpwidget.schema import FormatError, _show
 
-__all__ = ["MAGIC", "attribute", "check_hdf5", "members", "small", "texts"]
+__all__ = ["MAGIC", "attribute", "check_hdf5", "check_magic", "members", "small", "texts"]
 
 MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 """The first bytes of an HDF5 file."""
@@ -25,6 +25,20 @@ _MAX_UNPACKED: Final = 10_000_000  # bytes that a dataset has beyond a thousandf
 _MAX_ATTRIBUTE: Final = 50_000_000  # an attribute may be dense: those of .slp have a JSON text
 _MAX_OBJECTS: Final = 1_000_000
 _AT_ONCE: Final = 100_000_000  # bytes of texts that are made in one go
+
+
+def check_magic(path: Path) -> None:
+    """Raise FormatError if a file does not begin as an HDF5 file does.
+
+    Parameters
+    ----------
+    path : Path
+    """
+    with open(path, "rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise FormatError.from_problems(
+                os.fspath(path), ["is no HDF5 file: it begins with other bytes than those do"]
+            )
 
 
 def check_hdf5(path: Path, h5py: Any) -> None:
@@ -42,11 +56,7 @@ def check_hdf5(path: Path, h5py: Any) -> None:
         what it has on disk.
     """
     where = os.fspath(path)
-    with open(path, "rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise FormatError.from_problems(
-                where, ["is no HDF5 file: it begins with other bytes than those do"]
-            )
+    check_magic(path)
     try:
         with h5py.File(path, "r") as opened:
             _check_group(opened, h5py)

@@ -23,10 +23,10 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES
 from kpwidget.dataset.values import MAX_COORDINATE
 from kpwidget.formats import Loss, WriteReport, count, needed
-from kpwidget.formats.gathered import Gathered, Item, OnError, instances_by_image
-from kpwidget.formats.hdf5 import MAGIC, attribute, members, small, texts
+from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image
+from kpwidget.formats.hdf5 import MAGIC, attribute, check_magic, members, small, texts
 from kpwidget.formats.losses import N_EXAMPLES, lost_values
-from kpwidget.formats.sleap import KEY, SCORES, frames_of, image_names
+from kpwidget.formats.sleap import KEY, frames_of, image_names
 from kpwidget.schema import Category, FormatError, Schema, _show
 
 __all__ = ["is_nwb", "nwb_losses", "read_nwb", "write_nwb"]
@@ -92,11 +92,7 @@ def read_nwb(
     path = Path(path)
     where = os.fspath(path)
     gathered = Gathered(path, on_error)
-    with open(path, "rb") as stream:
-        if stream.read(len(MAGIC)) != MAGIC:
-            raise FormatError.from_problems(
-                where, ["is no HDF5 file: it begins with other bytes than those do"]
-            )
+    check_magic(path)
     try:
         with h5py.File(path, "r") as file:
             found = _Poses(file, h5py)

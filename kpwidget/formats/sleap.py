@@ -19,7 +19,7 @@ import numpy as np
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.values import MAX_COORDINATE
 from kpwidget.formats import Loss, WriteReport, count, needed
-from kpwidget.formats.gathered import Gathered, Item, OnError, instances_by_image
+from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image
 from kpwidget.formats.hdf5 import MAGIC, check_hdf5
 from kpwidget.formats.losses import lost_values
 from kpwidget.schema import Category, FormatError, Schema, _show
@@ -28,9 +28,6 @@ __all__ = ["is_sleap", "read_sleap", "sleap_losses", "write_sleap"]
 
 KEY: Final = "sleap"
 """Of `extra` of images: the video that it is a frame of, and the number of the frame."""
-
-SCORES: Final = "keypoint_scores"
-"""Of `extra` of predicted instances: the score of each keypoint, as of COCO results."""
 
 _LOOK: Final = 1 << 20
 
