@@ -256,7 +256,7 @@ def read(
         label-studio: ``schema``, ``config``, ``annotations``, ``predictions``; see
         `label_studio.read_label_studio` there.
         deeplabcut, labelme, parquet: ``schema``. via: ``schema``, ``attributes``.
-        supervisely, datumaro, sleap: none.
+        supervisely, datumaro, sleap, nwb: none.
 
     Returns
     -------
@@ -315,7 +315,7 @@ def write(
         yolo-pose: ``split``, ``seed``, ``group``, ``images`` ('copy', 'link', 'leave'),
         ``keypoint_dims``; see `kpwidget.formats.yolo.write_yolo`.
         deeplabcut: ``images``, ``scorer``, ``h5``. supervisely, labelme: ``images``.
-        parquet: ``partition_by``. datumaro: ``dialect``. via, sleap: none.
+        parquet: ``partition_by``. datumaro: ``dialect``. via, sleap, nwb: none.
 
     Returns
     -------
@@ -383,6 +383,12 @@ def detect_format(path: str | os.PathLike[str]) -> str:
         candidates = [
             row for row in all_formats().values() if where.suffix.lower() in row.extensions
         ]
+        if not candidates and where.suffix.lower() == ".py":
+            raise ValueError(
+                f"{where}: a Python file has no labels. If it is a metainfo of MMPose, "
+                "kpwidget.formats.mmpose.read_metainfo(path) makes a schema of it, which schema= "
+                "of kp.read takes for the COCO file with the labels"
+            )
         if not candidates:
             raise ValueError(
                 f"{where}: no format has files that end in {where.suffix!r}; pass format=, one of: "

@@ -8,6 +8,7 @@ there.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,16 +21,17 @@ from kpwidget.dataset.image_files import IMAGE_SUFFIXES
 from kpwidget.formats.deeplabcut_tables import (
     CONFIG,
     H5_KEY,
-    HDF5,
     KEY,
     LABELED,
+    LIKELIHOOD,
     OWN_KEYS,
     UNIQUE,
     Sheet,
     read_sheet,
 )
 from kpwidget.formats.deeplabcut_write import deeplabcut_losses, write_deeplabcut
-from kpwidget.formats.gathered import Gathered, OnError, schema_for
+from kpwidget.formats.gathered import SCORES, Gathered, OnError, schema_for
+from kpwidget.formats.hdf5 import MAGIC
 from kpwidget.formats.yolo_yaml import load_yaml, plain
 from kpwidget.images import named
 from kpwidget.schema import Category, FormatError, Schema, _show
@@ -55,7 +57,7 @@ def is_deeplabcut(path: Path) -> bool:
             return False
     with open(path, "rb") as file:
         head = file.read(1 << 14)
-        if head.startswith(HDF5):
+        if head.startswith(MAGIC):
             return H5_KEY.encode() in head + file.read(1 << 18)
     first, _, rest = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
     return first.startswith(b"scorer,") and b"bodyparts," in rest
@@ -72,13 +74,14 @@ def read_deeplabcut(
     allow_outside: bool = False,
     schema: Schema | None = None,
 ) -> Dataset:
-    """Dataset in a DeepLabCut project, or in one of its tables of labels.
+    """Dataset in a DeepLabCut project, or in one of its tables of labels or predictions.
 
     Parameters
     ----------
     path : str or os.PathLike
         The project's folder, its ``config.yaml``, or one ``CollectedData_<scorer>.csv`` or ``.h5``.
-        Of a project the CSV files are read, and HDF5 files where there is no CSV.
+        Of a project the CSV files are read, and HDF5 files where there is no CSV. Or a table of
+        predictions, ``<video><scorer>.csv`` or ``.h5``.
     images : folder, list of folders, glob, list of paths, or mapping, optional
         See `kpwidget.read`. By default the project's folder.
     on_error : {'raise', 'skip'}
@@ -98,6 +101,12 @@ def read_deeplabcut(
         and other keys of ``config.yaml`` are in ``dataset.extra``, under ``deeplabcut`` and
         ``deeplabcut_config``.
 
+        Of predictions every point is read, however unlikely: as visible, with its likelihood in
+        ``extra['keypoint_scores']`` (0 where there is no point). The mean of those of an instance
+        is its `score`, its source is ``'model:<scorer>'``. The number of a frame becomes the name
+        that DeepLabCut gives the frame when it extracts it, ``labeled-data/<video>/img0012.png``,
+        with as many digits as the number of rows takes.
+
     Raises
     ------
     FormatError
@@ -111,6 +120,8 @@ def read_deeplabcut(
     root = path if path.is_dir() else path.parent
     if is_table and root.parent.name == LABELED:
         root = root.parent.parent
+    elif is_table and root.name == "videos":  # where DeepLabCut puts predictions
+        root = root.parent
     header = root / "config.yaml" if is_table or path.is_dir() else path
     # Tables say enough by themselves; a project that is named by its config.yaml has one.
     config = _read_config(header) if header == path or header.is_file() else {}
@@ -220,7 +231,7 @@ def _is_within(pair: Any, names: set[str]) -> bool:
 
 def _put_rows(sheet: Sheet, categories: Sequence[Category], root: Path, gathered: Gathered) -> None:
     """Add the images and instances of a table."""
-    places: dict[str, tuple[int, list[tuple[str, int, int]]]] = {}
+    places: dict[str, tuple[int, list[tuple[str, int, int, int]]]] = {}
     index_of = {column: i for i, column in enumerate(sheet.columns)}
     for individual, part, coordinate in sheet.columns:
         if coordinate != "x":
@@ -229,13 +240,16 @@ def _put_rows(sheet: Sheet, categories: Sequence[Category], root: Path, gathered
             i for i, category in enumerate(categories)
             if (category.name == UNIQUE and i > 0) is (individual == UNIQUE) or len(categories) == 1
         )  # fmt: skip
-        xy = (index_of[individual, part, "x"], index_of[individual, part, "y"])
-        places.setdefault(individual, (c, []))[1].append((part, *xy))
+        x, y, likelihood = (
+            index_of.get((individual, part, name), -1) for name in ("x", "y", LIKELIHOOD)
+        )
+        places.setdefault(individual, (c, []))[1].append((part, x, y, likelihood))
+    is_predicted = any(coordinate == LIKELIHOOD for _, _, coordinate in sheet.columns)
     where = named(sheet.path.relative_to(root).as_posix())
     is_bad = ~(np.abs(sheet.values) <= 1e100) & ~np.isnan(sheet.values)
     values = sheet.values.tolist()
     for row, (line, given) in enumerate(sheet.rows):
-        file_name = given.replace("\\", "/")
+        file_name = _frame_name(sheet, given) if is_predicted else given.replace("\\", "/")
         at = f"{where} {'row' if sheet.path.suffix == '.h5' else 'line'} {line}"
         if not file_name.strip("/"):
             gathered.problems.append(f"{at}: has no image file")
@@ -251,7 +265,8 @@ def _put_rows(sheet: Sheet, categories: Sequence[Category], root: Path, gathered
         found = []
         for individual, (c, points) in places.items():
             keypoints: dict[str, tuple[float, float, float]] = {}
-            for part, i, j in points:
+            likely: dict[str, float] = {}
+            for part, i, j, likelihood in points:
                 x, y = numbers[i], numbers[j]
                 if (x != x) is not (y != y):
                     gathered.problems.append(
@@ -260,16 +275,36 @@ def _put_rows(sheet: Sheet, categories: Sequence[Category], root: Path, gathered
                     )
                 elif x == x:
                     keypoints[part] = (x, y, 2.0)
+                    if is_predicted:
+                        likely[part] = max(0.0, numbers[likelihood])  # NaN becomes 0, too
             if keypoints:
-                found.append((individual, c, keypoints))
+                found.append((individual, c, keypoints, likely))
         try:
-            image = gathered.image(file_name, is_done=not found)
+            image = gathered.image(file_name, is_done=not found and not is_predicted)
         except KeyError:
             gathered.problems.append(f"{at}: the image {_show(file_name)} has a row already")
             continue
-        for individual, c, keypoints in found:
-            track = {"track_id": individual} if individual and individual != UNIQUE else {}
-            gathered.instance(f"dlc:{file_name}:{individual}", image, c, keypoints, **track)
+        for individual, c, keypoints, likely in found:
+            kept: dict[str, Any] = {}
+            if individual and individual != UNIQUE:
+                kept["track_id"] = individual
+            if is_predicted:
+                kept["source"] = f"model:{sheet.scorer}"
+                kept["score"] = sum(likely.values()) / len(likely)
+                scores = [likely.get(name, 0.0) for name in categories[c].keypoints]
+                kept["extra"] = {SCORES: scores}
+            gathered.instance(f"dlc:{file_name}:{individual}", image, c, keypoints, **kept)
+
+
+def _frame_name(sheet: Sheet, given: str) -> str:
+    """Name of the image of a row of predictions, which may be the number of a frame."""
+    if not (given.isascii() and given.isdecimal()):
+        return given.replace("\\", "/")
+    # As DeepLabCut names frames (generate_training_dataset/frame_extraction.py): "img" and the
+    # number, with ceil(log10(number of frames)) digits. A table has a row for every frame.
+    n_digits = math.ceil(math.log10(max(len(sheet.rows), 2)))
+    video = sheet.path.stem.partition(sheet.scorer)[0] if sheet.scorer else sheet.path.stem
+    return f"{LABELED}/{video or sheet.path.stem}/img{given.zfill(n_digits)}.png"
 
 
 def _add_unlabeled(root: Path, gathered: Gathered) -> None:

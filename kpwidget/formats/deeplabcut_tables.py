@@ -22,16 +22,17 @@ from numpy.typing import NDArray
 
 from kpwidget.formats import needed
 from kpwidget.formats.gathered import Gathered
+from kpwidget.formats.hdf5 import MAGIC, check_magic, small
 from kpwidget.images import named
 from kpwidget.schema import FormatError, _show
 
 __all__ = [
     "CONFIG",
     "H5_KEY",
-    "HDF5",
     "HEADERS",
     "KEY",
     "LABELED",
+    "LIKELIHOOD",
     "OWN_KEYS",
     "UNIQUE",
     "Sheet",
@@ -50,14 +51,13 @@ UNIQUE: Final = "single"
 H5_KEY: Final = "df_with_missing"
 """The key that DeepLabCut gives the table in an HDF5 file."""
 
+LIKELIHOOD: Final = "likelihood"
+"""The third column that a body part has in a table of predictions."""
+
 LABELED: Final = "labeled-data"
 """Folder of the folders of frames."""
 
-HDF5: Final = b"\x89HDF\r\n\x1a\n"
-"""The first bytes of an HDF5 file."""
-
 _MAX_BYTES: Final = 1_000_000_000
-_MAX_UNPACKED: Final = 10_000_000  # bytes that a dataset in a file has beyond a thousandfold
 _MAX_COLUMNS: Final = 100_000
 
 OWN_KEYS: Final = frozenset(
@@ -79,9 +79,9 @@ class Sheet:
     Attributes
     ----------
     columns : list of (individual, body part, coordinate)
-        The individual is empty for a project with one animal.
+        The individual is empty for a project with one animal; a coordinate may be `LIKELIHOOD`.
     rows : list of (line, file name)
-        With ``/``.
+        With ``/``; of the predictions for a video the number of a frame.
     values : ndarray of shape (n_rows, n_columns)
         NaN where there is none.
     """
@@ -113,34 +113,32 @@ def read_sheet(path: Path, gathered: Gathered) -> Sheet:
             os.fspath(path), [f"has {size} bytes, expected a table of at most {_MAX_BYTES}"]
         )
     with open(path, "rb") as file:
-        is_hdf5 = file.read(len(HDF5)) == HDF5
+        is_hdf5 = file.read(len(MAGIC)) == MAGIC
     if is_hdf5:
         names, columns, rows, values = _read_h5(path)
-    elif path.suffix.lower() == ".h5":
-        raise FormatError.from_problems(
-            os.fspath(path), ["is no HDF5 file: it begins with other bytes than those do"]
-        )
     else:
+        if path.suffix.lower() == ".h5":
+            check_magic(path)  # which says what it is not
         names, columns, rows, values = _read_csv(path, gathered)
     where = os.fspath(path)
     scorers = {column[0] for column in columns}
     found = [(column[1] if len(names) == 4 else "", column[-2], column[-1]) for column in columns]
     problems = []
-    if "likelihood" in {column[-1] for column in columns}:
+    coordinates = {column[-1] for column in columns}
+    if wrong := coordinates - {"x", "y", LIKELIHOOD}:
         problems.append(
-            "has predictions (a column 'likelihood'), whose rows are numbers of frames and no "
-            "image files; expected labels, CollectedData_<scorer>"
+            f"has columns {_show(sorted(wrong))}, expected 'x', 'y' and, of predictions, "
+            f"{LIKELIHOOD!r}"
         )
-    elif wrong := {column[-1] for column in columns} - {"x", "y"}:
-        problems.append(f"has columns {_show(sorted(wrong))}, expected 'x' and 'y'")
+    expected = ("x", "y", LIKELIHOOD) if LIKELIHOOD in coordinates else ("x", "y")
     if len(scorers) > 1:
         problems.append(f"has several scorers, {_show(sorted(scorers))}, expected one")
     repeated = [column for column, n in Counter(found).items() if n > 1]
     if repeated:
         problems.append(f"has the column {_show(repeated[0])} more than once")
     pairs = Counter((individual, part) for individual, part, _ in set(found))
-    if half := [pair for pair, n in pairs.items() if n != 2]:
-        problems.append(f"has one coordinate alone of {_show(half[0])}, expected x and y")
+    if half := [pair for pair, n in pairs.items() if n != len(expected)]:
+        problems.append(f"has not all of {', '.join(expected)} of {_show(half[0])}")
     if any(not part.strip() for _, part, _ in found):
         problems.append("has a body part without a name")
     if problems:
@@ -207,7 +205,7 @@ def _read_csv(path: Path, gathered: Gathered) -> _Table:
 
 
 def _number(cell: str) -> float:
-    if "_" in cell:  # which Python takes in numbers, and pandas does not
+    if "_" in cell or not cell.isascii():  # Python takes these in numbers, and pandas does not
         raise ValueError
     return float(cell)
 
@@ -259,14 +257,16 @@ def _read_h5(path: Path) -> _Table:
             if "block0_values" in group:
                 names, columns = _levels(group, "axis0")
                 _, index = _levels(group, "axis1")
-                values = _small(group["block0_values"])
+                values = small(group["block0_values"])
                 _, order = _levels(group, "block0_items")
                 if order != columns:
                     raise ValueError("its columns are not in one block")
             else:
                 table = group["table"]
                 field = "values_block_0"
-                raw = _small(table)
+                raw = small(table)
+                if {*raw.dtype.names} != {"index", field}:
+                    raise ValueError("its columns are not in one block")
                 columns = _unpickled_columns(table.attrs[f"{field}_kind"])
                 names = HEADERS[len(columns[0]) - 3]
                 index = [(_text(cell),) for cell in raw["index"]]
@@ -292,31 +292,19 @@ def _read_h5(path: Path) -> _Table:
 def _levels(group: Any, axis: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Names and values of an index as pandas stores it: one of texts, or one of several levels."""
     if f"{axis}_level0" not in group:
-        return ("",), [(_text(cell),) for cell in _small(group[axis])]
+        return ("",), [(_text(cell),) for cell in small(group[axis])]
     names, parts = [], []
     for i in range(int(group.attrs[f"{axis}_nlevels"])):
         if axis != "axis1" and group[f"{axis}_label{i}"].size > _MAX_COLUMNS:
             raise ValueError(f"{axis} has more than {_MAX_COLUMNS} columns")
-        level = [_text(cell) for cell in _small(group[f"{axis}_level{i}"])]
-        labels = _small(group[f"{axis}_label{i}"]).tolist()
+        level = [_text(cell) for cell in small(group[f"{axis}_level{i}"])]
+        labels = small(group[f"{axis}_label{i}"]).tolist()
         if any(not 0 <= label < len(level) for label in labels):
             raise ValueError(f"{axis}_label{i} has a number that is no value of its level")
         name = group[f"{axis}_level{i}"].attrs.get("name", b"")
         names.append(_text(name) if isinstance(name, bytes) else "")
         parts.append([level[label] for label in labels])
     return tuple(names), list(zip(*parts, strict=True))
-
-
-def _small(dataset: Any) -> NDArray[Any]:
-    """Content of an HDF5 dataset that is in the file, and no larger than labels can be."""
-    if dataset.is_virtual or dataset.external:
-        raise ValueError(f"{dataset.name} stands in another file")
-    n_bytes = dataset.size * dataset.dtype.itemsize
-    most = min(_MAX_BYTES, _MAX_UNPACKED + 1000 * dataset.id.get_storage_size())
-    if n_bytes > most or dataset.dtype.hasobject:
-        raise ValueError(f"{dataset.name} has {dataset.size} values of {dataset.dtype}")
-    array: NDArray[Any] = dataset[()]
-    return array
 
 
 def _text(cell: Any) -> str:

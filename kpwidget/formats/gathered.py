@@ -23,6 +23,7 @@ from kpwidget.formats.json_text import check_depth
 from kpwidget.schema import Category, FormatError, Schema, _decode, _parse_json, _show
 
 __all__ = [
+    "SCORES",
     "Gathered",
     "Item",
     "categories_of_records",
@@ -36,6 +37,9 @@ __all__ = [
 
 OnError = Literal["raise", "skip"]
 """See `kpwidget.read`."""
+
+SCORES: Final = "keypoint_scores"
+"""Of `extra` of predicted instances: the score of each keypoint, as of COCO results."""
 
 _COLUMNS: Final = ("bbox", "area", "iscrowd", "track_id", "score", "id", "extra", "source")
 _FILLS: Final = {"bbox": [np.nan] * 4, "area": np.nan, "iscrowd": 0, "score": np.nan, "id": NO_ID}

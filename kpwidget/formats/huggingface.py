@@ -105,7 +105,7 @@ def gather_rows(
                     f"{where}: 'category' is {_show(item.get('category'))}, expected the number "
                     "of a class"
                 )
-            elif points is None or lengths.setdefault(c, len(points)) != len(points) or not points:
+            elif not points or lengths.setdefault(c, len(points)) != len(points):
                 gathered.problems.append(
                     f"{where}: 'keypoints' is {_show(item.get('keypoints'))}, expected "
                     + (f"{lengths[c]} times" if lengths.get(c) else "a list of")

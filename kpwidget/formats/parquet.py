@@ -39,7 +39,8 @@ _MAGIC: Final = b"PAR1"
 _MAX_FOOTER: Final = 200_000_000
 _MAX_BYTES: Final = 8_000_000_000  # uncompressed: some ten million instances of 17 keypoints
 _MAX_ROWS: Final = 50_000_000
-_MAX_REPEATED: Final = 10_000_000
+_MAX_REPEATED: Final = 2_000_000  # values beyond a hundred for each byte
+_MAX_REPEATED_ROWS: Final = 20_000  # beyond one for each byte; people of COCO take 470 each
 _COLUMNS: Final = ("file_name", "category_id", "keypoints")
 
 
@@ -112,7 +113,7 @@ def read_parquet(
         raise FormatError.from_problems(os.fspath(path), ["has no file that ends in .parquet"])
     tables = []
     heads: list[dict[str, Any]] = []
-    n_bytes = n_rows = 0
+    n_bytes = n_rows = n_stored = 0
     for file in files:
         where = os.fspath(file)
         try:
@@ -127,6 +128,13 @@ def read_parquet(
             if n_values > most:  # values that are the same take next to nothing in a file
                 raise FormatError.from_problems(
                     where, [f"would be {n_values:,} values, expected at most {most:,} in its bytes"]
+                )
+            n_stored += file.stat().st_size
+            most = _MAX_REPEATED_ROWS + n_stored
+            if n_rows > most:
+                raise FormatError.from_problems(
+                    where,
+                    [f"with those before it would be {n_rows:,} rows, expected at most {most:,}"],
                 )
             if n_bytes > _MAX_BYTES or n_rows > _MAX_ROWS:
                 raise FormatError.from_problems(

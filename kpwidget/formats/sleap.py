@@ -19,7 +19,8 @@ import numpy as np
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.values import MAX_COORDINATE
 from kpwidget.formats import Loss, WriteReport, count, needed
-from kpwidget.formats.gathered import Gathered, Item, OnError, instances_by_image
+from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image
+from kpwidget.formats.hdf5 import MAGIC, check_hdf5
 from kpwidget.formats.losses import lost_values
 from kpwidget.schema import Category, FormatError, Schema, _show
 
@@ -28,10 +29,6 @@ __all__ = ["is_sleap", "read_sleap", "sleap_losses", "write_sleap"]
 KEY: Final = "sleap"
 """Of `extra` of images: the video that it is a frame of, and the number of the frame."""
 
-SCORES: Final = "keypoint_scores"
-"""Of `extra` of predicted instances: the score of each keypoint, as of COCO results."""
-
-_HDF5: Final = b"\x89HDF\r\n\x1a\n"
 _LOOK: Final = 1 << 20
 
 
@@ -44,7 +41,7 @@ def is_sleap(path: Path) -> bool:
     """
     with open(path, "rb") as file:
         head = file.read(_LOOK)
-    return head.startswith(_HDF5) and (b"videos_json" in head or path.suffix == ".slp")
+    return head.startswith(MAGIC) and (b"videos_json" in head or path.suffix == ".slp")
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -87,11 +84,7 @@ def read_sleap(
     sio = needed("sleap_io", "kpwidget[sleap]", "reading .slp files")
     path = Path(path)
     gathered = Gathered(path, on_error)
-    with open(path, "rb") as file:
-        if file.read(len(_HDF5)) != _HDF5:
-            raise FormatError.from_problems(
-                os.fspath(path), ["is no HDF5 file: it begins with other bytes than those do"]
-            )
+    check_hdf5(path, needed("h5py", "kpwidget[sleap]", "reading .slp files"))
     try:
         labels = sio.load_slp(os.fspath(path), open_videos=False)
     except Exception as error:  # whatever sleap-io and h5py raise on a file that is none
@@ -101,7 +94,7 @@ def read_sleap(
         ) from error
     categories = _categories(labels, gathered)
     index = {id(skeleton): c for c, skeleton in enumerate(labels.skeletons)}
-    names = _video_names(labels.videos)
+    names = image_names([_file_of(video) for video in labels.videos])
     frames = sorted(
         labels.labeled_frames, key=lambda f: (labels.videos.index(f.video), int(f.frame_idx))
     )
@@ -151,20 +144,35 @@ def _categories(labels: Any, gathered: Gathered) -> list[Category]:
     return categories
 
 
-def _video_names(videos: Sequence[Any]) -> list[Any]:
-    """For each video the names of its images, or its own name; folders in common left out."""
-    names: list[Any] = []
-    for video in videos:
-        given = video.filename
-        if isinstance(given, list | tuple):
+def _file_of(video: Any) -> Any:
+    source: Any = getattr(video, "source_video", None)
+    is_packed = isinstance(video.filename, str) and isinstance(
+        getattr(source, "filename", None), str
+    )
+    return source.filename if is_packed else video.filename  # packed: it stands in the .slp file
+
+
+def image_names(files: Sequence[str | Sequence[str]]) -> list[str | list[str]]:
+    """Names of the images of videos: folders that all have in common are left out.
+
+    Parameters
+    ----------
+    files : sequence of str or sequence of str
+        For each video its file, or those of a list of images.
+
+    Returns
+    -------
+    list of str or list of str
+        A name of its own for each video, or the names of its images.
+    """
+    names: list[str | list[str]] = []
+    for given in files:
+        if not isinstance(given, str) and isinstance(given, list | tuple):
             texts = [str(item).replace("\\", "/") for item in given]
             folders = zip(*(text.split("/")[:-1] for text in texts), strict=False)
             n = sum(1 for _ in itertools.takewhile(lambda of: len(set(of)) == 1, folders))
             names.append(["/".join(text.split("/")[n:]) for text in texts])
             continue
-        source = getattr(video, "source_video", None)
-        if source is not None and isinstance(source.filename, str):
-            given = source.filename  # the frames are in the .slp file
         base = str(given).replace("\\", "/").rpartition("/")[2] or "video"
         while base in names:
             base = f"{base}_"
@@ -315,24 +323,49 @@ def _skeleton(sio: Any, schema: Schema, name: str) -> Any:
     )
 
 
-def _videos(sio: Any, dataset: Dataset) -> tuple[list[Any], list[tuple[Any, int]]]:
-    """Videos, and for each image the video and the number of its frame."""
-    videos: dict[str, Any] = {}
+def frames_of(
+    dataset: Dataset,
+) -> tuple[dict[str, tuple[int, int] | None], list[str], list[tuple[str, int]]]:
+    """Which frame of which video each image is.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its lock is held.
+
+    Returns
+    -------
+    videos : dict of str to (width, height) or None
+        By their files, with the size in pixels of their first frame here.
+    listed : list of str
+        Names of all other images: one list of image files.
+    places : list of (str, int)
+        For each image the file of its video, empty for the list, and the 0-based number of the
+        frame.
+    """
+    videos: dict[str, tuple[int, int] | None] = {}
     listed: list[str] = []
     places: list[tuple[str, int]] = []
     for i, state in enumerate(dataset._images):
         given = ImageInfo(dataset, i).extra.get(KEY)
         frame = given if isinstance(given, Mapping) else {}
         name, n = frame.get("video"), frame.get("frame")
-        if isinstance(name, str) and isinstance(n, int) and n >= 0:
-            if name not in videos:
-                size = state.recorded_size
-                shape = {"shape": (1, size[1], size[0], 3)} if size else {}
-                videos[name] = sio.Video(name, backend_metadata=shape, open_backend=False)
+        if isinstance(name, str) and name and isinstance(n, int) and 0 <= n < 2**31:
+            videos.setdefault(name, state.recorded_size)
             places.append((name, n))
         else:
             places.append(("", len(listed)))
             listed.append(state.file_name)
+    return videos, listed, places
+
+
+def _videos(sio: Any, dataset: Dataset) -> tuple[list[Any], list[tuple[Any, int]]]:
+    """Videos, and for each image the video and the number of its frame."""
+    sizes, listed, places = frames_of(dataset)
+    videos: dict[str, Any] = {}
+    for name, size in sizes.items():
+        shape = {"shape": (1, size[1], size[0], 3)} if size else {}
+        videos[name] = sio.Video(name, backend_metadata=shape, open_backend=False)
     if listed:
         # As sleap-io writes it of a list whose images it has opened; it reads no other.
         metadata: dict[str, Any] = {

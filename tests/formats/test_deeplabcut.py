@@ -249,7 +249,7 @@ def test_bad_rows_are_named_and_can_be_left_out(rows: str, message: str, tmp_pat
         pytest.param("", "is no table of DeepLabCut", id="empty"),
         pytest.param(
             HEADER.replace("x,y,x,y", "x,y,likelihood,x").replace("tip,tip", "head,tip"),
-            "has predictions",
+            "has not all of x, y, likelihood of",
             id="predictions",
         ),
         pytest.param(HEADER.replace("tip,tip", "tip"), "its header has 6 and 7 cells", id="ragged"),
@@ -257,12 +257,77 @@ def test_bad_rows_are_named_and_can_be_left_out(rows: str, message: str, tmp_pat
             HEADER.replace("me,me,me,me", "me,you,me,me"), "several scorers", id="scorers"
         ),
         pytest.param(HEADER.replace("tip,tip", "head,head"), "more than once", id="repeated"),
-        pytest.param(HEADER.replace("head,head", "head,top"), "one coordinate alone", id="half"),
+        pytest.param(HEADER.replace("head,head", "head,top"), "has not all of x, y of", id="half"),
     ],
 )
 def test_bad_tables_are_refused(table: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=message):
         kp.read(project(tmp_path / "p", table), on_error="skip")
+
+
+PREDICTED = """scorer,net7,net7,net7,net7,net7,net7
+bodyparts,head,head,head,tip,tip,tip
+coords,x,y,likelihood,x,y,likelihood
+"""
+
+
+def test_predictions_keep_every_point_and_how_likely_it_is(tmp_path: Path) -> None:
+    folder = project(tmp_path / "p", HEADER + "labeled-data,clip,a.png,1,2,3,4\n")
+    rows = [f"{n},1.5,2,0.75,{n},4,0.01\n" for n in range(12)]
+    rows[3], rows[4] = "3,,,,,,\n", "4,1.5,2,0.5,,,\n"
+    (folder / "videos").mkdir()
+    path = folder / "videos" / "clipnet7.csv"
+    path.write_text(PREDICTED + "".join(rows))
+    (folder / "labeled-data/clip/a.png").rename(folder / "labeled-data/clip/img02.png")
+    assert detect_format(path) == "deeplabcut"
+    dataset = kp.read(path)
+    # As DeepLabCut calls extracted frames: ceil(log10(12)) = 2 digits.
+    names = [f"labeled-data/clip/img{n:02d}.png" for n in range(12)]
+    assert [image.file_name for image in dataset.images] == names
+    assert dataset.images[2].open().size == (64, 48)
+    assert [len(image.instances) for image in dataset.images] == [1, 1, 1, 0] + 8 * [1]
+    assert dataset.images[3].status == "unlabeled"
+    unlikely = dataset.images[7].instances[0]
+    assert unlikely.keypoints.tolist() == [[1.5, 2, 2], [7, 4, 2]]
+    assert unlikely.extra["keypoint_scores"] == [0.75, 0.01]
+    assert unlikely.score == pytest.approx(0.38)
+    assert unlikely.source == "model:net7"
+    alone = dataset.images[4].instances[0]
+    assert (alone.score, alone.extra["keypoint_scores"]) == (0.5, [0.5, 0])
+    assert dataset.categories[0].name == "bolt"  # of the config.yaml beside it
+
+
+def test_predictions_of_several_animals_are_tracks(tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("tables", reason="PyTables is not installed: kpwidget[dlc]")
+    columns = pd.MultiIndex.from_product(
+        [["net7"], ["ada", "ben"], ["head"], ["x", "y", "likelihood"]],
+        names=["scorer", "individuals", "bodyparts", "coords"],
+    )
+    rows = [[1.0, 2, 0.5, 3, 4, 1], [np.nan] * 3 + [5, 6, 0.25]]
+    frame = pd.DataFrame(rows, columns=columns)
+    frame.to_hdf(tmp_path / "blocks.h5", key="df_with_missing", format="table", mode="w")
+    with pytest.raises(FormatError, match="not in one block"):  # of integers and of others
+        kp.read(tmp_path / "blocks.h5")
+    frame = frame.astype(float)
+    frame.to_hdf(tmp_path / "clipnet7_el.h5", key="df_with_missing", format="table", mode="w")
+    frame.to_csv(tmp_path / "clipnet7_el.csv")
+    for ending in ("h5", "csv"):
+        dataset = kp.read(tmp_path / f"clipnet7_el.{ending}")
+        found = [(i.track_id, i.score, i.keypoints.tolist()) for i in dataset.instances]
+        assert found == [
+            ("ada", 0.5, [[1, 2, 2]]), ("ben", 1.0, [[3, 4, 2]]), ("ben", 0.25, [[5, 6, 2]]),
+        ]  # fmt: skip
+    assert [image.file_name for image in dataset.images] == [
+        "labeled-data/clip/img0.png", "labeled-data/clip/img1.png",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ["1_0", "１０", "0x10", "1e400", "inf"])
+def test_numbers_are_those_that_pandas_reads(cell: str, tmp_path: Path) -> None:
+    folder = project(tmp_path / "p", HEADER + f"labeled-data,clip,a.png,{cell},2,3,4\n")
+    with pytest.raises(FormatError, match="is no number|expected a number of pixels"):
+        kp.read(folder)
 
 
 def test_yaml_tags_and_aliases_are_refused(tmp_path: Path) -> None:

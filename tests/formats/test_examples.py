@@ -23,8 +23,9 @@ PLACES = {
     "datumaro-cvat-fork/annotations/train.json": "datumaro",
     "huggingface": "parquet",
     "sleap/example.slp": "sleap",
+    "nwb/example.nwb": "nwb",
 }
-NEEDS = {"parquet": "pyarrow", "sleap": "sleap_io"}
+NEEDS = {"parquet": "pyarrow", "sleap": "sleap_io", "nwb": "ndx_pose"}
 N_INSTANCES = {"deeplabcut-single": 1}
 
 

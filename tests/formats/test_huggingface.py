@@ -73,3 +73,12 @@ def test_keypoints_without_a_schema_are_told_as_what_they_are() -> None:
     rows = [{"file_name": "a.png", "objects": [{"category": 0, "keypoints": 3}]}]
     gather_rows(rows, ["x"], None, gathered)
     assert "is 3, expected a list of [x, y, visibility]" in next(iter(gathered.problems))
+
+
+def test_an_object_without_keypoints_does_not_say_how_many_others_have() -> None:
+    gathered = Gathered("rows", "raise")
+    objects = [{"category": 0, "keypoints": []}, {"category": 0, "keypoints": [[1, 2, 2]]}]
+    gather_rows([{"file_name": "a.png", "objects": objects}], ["x"], None, gathered)
+    assert list(gathered.problems) == [
+        "row 1, object 1: 'keypoints' is [], expected a list of [x, y, visibility]"
+    ]

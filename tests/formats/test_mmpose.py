@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import kpwidget as kp
 from kpwidget import schemas
 from kpwidget.cli import main
 from kpwidget.formats.mmpose import read_metainfo, write_metainfo
@@ -246,3 +247,8 @@ def test_command_tells_of_a_metainfo_and_takes_it_as_a_schema(
     labels.write_text(json.dumps({"images": [], "annotations": [], "categories": [category]}))
     assert main(["info", str(labels), "--schema", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["categories"][0]["n_edges"] == 1
+
+
+def test_reading_it_as_labels_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"formats.mmpose.read_metainfo\(path\) makes a schema"):
+        kp.read(written(tmp_path, GOOD))

@@ -179,6 +179,15 @@ def test_small_file_that_would_become_large_is_refused(tmp_path: Path) -> None:
     assert path.stat().st_size < 10_000
     with pytest.raises(FormatError, match="would be 12,000,003 values"):
         kp.read(path)
+    n = 300_000  # of the same row
+    points = pa.StructArray.from_arrays([zeros[:n]] * 3, ["x", "y", "visibility"])
+    path = table(
+        tmp_path / "labels.parquet", file_name=["a.png"] * n, category_id=[1] * n,
+        image_position=[0] * n, keypoints=pa.ListArray.from_arrays(list(range(n + 1)), points),
+    )  # fmt: skip
+    assert path.stat().st_size < 20_000
+    with pytest.raises(FormatError, match="would be 300,000 rows, expected at most [23]"):
+        kp.read(path)
 
 
 def test_category_that_is_no_number_is_refused(tmp_path: Path) -> None:

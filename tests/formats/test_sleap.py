@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_frames_of_videos_and_flip_pairs_come_through(
 def test_files_that_are_none_are_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "labels.slp"
     path.write_bytes(data)
-    with pytest.raises(FormatError, match=r"is no HDF5 file|cannot be read by sleap-io"):
+    with pytest.raises(FormatError, match=r"is no HDF5 file|cannot be read as HDF5"):
         kp.read(path)
 
 
@@ -107,4 +108,37 @@ def test_hdf5_of_others_is_refused(tmp_path: Path) -> None:
         file.create_dataset("videos_json", data=np.zeros(3))
         file.create_dataset("instances", data=np.zeros(3))
     with pytest.raises(FormatError, match="cannot be read by sleap-io"):
+        kp.read(tmp_path / "labels.slp")
+
+
+def fill(file: Any) -> None:
+    """Claim a gigabyte of fill values in a file of a kilobyte."""
+    file.create_dataset("instances", (10**9,), "u1", chunks=(10**6,))
+
+
+def link(file: Any) -> None:
+    file["points"] = h5py.ExternalLink("/etc/other.h5", "/points")
+
+
+def virtual(file: Any) -> None:
+    layout = h5py.VirtualLayout((3,), "f8")
+    layout[:] = h5py.VirtualSource("/etc/other.h5", "points", (3,))
+    file.create_virtual_dataset("points", layout)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        pytest.param(fill, "/instances has 1000000000 values", id="fill"),
+        pytest.param(link, "'points' in / is a link to another file", id="link"),
+        pytest.param(virtual, "/points stands in another file", id="virtual"),
+    ],
+)
+def test_files_are_looked_at_before_sleap_io_opens_them(
+    make: Any, told: str, tmp_path: Path
+) -> None:
+    with h5py.File(tmp_path / "labels.slp", "w") as file:
+        file["videos_json"] = np.zeros(3)
+        make(file)
+    with pytest.raises(FormatError, match=told):
         kp.read(tmp_path / "labels.slp")
