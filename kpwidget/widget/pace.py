@@ -85,7 +85,9 @@ class Pace:
             between = f"{low} to {high}" if self.left.low > 0 else f"at most {high}"
             parts.append(f"about {middle} left ({between})")
         elif self.n_left and self.image.n + self.n_left > LEAST:
-            parts.append(f"time left: not enough data ({self.image.n} of {LEAST} images done)")
+            parts.append(
+                f"time left: not enough data (you have done {self.image.n} of {LEAST} images)"
+            )
         return " · ".join(parts)
 
 
