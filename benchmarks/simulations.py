@@ -13,7 +13,9 @@ import numpy as np
 import kpwidget as kp
 from kpwidget import quality
 from kpwidget.quality.flags import flag_findings
+from kpwidget.quality.intervals import median_interval
 from kpwidget.quality.labels import labels_of
+from kpwidget.widget.pace import estimate_sum
 
 SEED = 20261122
 NOMINAL = (0.02, 0.07)
@@ -112,11 +114,39 @@ def flags(
     return lines
 
 
+def time_left(rng: np.random.Generator, n_runs: int = 2000) -> list[tuple[str, bool]]:
+    """How often the annotator's interval of the time left has the time that the rest takes.
+
+    Times of images are lognormal, 40 images in all. Beside it n times the median with its interval.
+    """
+    lines = []
+    for sd in (0.3, 0.5):
+        for n in (6, 10, 20):
+            holds, median_holds = 0, 0
+            ratios = np.empty((2, n_runs))
+            for run in range(n_runs):
+                times = np.exp(sd * rng.standard_normal(40))
+                done, rest = times[:n], float(times[n:].sum())
+                left = estimate_sum(done, 40 - n)
+                holds += left.low <= rest <= left.high
+                low, high = median_interval(done.tolist())
+                median_holds += low <= rest / (40 - n) <= high
+                ratios[:, run] = left.seconds / rest, (40 - n) * np.median(done) / rest
+            bias, median_bias = ratios.mean(axis=1) - 1
+            lines.append(
+                (f"time left after {n} of 40 images, sd of the logarithm {sd}: bias {bias:+.1%}, "
+                 f"interval {holds / n_runs:.1%}; by the median {median_bias:+.1%}, "
+                 f"{median_holds / n_runs:.1%}",
+                 holds >= 0.9 * n_runs)
+            )  # fmt: skip
+    return lines
+
+
 def main() -> int:
     rng = np.random.default_rng(SEED)
     is_good = True
     print(f"seed {SEED}")
-    for measure in (noise, drift, flags):
+    for measure in (noise, drift, flags, time_left):
         for text, is_as_expected in measure(rng):
             is_good &= is_as_expected
             print(f"{'' if is_as_expected else 'NOT AS EXPECTED  '}{text}", flush=True)

@@ -1,7 +1,7 @@
 /** Small scenes and states for the tests. */
 
 import type { Design } from "../src/design";
-import type { Category, Cursor, Look, Scene, SceneInstance } from "../src/model";
+import type { Category, Cursor, Look, Scene, SceneFinding, SceneInstance } from "../src/model";
 import { type Action, initialState, reduce, type State } from "../src/state";
 
 export const FACE: Category = {
@@ -112,6 +112,21 @@ export function scene(more: Partial<Scene> = {}): Scene {
     others: { edits: 0, who: "" },
     conflicts: [],
     arrows: [],
+    ...more,
+  };
+}
+
+/** Something wrong with the second keypoint of instance "f". */
+export function finding(key: string, more: Partial<SceneFinding> = {}): SceneFinding {
+  return {
+    key,
+    check: "visibility",
+    severity: "error",
+    instance: "f",
+    keypoint: 1,
+    reason: "labeled at (0, 0)",
+    suggestion: "clear it",
+    repair: "",
     ...more,
   };
 }

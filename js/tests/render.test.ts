@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import widget from "../src/index";
 import type { ToPython } from "../src/model";
-import { FACE, instance, STICK, scene, sceneOfImage, wholeFace } from "./builders";
+import { FACE, finding, instance, STICK, scene, sceneOfImage, wholeFace } from "./builders";
 import { key, pointer, stubCanvas, stubPage, watchListeners } from "./dom";
 import { FakeModel } from "./model";
 
@@ -736,6 +736,77 @@ describe("the toolbar", () => {
     model.show({ done: 2, pace: "" });
     await settle();
     expect(of("valuetext")).toBe("2 of 3 images done");
+  });
+
+  const FAR: [number, number, number] = [99, 79, 2];
+  const found = (...findings: ReturnType<typeof finding>[]) => {
+    const own = instance("f", { 0: [10, 10, 2], 1: FAR }, { finished: true });
+    return new FakeModel({
+      scene: scene({ instances: [wholeFace("e", 40, 40), own], findings }),
+    });
+  };
+  const rows = (view: View) => view.all("[data-finding]").map((row) => row.dataset.finding);
+
+  it("lists findings as text, and how many there are to a screen reader", async () => {
+    const nasty = "<img src=x onerror=alert(1)>";
+    const view = await open(found(finding("a", { reason: nasty, suggestion: nasty })));
+    const row = view.one('[data-finding="a"]');
+    expect(row.dataset.severity).toBe("error");
+    expect(row.textContent).toBe(`left, face 2Error: ${nasty}`);
+    expect(row.getAttribute("aria-label")).toContain(`left, face 2. Error: ${nasty}`);
+    expect(row.querySelector("img")).toBeNull();
+    const said = view.one('.kpwidget-side [aria-live="polite"][role=status]');
+    expect(said.textContent).toBe("1 finding in this image.");
+    view.model.show({ findings: [finding("a"), finding("b", { keypoint: null })], unlisted: 7 });
+    await settle();
+    expect(said.textContent).toBe("9 findings in this image.");
+    expect(view.one('[data-finding="b"]').textContent).toContain("face 2Error");
+    expect(view.one(".kpwidget-findings").textContent).toContain("Findings (9, the first 2 shown)");
+    view.model.show({ findings: [], unlisted: 0 });
+    await settle();
+    expect(view.one(".kpwidget-findings").hidden).toBe(true);
+    expect(said.textContent).toBe("");
+  });
+
+  it("goes to the place of a finding by click and by Enter, and pans if it is out of sight", async () => {
+    const view = await open(found(finding("a"), finding("b", { keypoint: 2 })));
+    const place = () => {
+      const [k, tx, ty] = ["scale", "tx", "ty"].map((name) => Number(view.data(name)));
+      return [(tx ?? 0) + (k ?? 1) * FAR[0], (ty ?? 0) + (k ?? 1) * FAR[1]];
+    };
+    const before = place();
+    expect(await sentBy(view, () => view.one('[data-finding="a"]').click())).toEqual([
+      { op: "cursor", image: 0, next: [0, "f", null] },
+    ]);
+    expect(place()).toEqual(before);
+    expect(view.one('[data-finding="a"]').classList.contains("is-active")).toBe(true);
+    for (let i = 0; i < 8; i++) key(view.root, "+");
+    frames();
+    expect(place()[0]).toBeGreaterThan(400);
+    expect(await sentBy(view, () => key(view.one('[data-finding="a"]'), "Enter"))).toEqual([]);
+    expect(place()[0]).toBeLessThan(400);
+    expect(place()[1]).toBeLessThan(300);
+    // One that is not placed is what the next click places.
+    await sentBy(view, () => view.one('[data-finding="b"]').click());
+    expect(view.data("next-keypoint")).toBe("right");
+    expect(view.data("active-instance")).toBe("f");
+  });
+
+  it("answers a finding by its buttons", async () => {
+    const view = await open(found(finding("a"), finding("b", { repair: "clear" })));
+    const press = (row: string, title: RegExp) => () =>
+      view
+        .all(`[data-finding="${row}"] button`)
+        .find((b) => title.test(b.title) && !b.hidden)
+        ?.click();
+    expect(await sentBy(view, press("a", /^Repair/))).toEqual([]);
+    const of = (op: string, key: string) => [{ op, image: 0, finding: key }];
+    expect(await sentBy(view, press("b", /^Repair: clear/))).toEqual(of("repair", "b"));
+    expect(rows(view)).toEqual(["a"]);
+    view.one('[data-finding="a"] button[title^="Fine"]').focus();
+    expect(await sentBy(view, press("a", /^Fine as it is/))).toEqual(of("decide", "a"));
+    expect(rows(view)).toEqual([]);
+    expect(document.activeElement).toBe(view.root);
   });
 
   it("hides, locks and removes an instance in its row", async () => {

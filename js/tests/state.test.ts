@@ -7,12 +7,14 @@ import {
   draggedInstance,
   inkPlan,
   nextName,
+  openFindings,
   reduce,
   startsNewInstance,
 } from "../src/state";
 import {
   act,
   click,
+  finding,
   instance,
   lastBody,
   pointOf,
@@ -774,6 +776,39 @@ describe("what Python says", () => {
     expect(state.press).toEqual({ x: 1, y: 2, visibility: 1 });
     expect(act(state, { type: "press", press: null }).press).toBeNull();
     expect(act(state, click(1, 2)).press).toBeNull();
+  });
+});
+
+describe("findings", () => {
+  const found = (more = {}) => opened("f", { findings: [finding("one"), finding("two")], ...more });
+  const keys = (state: State) => openFindings(state).map(({ key }) => key);
+
+  it.each(["decide", "repair"] as const)("%s is sent and not asked again", (type) => {
+    const state = act(found(), { type, finding: "one" });
+    expect(lastBody(state)).toEqual({ op: type, image: 0, finding: "one" });
+    expect(keys(state)).toEqual(["two"]);
+    expect(act(state, { type, finding: "one" })).toBe(state);
+    const refused = act(state, { type: "rejected", client: "c", seq: 1, why: "no" });
+    expect(keys(refused)).toEqual(["one", "two"]);
+  });
+
+  it("undo after an answer is Python's to tell", () => {
+    const moved = act(found(), { type: "select", target: { instance: "f", keypoint: 1 } });
+    const nudged = act(moved, { type: "nudge", dx: 1, dy: 0 });
+    const state = act(nudged, { type: "decide", finding: "one" }, { type: "undo" });
+    expect(lastBody(state)).toEqual({ op: "undo" });
+    // Not the step before, which would show the point where it was.
+    expect(pointOf(state, "f", 1)).toEqual(pointOf(nudged, "f", 1));
+  });
+
+  it("of a locked instance, or one that is gone, are not answered", () => {
+    const bars = { instances: [wholeFace("f", 20, 20, { locked: true })] };
+    const state = act(found(bars), { type: "repair", finding: "one" });
+    expect(state.pending).toEqual([]);
+    expect(state.hint).toMatch(LOCKED);
+    expect(keys(act(found(), { type: "remove", instance: "f" }))).toEqual([]);
+    const leaving = act(found(), { type: "goto", to: "next" }, { type: "decide", finding: "one" });
+    expect(leaving.hint).toMatch(LEAVING);
   });
 });
 

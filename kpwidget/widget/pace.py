@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..dataset import Dataset
 from ..journal import PAUSE
@@ -61,9 +62,9 @@ class Pace:
         Images that are not done.
     left : Estimate
         Time for these: `n_left` times the mean time of an image, with the prediction interval of a
-        sum by Student's t. The mean and not the median, for a few slow images are a part of the
-        sum. It takes the images left for alike, and holds 95 % where times are; where they differ
-        by the factor 1.8 (one sd of their logarithm) it held 90 to 94 % in simulations.
+        sum by Student's t; `n` images. The mean and not the median, for a few slow images are a
+        part of the sum. It takes the images left for alike. For lognormal times it holds the true
+        rest in 91 to 95 % (``python -m benchmarks.simulations``).
     """
 
     annotator: str
@@ -85,7 +86,9 @@ class Pace:
             between = f"{low} to {high}" if self.left.low > 0 else f"at most {high}"
             parts.append(f"about {middle} left ({between})")
         elif self.n_left and self.image.n + self.n_left > LEAST:
-            parts.append(f"time left: not enough data ({self.image.n} of {LEAST} images done)")
+            parts.append(
+                f"time left: not enough data (you have done {self.image.n} of {LEAST} images)"
+            )
         return " · ".join(parts)
 
 
@@ -142,7 +145,11 @@ def measure_pace(dataset: Dataset, origin: tuple[str, str]) -> Pace:
         n_left = len(dataset) - dataset.n_done
     images = images[-_LAST:]
     return Pace(
-        origin[1], _median(instances[-_LAST:]), _median(images), n_left, _sum(images, n_left)
+        origin[1],
+        _median(instances[-_LAST:]),
+        _median(images),
+        n_left,
+        estimate_sum(images, n_left),
     )
 
 
@@ -154,8 +161,20 @@ def _median(times: Sequence[float]) -> Estimate:
     return Estimate(len(times), float(np.median(times)), *median_interval(times))
 
 
-def _sum(times: Sequence[float], n_more: int) -> Estimate:
-    """The sum of so many further times like these."""
+def estimate_sum(times: Sequence[float] | NDArray[np.float64], n_more: int) -> Estimate:
+    """The sum of so many further times like these.
+
+    Parameters
+    ----------
+    times : sequence of float
+        In seconds.
+    n_more : int
+
+    Returns
+    -------
+    Estimate
+        `n_more` times the mean, with the prediction interval by Student's t, not below 0.
+    """
     n = len(times)
     if n < LEAST:
         return Estimate(n)

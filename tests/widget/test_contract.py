@@ -9,7 +9,7 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from kpwidget import store
+from kpwidget import quality, store
 from kpwidget.journal import Conflict
 from kpwidget.widget import stage
 from kpwidget.widget.annotator import Annotator
@@ -19,6 +19,7 @@ from kpwidget.widget.listing import Query
 from kpwidget.widget.painter import LAYERS, LOOK
 from kpwidget.widget.stage import MESSAGES_FROM_PYTHON, MESSAGES_TO_PYTHON, OPS, Stage
 from kpwidget.widget.viewer import Viewer
+from kpwidget.widget.wire import key_of
 
 from .fake_browser import Browser, wait_for
 from .test_viewer import Looker
@@ -155,6 +156,13 @@ def test_the_scene_of_a_dataset_in_a_file(model, make, dataset, tmp_path):
     check(model, browser.scene, "Scene")
 
 
+def test_the_scene_of_a_finding(model, browser):
+    browser.hello()
+    browser.point("a", 0, 0, 0, new=True)
+    wait_for(lambda: browser.scene["findings"])
+    check(model, browser.scene, "Scene")
+
+
 def test_the_scene_of_a_conflict(model, browser, dataset):
     assert browser.scene["conflicts"] == []
     dataset.conflicts = [CONFLICT]
@@ -249,6 +257,7 @@ _EXAMPLES: dict[str, Any] = {
     "take": True,
     "conflict": CONFLICT.key,
     "how": "move",
+    "finding": "0123456789abcdef",
     "points": [10, 20, 2, 11.5, 21, 1, 0, 0, 0, 12, 22, 2],
 }
 
@@ -279,6 +288,10 @@ def test_every_edit_as_typescript_types_it_is_understood(
     check(model, body, "EditBody")
     if op == "repeat":  # what the image before has
         body["image"] = 1
+    if op in ("decide", "repair"):  # a point in the corner, which mostly means that it is none
+        browser.point("a", 1, 0, 0)
+        [finding] = quality.check_image(dataset.images[0])
+        body["finding"] = key_of(finding)
     seq = browser.do(**body)
     assert browser.rejections() == []
     assert browser.acknowledged() == seq

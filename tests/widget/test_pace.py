@@ -115,7 +115,7 @@ def test_what_is_undone_or_done_by_others_does_not_count(person, pictures):
 
     person.do(0, op="undo")  # the mark of the last image
     assert pace_of(person).image == Estimate(5, *[pytest.approx(np.nan, nan_ok=True)] * 3)
-    too_few = "time left: not enough data (5 of 6 images done)"
+    too_few = "time left: not enough data (you have done 5 of 6 images)"
     assert str(pace_of(person)) == f"6.5 s an instance · {too_few}"
     person.do(0, op="redo")
     assert pace_of(person).image == before.image
@@ -138,12 +138,12 @@ def test_a_skip_belongs_to_the_instance_under_way(person):
 
 
 def test_too_few_say_so(person):
-    assert str(pace_of(person)) == "time left: not enough data (0 of 6 images done)"
+    assert str(pace_of(person)) == "time left: not enough data (you have done 0 of 6 images)"
     person.stick(0, first=1)
     person.done(0)
     pace = pace_of(person)
     assert np.isnan([*pace.instance[1:], *pace.image[1:], *pace.left[1:]]).all()
-    assert str(pace) == "time left: not enough data (1 of 6 images done)"
+    assert str(pace) == "time left: not enough data (you have done 1 of 6 images)"
 
 
 def test_it_goes_on_after_a_restart(make, stick, clock, tmp_path):
