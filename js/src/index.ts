@@ -18,6 +18,7 @@ import {
 } from "./model";
 import { Outbox, RESEND_FIRST, RESEND_MOST } from "./outbox";
 import { h, makePanel } from "./panel";
+import { makeReview, type ReviewPart } from "./review";
 import {
   type Action,
   activeInstance,
@@ -35,6 +36,7 @@ import {
 import { addPress, drawInk, type InkInput } from "./view";
 import {
   cssTransform,
+  fitBox,
   fitImage,
   keepInSight,
   letterbox,
@@ -206,6 +208,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     },
     signal,
     isViewer,
+    model.get("review") !== null,
   );
   const main = h("div", { class: "kpwidget-main" }, root, status);
   const body = h("div", { class: "kpwidget-body" }, main, panel.side);
@@ -222,6 +225,16 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       },
       signal,
     );
+  const findings = model.get("review");
+  const toStage = () => root.focus({ preventScroll: true });
+  const review: ReviewPart | null =
+    findings &&
+    makeReview(
+      findings,
+      client,
+      { send: (message) => outbox.send(message), focus: toStage },
+      signal,
+    );
   if (browser) {
     root.append(browser.grid);
     main.append(browser.strip);
@@ -231,6 +244,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     { class: "kpwidget", "data-lm-suppress-shortcuts": "true" },
     panel.toolbar,
     ...(browser ? [browser.filters] : []),
+    ...(review ? [review.element] : []),
     notices,
     body,
     panel.help,
@@ -292,6 +306,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       const browse = model.get("browse");
       panel.render(state, outbox.isBusy(BUSY), browse);
       if (browser && browse) browser.render(browse, state.categories);
+      const findings = model.get("review");
+      if (review && findings) review.render(findings);
       renderStatus();
       renderNotices();
     });
@@ -805,6 +821,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
           if (state.scene.image) browser.togglePick(state.scene.image.index);
         },
         toggleGrid: (isOpen) => browser.toggleGrid(isOpen),
+        review: review && ((deed) => review.act(deed)),
       },
     },
     signal,
@@ -826,12 +843,29 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     showMessage();
   }
 
+  let focused = -1;
+  /** Goes to the finding that was opened, once its picture is there; others may follow. */
+  function focusNow(): void {
+    const { focus } = state.scene;
+    if (!focus || focus.rev === focused || !isLeading || !isReady() || size.w === 0) return;
+    focused = focus.rev;
+    const { instance, keypoint, box } = focus;
+    const target = instance !== null && keypoint >= 0 ? { instance, keypoint } : null;
+    dispatch({ type: "select", target });
+    if (box) setViewport(fitBox(box, size));
+    else fitNow();
+  }
+
   /** A scene of another image waits for its picture: what is clicked is what is seen. */
   const onScene = () => {
     const scene = model.get("scene");
     const isOther =
       scene.image?.index !== state.scene.image?.index || scene.dataset !== state.scene.dataset;
-    if (!isOther || !hasLayers) return takeScene(scene);
+    if (!isOther || !hasLayers) {
+      takeScene(scene);
+      focusNow();
+      return;
+    }
     if (held) clearTimeout(held.timer);
     held = { scene, timer: setTimeout(() => showLate(scene), LATE) };
     root.classList.add("is-loading");
@@ -871,6 +905,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       isFitted = true;
     }
     if (!isLeading) follow(painted);
+    else focusNow();
     showMessage();
     placeLayers();
     updateHover();
@@ -943,6 +978,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   model.on("change:poster", onPoster);
   model.on("change:preview", onPoster);
   model.on("change:browse", renderSoon);
+  model.on("change:review", renderSoon);
   model.on("msg:custom", onMessage);
   const stops: (() => void)[] = [];
 
@@ -1053,6 +1089,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     model.off("change:poster", onPoster);
     model.off("change:preview", onPoster);
     model.off("change:browse", renderSoon);
+    model.off("change:review", renderSoon);
     model.off("msg:custom", onMessage);
     for (const stop of stops) stop();
     for (const view of views.values()) view.remove();
