@@ -287,13 +287,13 @@ export function makeReview(
         made.remove();
         shown.delete(id);
       }
+      // In the page they stand as in the list: so they are read out.
+      let at: ChildNode | null = room.firstChild;
       for (const [i, row] of latest.rows.entries()) {
-        let made = shown.get(row.id);
-        if (!made) {
-          made = makeRow(row);
-          shown.set(row.id, made);
-          room.append(made);
-        }
+        const made = shown.get(row.id) ?? makeRow(row);
+        shown.set(row.id, made);
+        if (made === at) at = at.nextSibling;
+        else room.insertBefore(made, at);
         fillRow(made, row, latest.start + i);
       }
       const { current } = latest;

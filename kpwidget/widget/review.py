@@ -108,6 +108,7 @@ class Review:
             place = self._places[i] = self._find(row)
             index: int | None = None if place is None else place.image
             if place is not None:
+                self._decisions[i] = decision_at(dataset, place)
                 self._id_of.setdefault((place.owner, place.key), i)
             elif row.get("image") is not None:
                 known = dataset._indices_of_file_name.get(str(row["image"]), [])
@@ -119,7 +120,7 @@ class Review:
         self.rev = 0
         self.order: list[int] = []
         self._place_in_order: dict[int, int] = {}
-        self.update(self._of_image)
+        self._list()
 
     def _find(self, row: dict[str, Any]) -> Place | None:
         try:

@@ -1111,7 +1111,7 @@ def test_a_message_about_findings_that_is_none_changes_nothing(dataset, table, l
 
 
 def test_of_10000_findings_only_a_window_is_sent(dataset, look):
-    rows = [finding(WHOLE, "left", kind=str(i), reason="r" * 5000) for i in range(10_000)]
+    rows = [finding(None, kind=str(i), reason="r" * 5000) for i in range(10_000)]
     browser = look(dataset, findings=pd.DataFrame(rows))
     told = browser.viewer.review
     assert (told["count"], len(told["rows"])) == (10_000, 40)
