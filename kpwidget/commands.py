@@ -714,8 +714,12 @@ def _check(args: argparse.Namespace, said: _Said) -> int:
         for finding in dataset.validate():
             (notes if finding.level == "note" else problems).append(finding)
         if args.quality:
-            from kpwidget import quality
+            from kpwidget import quality, store
 
+            journal = store.read_decisions(dataset)
+            if len(dataset.decisions):
+                n_taken = _count(len(dataset.decisions), "decision")
+                said.line(f"{n_taken} on findings taken from {journal}")
             # What the quality checks tell too is told once, with its severity.
             problems = [p for p in problems if p.kind not in quality.KINDS_OF_VALIDATE]
             rows = quality.check(dataset).to_dict("records")

@@ -42,7 +42,14 @@ from kpwidget.journal import (
 if TYPE_CHECKING:
     from kpwidget.schema import Category, Schema
 
-__all__ = ["ConflictError", "attach_journal", "journal_folder", "open", "save"]
+__all__ = [
+    "ConflictError",
+    "attach_journal",
+    "journal_folder",
+    "open",
+    "read_decisions",
+    "save",
+]
 
 
 #: Files up to this size are hashed while their mark is written: it takes some 50 ms.
@@ -436,10 +443,7 @@ def _restored(
     Returned as well: what the file has of the journal, and whether the journal knows the file.
     """
     covered, is_known = _covered(entries, dataset, where)
-    for uid, number in _given_ids(entries, covered if is_known else {}).items():
-        row = dataset._table.row_of_id(number)
-        if row is not None and not dataset._table.has(uid):
-            dataset._table.rename(row, uid)
+    _rename_given(dataset, entries, covered if is_known else {})
     was_saved = dataset.is_saved
     misplaced: list[str] = []
     if not is_known:  # the file was changed by somebody else, and nothing of ours was lost
@@ -455,6 +459,45 @@ def _restored(
     if was_saved and not done.n_steps:
         dataset._saved_revision = dataset._revision
     return done, covered, is_known
+
+
+def read_decisions(dataset: Dataset) -> Path | None:
+    """Take the decisions on findings from the journal beside a labels file, and nothing else of it.
+
+    The journal is read only, and the labels stay those of the file. A decision that was made on
+    edits which are not saved yet is not about these.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        As it was read from its file.
+
+    Returns
+    -------
+    Path or None
+        The folder of the journal; None if there is none.
+    """
+    where = None if dataset.path is None else journal_folder(dataset.path)
+    if where is None or not where.is_dir():
+        return None
+    with dataset.lock:
+        entries, _ = _of_this_file(read_logs(where)[0], dataset)
+        try:
+            covered, is_known = _covered(entries, dataset, where)
+        except ConflictError:  # what is not in the file does not matter here
+            covered, is_known = {}, False
+        _rename_given(dataset, entries, covered if is_known else {})
+        beside, _ = of_passes(entries, dataset)
+        replay(dataset, beside, {entry.writer: entry.n for entry in entries}, rerun=False)
+    return where
+
+
+def _rename_given(dataset: Dataset, entries: Sequence[Entry], covered: Mapping[str, int]) -> None:
+    """Give instances the uids that the journal knows them by."""
+    for uid, number in _given_ids(entries, covered).items():
+        row = dataset._table.row_of_id(number)
+        if row is not None and not dataset._table.has(uid):
+            dataset._table.rename(row, uid)
 
 
 def history(dataset: Dataset) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import kpwidget as kp
 from kpwidget import history, store
@@ -408,6 +409,38 @@ def test_a_damaged_decision_is_told_and_the_rest_is_read(tmp_path: Path) -> None
     assert said(again) == []
     [problem] = again.journal_problems
     assert "a decision is one of fine, fixed, not '<b>whatever'" in problem
+
+
+def test_the_command_respects_the_journal_beside_the_file_and_leaves_it_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kpwidget.cli import main
+
+    for name in IMAGES:
+        Image.new("L", (80, 60)).save(tmp_path / name)
+    dataset = kp.open(tmp_path / "labels.json", str(tmp_path / "*.png"), SCHEMA, annotator="anna")
+    dataset.add_instance("a.png", keypoints=OUTSIDE)
+    dataset.save()
+    assert main(["check", "--quality", str(tmp_path / "labels.json")]) == 1
+    assert capsys.readouterr().out.count("(visibility)") == 2
+    dataset.decide(row(dataset, "beak"), "fine")
+    logs = {path: path.read_bytes() for path in (tmp_path / "labels.kpwidget").iterdir()}
+    assert main(["check", "--quality", str(tmp_path / "labels.json")]) == 1
+    out = capsys.readouterr().out
+    assert "1 decision on findings taken from" in out
+    assert out.count("(visibility)") == 1
+    assert "right_eye" in out
+    dataset.decide(row(dataset, "right_eye"), "fine")
+    assert main(["check", "--quality", str(tmp_path / "labels.json")]) == 0
+    assert "(visibility)" not in capsys.readouterr().out
+    # An edit that is not saved is not in the file: there its beak is as it was.
+    dataset.instances[0].set_keypoint("beak", 99, 10)
+    assert main(["check", "--quality", str(tmp_path / "labels.json")]) == 0
+    dataset.save()
+    assert main(["check", "--quality", str(tmp_path / "labels.json")]) == 1
+    assert "(99, 10) is outside" in capsys.readouterr().out
+    now = {path: path.read_bytes() for path in (tmp_path / "labels.kpwidget").iterdir()}
+    assert all(now[path].startswith(data) for path, data in logs.items())
 
 
 SCRIPT = """

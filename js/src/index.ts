@@ -19,6 +19,7 @@ import {
 } from "./model";
 import { Outbox, RESEND_FIRST, RESEND_MOST } from "./outbox";
 import { h, makePanel } from "./panel";
+import { makeReview, type ReviewPart } from "./review";
 import {
   type Action,
   activeInstance,
@@ -37,6 +38,7 @@ import {
 import { addPress, drawInk, type InkInput } from "./view";
 import {
   cssTransform,
+  fitBox,
   fitImage,
   keepInSight,
   letterbox,
@@ -209,6 +211,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     },
     signal,
     isViewer,
+    model.get("review") !== null,
   );
   const main = h("div", { class: "kpwidget-main" }, root, status);
   const body = h("div", { class: "kpwidget-body" }, main, panel.side);
@@ -225,6 +228,16 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       },
       signal,
     );
+  const findings = model.get("review");
+  const toStage = () => root.focus({ preventScroll: true });
+  const review: ReviewPart | null =
+    findings &&
+    makeReview(
+      findings,
+      client,
+      { send: (message) => outbox.send(message), focus: toStage },
+      signal,
+    );
   if (browser) {
     root.append(browser.grid);
     main.append(browser.strip);
@@ -234,6 +247,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     { class: "kpwidget", "data-lm-suppress-shortcuts": "true" },
     panel.toolbar,
     ...(browser ? [browser.filters] : []),
+    ...(review ? [review.element] : []),
     notices,
     body,
     ...(isViewer ? [] : [panel.bar]),
@@ -296,6 +310,8 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       const browse = model.get("browse");
       panel.render(state, outbox.isBusy(BUSY), browse);
       if (browser && browse) browser.render(browse, state.categories);
+      const findings = model.get("review");
+      if (review && findings) review.render(findings);
       renderStatus();
       renderNotices();
     });
@@ -828,6 +844,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
           if (state.scene.image) browser.togglePick(state.scene.image.index);
         },
         toggleGrid: (isOpen) => browser.toggleGrid(isOpen),
+        review: review && ((deed) => review.act(deed)),
       },
     },
     signal,
@@ -849,12 +866,29 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     showMessage();
   }
 
+  let focused = -1;
+  /** Goes to the finding that was opened, once its picture is there; others may follow. */
+  function focusNow(): void {
+    const { focus } = state.scene;
+    if (!focus || focus.rev === focused || !isLeading || !isReady() || size.w === 0) return;
+    focused = focus.rev;
+    const { instance, keypoint, box } = focus;
+    const target = instance !== null && keypoint >= 0 ? { instance, keypoint } : null;
+    dispatch({ type: "select", target });
+    if (box) setViewport(fitBox(box, size));
+    else fitNow();
+  }
+
   /** A scene of another image waits for its picture: what is clicked is what is seen. */
   const onScene = () => {
     const scene = model.get("scene");
     const isOther =
       scene.image?.index !== state.scene.image?.index || scene.dataset !== state.scene.dataset;
-    if (!isOther || !hasLayers) return takeScene(scene);
+    if (!isOther || !hasLayers) {
+      takeScene(scene);
+      focusNow();
+      return;
+    }
     if (held) clearTimeout(held.timer);
     held = { scene, timer: setTimeout(() => showLate(scene), LATE) };
     root.classList.add("is-loading");
@@ -894,6 +928,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
       isFitted = true;
     }
     if (!isLeading) follow(painted);
+    else focusNow();
     showMessage();
     placeLayers();
     updateHover();
@@ -966,6 +1001,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   model.on("change:poster", onPoster);
   model.on("change:preview", onPoster);
   model.on("change:browse", renderSoon);
+  model.on("change:review", renderSoon);
   model.on("msg:custom", onMessage);
   const stops: (() => void)[] = [];
 
@@ -1076,6 +1112,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     model.off("change:poster", onPoster);
     model.off("change:preview", onPoster);
     model.off("change:browse", renderSoon);
+    model.off("change:review", renderSoon);
     model.off("msg:custom", onMessage);
     for (const stop of stops) stop();
     for (const view of views.values()) view.remove();

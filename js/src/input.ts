@@ -1,7 +1,7 @@
 /** Pointer, wheel and key events become actions. The key table feeds bindings, help and docs. */
 
 import { type Handle, type Handles, handlesOf, hitHandle, wholeBy } from "./handles";
-import type { BBox } from "./model";
+import type { BBox, ReviewDeed } from "./model";
 import { type Action, type PointRef, refusal, type State } from "./state";
 import { hitPoint, oneToOne, pan, toImage, type Viewport, type Xy, zoomAbout } from "./viewport";
 
@@ -43,7 +43,12 @@ export interface Hands {
   newUid(): string;
   leave(): void;
   /** What a viewer has: it changes nothing. */
-  readonly viewer: { pick(): void; toggleGrid(isOpen?: boolean): boolean } | null;
+  readonly viewer: {
+    pick(): void;
+    toggleGrid(isOpen?: boolean): boolean;
+    /** Walks through findings; null without any. */
+    readonly review: ((deed: ReviewDeed) => void) | null;
+  } | null;
 }
 
 export interface KeyRow {
@@ -311,12 +316,34 @@ export const VIEW_TABLE: readonly KeyRow[] = [
   },
 ];
 
+const review =
+  (deed: ReviewDeed) =>
+  (hands: Hands): void =>
+    hands.viewer?.review?.(deed);
+
+/** The keys of a viewer with findings. */
+export const REVIEW_TABLE: readonly KeyRow[] = [
+  { keys: "J, K", does: "next, previous finding", bind: ["j"], run: review("next") },
+  { keys: "", does: "", bind: ["k"], run: review("previous") },
+  { keys: "A", does: "the finding is fine as it is", bind: ["a"], run: review("fine") },
+  { keys: "D", does: "the finding is fixed", bind: ["d"], run: review("fixed") },
+  {
+    keys: "Ctrl+Z, Ctrl+Shift+Z",
+    does: "undo, redo what was decided",
+    bind: ["Ctrl+z"],
+    run: review("undo"),
+  },
+  { keys: "", does: "", bind: ["Ctrl+Shift+z", "Ctrl+y"], run: review("redo") },
+  ...VIEW_TABLE,
+];
+
 const bindings = (table: readonly KeyRow[]) =>
   new Map<string, Run>(
     table.flatMap(({ bind, run }) => (run ? bind.map((bound) => [bound, run] as const) : [])),
   );
 const BINDINGS = bindings(KEY_TABLE);
 const VIEW_BINDINGS = bindings(VIEW_TABLE);
+const REVIEW_BINDINGS = bindings(REVIEW_TABLE);
 
 export interface KeyLike {
   readonly key: string;
@@ -473,7 +500,8 @@ export function listen(
       const bound = bindingOf(event);
       const { viewer } = hands;
       const isDigit = !viewer && (/^[1-9]$/.test(bound) || (bound === "0" && digits !== ""));
-      const table = viewer ? VIEW_BINDINGS : BINDINGS;
+      const viewing = viewer?.review ? REVIEW_BINDINGS : VIEW_BINDINGS;
+      const table = viewer ? viewing : BINDINGS;
       const run = isDigit ? null : table.get(bound === "Shift+ " ? " " : bound);
       // What an annotator's key is does nothing in a viewer, nor in the notebook around it.
       if (!isDigit && !run && !(viewer && !event.ctrlKey && isBound(event))) return;

@@ -110,6 +110,8 @@ export interface Scene {
   readonly conflicts: readonly SceneConflict[];
   /** Of a comparison: x and y of where each arrow begins and ends, four numbers an arrow. */
   readonly arrows: readonly number[];
+  /** Of a viewer with findings. */
+  readonly focus?: Focus | null;
 }
 
 /** Where a keypoint is to be placed. */
@@ -195,6 +197,60 @@ export interface Browse {
   readonly scores: readonly [lowest: number, highest: number] | null;
 }
 
+export interface ReviewFilter {
+  readonly check: string;
+  readonly severity: string;
+  readonly state: "open" | "decided" | "all";
+}
+
+/** A finding of the quality checks. */
+export interface ReviewRow {
+  /** Its place in the table of findings. */
+  readonly id: number;
+  readonly severity: string;
+  readonly check: string;
+  readonly image: string;
+  readonly keypoint: string;
+  readonly reason: string;
+  readonly suggestion: string;
+  /** Empty while nobody has decided. */
+  readonly verdict: "" | "fine" | "fixed";
+  readonly by: string;
+}
+
+/** The findings that a viewer walks through: those around a place of the list. */
+export interface Review {
+  readonly open: number;
+  readonly decided: number;
+  /** About what is not there. */
+  readonly gone: number;
+  readonly count: number;
+  /** Place in the list of the one that is open; -1: it is not in it. */
+  readonly position: number;
+  readonly current: ReviewRow | null;
+  /** Place in the list of the first of `rows`. */
+  readonly start: number;
+  readonly rows: readonly ReviewRow[];
+  readonly checks: readonly string[];
+  readonly severities: readonly string[];
+  readonly filter: ReviewFilter;
+  /** What undo and redo would do; empty: nothing. */
+  readonly undo: string;
+  readonly redo: string;
+}
+
+/** Where the finding that is open is; another `rev`: it was opened anew. */
+export interface Focus {
+  readonly rev: number;
+  readonly instance: string | null;
+  /** -1: it is about no keypoint. */
+  readonly keypoint: number;
+  /** Image px; null: the keypoint has no location. */
+  readonly at: readonly [x: number, y: number] | null;
+  /** What is to be seen; null: the whole image. */
+  readonly box: BBox | null;
+}
+
 /** One image of the list; its thumbnail is the buffer at the same place of the message. */
 export interface Tile {
   readonly place: number;
@@ -219,6 +275,8 @@ export interface Traits {
   preview: DataView | null;
   /** Null for an annotator. */
   browse: Browse | null;
+  /** Of a viewer with findings. */
+  review: Review | null;
   height: number;
   /** image, detail, skeletons, active, source: "IPY_MODEL_<id>". */
   canvases: readonly string[];
@@ -232,6 +290,7 @@ export const TRAITS = [
   "poster",
   "preview",
   "browse",
+  "review",
   "height",
   "canvases",
 ] as const;
@@ -341,7 +400,28 @@ export type ToPython =
   /** Images by index; null: all that are listed to be picked, or none at all. */
   | { kind: "pick"; images: readonly number[] | null; picked: boolean }
   /** Thumbnails wanted, by place in the list; a later request takes the place of this one. */
-  | { kind: "want"; client: string; rev: number; version: number; places: readonly number[] };
+  | { kind: "want"; client: string; rev: number; version: number; places: readonly number[] }
+  /** `finding` is of "open" and of decisions ("again": open again), filter and start of "list". */
+  | {
+      kind: "review";
+      client: string;
+      rev: number;
+      do: ReviewDeed;
+      finding: number | null;
+      filter: ReviewFilter;
+      start: number;
+    };
+
+export type ReviewDeed =
+  | "list"
+  | "open"
+  | "next"
+  | "previous"
+  | "fine"
+  | "fixed"
+  | "again"
+  | "undo"
+  | "redo";
 
 /** Sent before the draw batch that carries the number `paint`. */
 export interface Painting {
@@ -383,6 +463,7 @@ export const MESSAGES_TO_PYTHON = [
   "query",
   "pick",
   "want",
+  "review",
 ] as const;
 export const MESSAGES_FROM_PYTHON = [
   "welcome",

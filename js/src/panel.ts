@@ -1,6 +1,6 @@
 /** The controls around the stage: toolbar, label stack, keypoint list, schema figure, help. */
 
-import { KEY_TABLE, VIEW_TABLE } from "./input";
+import { KEY_TABLE, REVIEW_TABLE, VIEW_TABLE } from "./input";
 import type { Browse, Category, Look, SceneFinding, SceneInstance } from "./model";
 import {
   type Action,
@@ -155,6 +155,7 @@ export function makePanel(
   events: PanelEvents,
   signal: AbortSignal,
   isViewer = false,
+  hasFindings = false,
 ): Panel {
   const { dispatch } = events;
   const onClick = (element: HTMLElement, run: () => void) =>
@@ -578,7 +579,10 @@ export function makePanel(
       setText(row.flag, isViewer && !active ? "" : (FLAGS[visibility] ?? ""));
       setAttribute(row.element, "aria-selected", String(isNext));
       row.element.classList.toggle("is-next", isNext);
-      row.element.classList.toggle("is-selected", state.selected?.keypoint === k);
+      const isSelected = state.selected?.keypoint === k;
+      const wasSelected = row.element.classList.contains("is-selected");
+      row.element.classList.toggle("is-selected", isSelected);
+      if (isSelected && !wasSelected) scrollIntoBox(keypoints, row.element);
       if (isNext && !wasNext) scrollIntoBox(keypoints, row.element);
     }
   }
@@ -694,7 +698,8 @@ export function makePanel(
   );
 
   const closeHelp = () => dispatch({ type: "toggle-help", isOpen: false });
-  const helpBox = keyHelp(isViewer ? VIEW_TABLE : KEY_TABLE, closeHelp, onClick);
+  const viewing = hasFindings ? REVIEW_TABLE : VIEW_TABLE;
+  const helpBox = keyHelp(isViewer ? viewing : KEY_TABLE, closeHelp, onClick);
 
   let shownCategories: readonly Category[] | null = null;
   let shownIndex = -2;

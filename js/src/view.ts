@@ -20,6 +20,8 @@ import { type Size, toScreen, type Viewport, type Xy } from "./viewport";
 
 type Ctx = CanvasRenderingContext2D;
 
+const FONT = "600 12px system-ui, sans-serif";
+
 /** Hexadecimal '#rrggbb' as ipycanvas writes its styled colours. */
 export function rgba(hex: string, alpha: number): string {
   const n = Number.parseInt(hex.slice(1), 16);
@@ -201,6 +203,23 @@ function ring(ctx: Ctx, at: Xy, radius: number): void {
   }
 }
 
+/** A broken ring around what a finding is about, also where there is no point. */
+function drawTarget(ctx: Ctx, at: Xy, radius: number): void {
+  for (const [style, width] of [
+    ["rgba(0, 0, 0, 0.85)", 5],
+    ["#ffd400", 2.5],
+  ] as const) {
+    ctx.strokeStyle = style;
+    ctx.lineWidth = width;
+    for (let quarter = 0; quarter < 4; quarter++) {
+      const from = (quarter * Math.PI) / 2 + 0.35;
+      ctx.beginPath();
+      ctx.arc(at.x, at.y, radius, from, from + Math.PI / 2 - 0.7);
+      ctx.stroke();
+    }
+  }
+}
+
 function drawCross(ctx: Ctx, { x, y }: Xy): void {
   for (const [style, width] of [
     ["rgba(0, 0, 0, 0.8)", 4],
@@ -373,6 +392,18 @@ export function drawInk(
     markPress(ctx, input);
   }
 
+  const focus = state.scene.focus;
+  if (focus?.at) {
+    const [x, y] = focus.at;
+    const at = toScreen(v, { x, y });
+    drawTarget(ctx, at, look.activeRadius + 11);
+    const instance = focus.instance ? state.doc.byUid.get(focus.instance) : undefined;
+    const name = instance && categoryOf(state, instance)?.keypoints[focus.keypoint];
+    ctx.font = FONT;
+    ctx.textBaseline = "middle";
+    if (name && !state.showNames)
+      drawName(ctx, name, { x: at.x + look.activeRadius + 16, y: at.y });
+  }
   const selected = state.selected;
   const selectedInstance = selected && state.doc.byUid.get(selected.instance);
   if (selected && selectedInstance && !state.drag && state.showSkeletons) {
@@ -381,7 +412,7 @@ export function drawInk(
   }
   const hovered = input.hovered;
   const hoveredInstance = hovered && state.doc.byUid.get(hovered.instance);
-  ctx.font = "600 12px system-ui, sans-serif";
+  ctx.font = FONT;
   ctx.textBaseline = "middle";
   if (hovered && hoveredInstance && !state.drag && !state.press && state.showSkeletons)
     ring(ctx, screenPoint(v, hoveredInstance, hovered.keypoint), look.activeRadius + 3.5);

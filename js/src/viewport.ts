@@ -41,6 +41,21 @@ export function fitImage(image: Size, stage: Size, margin = 8): Viewport {
   };
 }
 
+/** A part of the image, centred, with a margin in CSS px around it. */
+export function fitBox(
+  [x, y, w, h]: readonly [number, number, number, number],
+  stage: Size,
+  margin = 8,
+): Viewport {
+  const { scale } = fitImage({ w, h }, stage, margin);
+  const least = Math.min(MAX_SCALE, scale);
+  return {
+    scale: least,
+    tx: stage.w / 2 - least * (x + w / 2),
+    ty: stage.h / 2 - least * (y + h / 2),
+  };
+}
+
 /** `factor` times larger, with the image point under the screen point `at` staying where it is. */
 export function zoomAbout(v: Viewport, factor: number, at: Xy): Viewport {
   // A very wide image may fit at less than the smallest scale: it must not jump from there.

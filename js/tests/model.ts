@@ -69,6 +69,7 @@ export class FakeModel extends Events {
       poster: null,
       preview: null,
       browse: null,
+      review: null,
       height: 400,
       canvases: this.canvases.map((_, i) => `IPY_MODEL_${i}`),
       ...traits,

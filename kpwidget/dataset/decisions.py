@@ -27,6 +27,7 @@ __all__ = [
     "Decisions",
     "Place",
     "decide",
+    "decision_at",
     "decision_on",
     "kept_decisions",
     "place_of",
@@ -287,6 +288,17 @@ def decision_on(dataset: Dataset, finding: Any) -> Decision | None:
         return None  # of what is not there nobody has decided anything
     decision = dataset._decisions.get(place.owner, {}).get(place.key)
     return decision if decision and _holds(dataset, place.owner, decision) else None
+
+
+def decision_at(dataset: Dataset, place: Place) -> Decision | None:
+    """Return what was decided about a finding that was made before.
+
+    What was called fixed is, then, whatever became of the labels. The caller holds the lock.
+    """
+    decision = dataset._decisions.get(place.owner, {}).get(place.key)
+    if decision is None or decision.verdict == "fixed":
+        return decision
+    return decision if _holds(dataset, place.owner, decision) else None
 
 
 def kept_decisions(

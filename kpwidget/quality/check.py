@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from kpwidget.dataset.decisions import decision_on
 from kpwidget.quality.coverage import coverage_findings, coverage_table
 from kpwidget.quality.drift import drift, drift_findings
 from kpwidget.quality.findings import Finding, findings_frame, undecided, with_decisions
@@ -102,9 +103,11 @@ def check(
                     found += coverage_findings(table, labels.category.name)
             elif name == "drift":
                 found += _drift(data, sigmas, rng)
-        frame = findings_frame(found if decided else undecided(dataset_of(data), found))
+        dataset = dataset_of(data)
+        frame = findings_frame(found if decided else undecided(dataset, found))
         if decided:
-            frame = with_decisions(dataset_of(data), frame)
+            each = [decision_on(dataset, row) for row in frame.to_dict("records")]
+            frame = with_decisions(frame, each)
     frame.attrs["sigma_source"] = {one.category.name: one.sigma_source for one in everything}
     return frame
 

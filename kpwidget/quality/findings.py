@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from kpwidget.dataset.decisions import decision_on
+from kpwidget.dataset.decisions import Decision, decision_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,14 +119,14 @@ def undecided(dataset: Dataset, findings: Iterable[Finding]) -> list[Finding]:
     return left
 
 
-def with_decisions(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
-    """Findings with what was decided about them; the caller holds the dataset's lock.
+def with_decisions(frame: pd.DataFrame, decisions: Sequence[Decision | None]) -> pd.DataFrame:
+    """Findings with what was decided about them.
 
     Parameters
     ----------
-    dataset : Dataset
     frame : pandas.DataFrame
-        Rows of `findings_frame`, or any with check, image, instance and keypoint.
+    decisions : sequence of Decision or None
+        One for each row.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def with_decisions(dataset: Dataset, frame: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found = [decision_on(dataset, row) for row in frame.to_dict("records")]
+    found = decisions
     times = [None if one is None else pd.Timestamp(one.time, unit="s", tz="UTC") for one in found]
     columns = {
         "verdict": pd.Series([one and one.verdict for one in found], frame.index, "object"),

@@ -24,6 +24,7 @@ MESSAGES_TO_PYTHON: Final = (
     "query",
     "pick",
     "want",
+    "review",
 )
 MESSAGES_FROM_PYTHON: Final = (
     "welcome",
@@ -124,6 +125,8 @@ class Stage(Bundled):
     preview = t.Bytes(b"").tag(sync=True)
     #: What a viewer lists, and what was asked for; None for an annotator.
     browse = t.Dict(allow_none=True, default_value=None).tag(sync=True)
+    #: The findings that a viewer walks through, of which it shows some; None without any.
+    review = t.Dict(allow_none=True, default_value=None).tag(sync=True)
     #: The ipycanvas layers: image, detail, skeletons, active, and the source of pictures. Empty
     #: until a view asks for them, which by then shows `preview`: they would hold that up.
     canvases = t.List(t.Instance(ipywidgets.Widget)).tag(

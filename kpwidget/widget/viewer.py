@@ -1,4 +1,4 @@
-"""The viewer: look through the images of a dataset, find some, pick some. It changes nothing."""
+"""The viewer: look through the images of a dataset, find some, pick some. It changes no label."""
 
 from __future__ import annotations
 
@@ -7,17 +7,32 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dataset import Dataset, ImageInfo, Instance
+from ..dataset import Change, Dataset, ImageInfo, Instance, UndoError
+from ..dataset.decisions import WHOLE
 from ..dataset.views import Selection
 from ..images import ImageError
 from .board import Board
 from .listing import FLAGS, SORTS, Listing, Query
-from .wire import Cursor, Refused, flag_of, is_index, sendable, shown, text_of, whole_of, words
+from .review import Filter, Review
+from .wire import (
+    Cursor,
+    Refused,
+    flag_of,
+    is_index,
+    sendable,
+    shown,
+    text_of,
+    whole_of,
+    words,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +60,12 @@ class Viewer(Board):
 
     Display it as the last line of a notebook cell. Below the picture is a strip of thumbnails;
     above it what to look for: part of a file name, category, keypoint and its visibility, number of
-    instances and of labeled keypoints, size, annotator, score. Nothing is changed. Edits of the
+    instances and of labeled keypoints, size, annotator, score. No label is changed. Edits of the
     dataset by code, or in an `Annotator`, show at once.
+
+    With `findings` it walks through these: each opens at its place, and is called fine as it is, or
+    fixed, by a button or the keys ``A`` and ``D``. What is said is recorded as by
+    `Dataset.decide`, and undone by ``Ctrl+Z``.
 
     Parameters
     ----------
@@ -58,13 +77,18 @@ class Viewer(Board):
         default.
     height : int
         Height of the picture in CSS px.
+    findings : pandas.DataFrame, optional
+        Of `kpwidget.quality.check`, all or a choice of it, in the order of the walk; or one of your
+        own with the columns check and image, and, where known, instance (uid), keypoint (name),
+        kind, severity ('error', 'warning', 'note'), reason and suggestion. Findings about an image,
+        instance or keypoint that is not there are counted and left out.
 
     Raises
     ------
     TypeError
-        If `data` is something else, or a keyword is not known.
+        If `data` or `findings` is something else, or a keyword is not known.
     ValueError
-        If there is no image to show.
+        If there is no image to show, or columns of `findings` are missing.
     KeyError
         If `image` is none of them.
 
@@ -78,11 +102,13 @@ class Viewer(Board):
         data: Dataset | Selection,
         image: int | str | None = None,
         height: int = 600,
+        findings: pd.DataFrame | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
             raise TypeError(
-                f"Viewer got unknown keywords {sorted(unknown)}; it takes data, image and height"
+                f"Viewer got unknown keywords {sorted(unknown)}; it takes data, image, height and "
+                "findings"
             )
         if not isinstance(data, Dataset | Selection):
             raise TypeError(
@@ -108,7 +134,20 @@ class Viewer(Board):
                     + ("the dataset has none" if data is dataset else "the selection has none")
                 )
             index = int(self._order[0]) if image is None else self._known(image)
-            super().__init__(dataset, index, Cursor(), height, browse=self._browse(index))
+            cursor = Cursor()
+            self._review: Review | None = None
+            self._review_start = 0
+            self._reviewed: dict[str, int] = {}
+            if findings is not None:
+                self._review = review = Review(dataset, findings, self._known_images)
+                if image is None and review.order:
+                    place = review.open(review.order[0])
+                    index = index if place.image == WHOLE else place.image
+                    cursor = _cursor_at(dataset, place.uid) or cursor
+            traits = {"browse": self._browse(index), "review": self._review_to_wire()}
+            super().__init__(dataset, index, cursor, height, **traits)
+            if self._review is not None and self._review.gone:
+                self._notify("info", self._review.gone_in_words())
 
     # -- what a person's code sees ------------------------------------------------------------
 
@@ -134,6 +173,16 @@ class Viewer(Board):
         with self._dataset.lock:
             self._look_up()
             return self._part(sorted(self._order.tolist()))
+
+    @property
+    def findings(self) -> pd.DataFrame | None:
+        """The findings that are walked through, with what was decided; None without any.
+
+        A copy of the table, all of it, with the columns verdict ('fine', 'fixed'; None while it is
+        open), decided_by and decided_at (UTC).
+        """
+        with self._dataset.lock:
+            return None if self._review is None else self._review.decided()
 
     def _part(self, images: list[int]) -> Selection:
         data = self._data
@@ -270,15 +319,19 @@ class Viewer(Board):
 
     def _publish_scene(self) -> None:
         self._look_up()
-        browse = self._browse(self._index)
+        browse, review = self._browse(self._index), self._review_to_wire()
         with self.hold_sync():  # one message
             if browse != self.browse:
                 self.browse = browse
+            if review is not None and review != self.review:
+                self.review = review
             super()._publish_scene()
 
     def _scene(self) -> dict[str, Any]:
         scene = super()._scene()
         scene["dataset"] += "/view"  # what a viewer left unsent is not for an annotator
+        if self._review is not None:
+            scene["focus"] = self._review.focus(self._index)
         for shown_one, (_, instance) in zip(scene["instances"], self._instances(), strict=True):
             shown_one["note"] = sendable(_note(instance))
         return scene
@@ -336,6 +389,8 @@ class Viewer(Board):
             self._receive_want(content)
         elif kind == "pick":
             self._receive_pick(content)
+        elif kind == "review" and self._review is not None:
+            self._receive_review(content, self._review)
         else:
             super()._receive_other(kind, content)
 
@@ -376,6 +431,112 @@ class Viewer(Board):
             else:
                 raise Refused(f"pick: expected numbers of images, got {shown(images)}")
             self._relist()
+
+    # -- findings -------------------------------------------------------------------------------
+
+    @property
+    def _origin(self) -> tuple[str, str]:
+        """Whose decisions undo takes back."""
+        return ("review", self._dataset.annotator)
+
+    def _review_to_wire(self) -> dict[str, Any] | None:
+        review = self._review
+        if review is None:
+            return None
+        undo, redo = (top(origin=self._origin) for top in (
+            self._dataset.undo_top, self._dataset.redo_top
+        ))  # fmt: skip
+        wire = review.to_wire(self._review_start)
+        self._review_start = wire["start"]
+        return {**wire, "undo": "" if undo is None else sendable(undo.label),
+                "redo": "" if redo is None else sendable(redo.label)}  # fmt: skip
+
+    def _receive_review(self, content: dict[str, Any], review: Review) -> None:
+        """Open a finding, decide about it, take that back, or list others."""
+        do, finding = content.get("do"), content.get("finding")
+        client, rev = text_of(content, "client"), whole_of(content, "rev")
+        with self._dataset._history.callbacks_after(), self._dataset.lock:
+            self._dirty.add("scene")
+            try:
+                if do == "list":
+                    if rev < self._reviewed.get(client, 0):
+                        return  # a newer one has overtaken it
+                    self._reviewed[client] = rev
+                    wanted = Filter.of(content.get("filter"))
+                    self._review_start = whole_of(content, "start")
+                    if wanted != review.filter:
+                        review.ask(wanted)
+                        self._review_start = 0
+                        if review.order and review.current not in review.order:
+                            self._open_finding(review.order[0])
+                        self._review_start = review.window_of(review.current, 0)
+                elif do in ("next", "previous"):
+                    self._open_finding(review.after(1 if do == "next" else -1))
+                elif do == "open":
+                    self._open_finding(whole_of(content, "finding"))
+                elif do in ("fine", "fixed", "again"):
+                    self._decide(review, whole_of(content, "finding"), do)
+                elif do in ("undo", "redo"):
+                    self._take_back(review, do)
+                else:
+                    raise Refused(f"review: there is no {shown(do)} of {shown(finding)}")
+            except Refused as refusal:
+                if do not in ("next", "previous", "undo", "redo"):
+                    raise
+                self._notify("info", words(refusal))  # not a failure: the last has no next one
+
+    def _open_finding(self, finding: int) -> None:
+        assert self._review is not None
+        place = self._review.open(finding)
+        self._review_start = self._review.window_of(finding, self._review_start)
+        if place.image == WHOLE:
+            return
+        self._show(place.image)
+        cursor = _cursor_at(self._dataset, place.uid)
+        if cursor is not None:
+            self._settle(cursor, place.image)
+
+    def _decide(self, review: Review, finding: int, verdict: str) -> None:
+        """Record what is said of a finding, and go on to the next one that is listed."""
+        place, row = review.place(finding), review.row(finding)
+        try:
+            following: int | None = review.after(1)
+        except Refused:
+            following = None
+        was = None if verdict == "again" else verdict
+        label = f"{was or 'open again'}: {place.check}"
+        index = None if place.image == WHOLE else place.image
+        with self._dataset.transaction(label, origin=self._origin, image=index):
+            self._dataset.decide(row, was)  # type: ignore[arg-type]
+        review.update([place.image])
+        if finding == review.current and following is not None and was is not None:
+            self._open_finding(following)
+        elif finding == review.current and was is not None and review.order:
+            self._open_finding(review.order[-1])
+
+    def _take_back(self, review: Review, do: str) -> None:
+        try:
+            act = self._dataset.undo if do == "undo" else self._dataset.redo
+            step = act(origin=self._origin)
+        except UndoError as error:
+            raise Refused(words(error)) from error
+        if step is None:
+            raise Refused(f"There is nothing to {do}.")
+        for part in step.changes:
+            finding = review.finding_of(part.owner, str(part.keypoint))
+            review.update([part.image])
+            if finding is not None:
+                self._open_finding(finding)
+
+    def _on_dataset_change(self, change: Change) -> None:
+        with self._dataset.lock:
+            if self._review is not None:
+                parts = change.step.changes
+                images = {*change.images, *(p.image for p in parts if p.what == "decision")}
+                self._review.update(images)
+        super()._on_dataset_change(change)
+
+    # -- thumbnails -----------------------------------------------------------------------------
 
     def _receive_want(self, content: dict[str, Any]) -> None:
         """Have thumbnails made; a later request of the same view takes the place of this one."""
@@ -460,6 +621,13 @@ class Viewer(Board):
         while len(self._thumbs) > _KEPT_THUMBS:
             self._thumbs.popitem(last=False)
         return thumb
+
+
+def _cursor_at(dataset: Dataset, uid: str | None) -> Cursor | None:
+    """The cursor with which an instance is chosen; None without one."""
+    if uid is None:
+        return None
+    return Cursor(dataset._table.category(dataset._table.row(uid)), uid, None)
 
 
 def _note(instance: Instance) -> str:

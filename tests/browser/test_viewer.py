@@ -207,3 +207,87 @@ def test_two_label_sets_over_one_another(notebook: OpenNotebook) -> None:
     # A line of 1.5 px that does not lie on whole pixels.
     assert min(stage.pixel(50, 70)) > 180
     assert stage.pixel(70, 50) == (120, 120, 120)
+
+
+#: In each of three pictures a bird with a keypoint outside of it; names that are no markup.
+FINDINGS = """
+import numpy as np, kpwidget as kp
+hack = "<img src=x onerror=window.hacked=1>"
+names = ["a.png", "b.png", hack + ".png"]
+ds = kp.Dataset.from_images(
+    {name: np.full((300, 400, 3), 120, np.uint8) for name in names},
+    kp.Schema("bird", ["beak", hack, "tail"], [(1, 2), (2, 3)]), annotator="anna"
+)
+for i in range(3):
+    outside = (430, 150, 2) if i < 2 else (390, 150, 2)
+    hacked = (300, 100, 2) if i < 2 else (300, -40, 2)
+    ds.add_instance(i, keypoints=[outside, hacked, (200, 200, 2)], uid=f"u{i}")
+found = kp.quality.check(ds, "visibility")
+v = kp.Viewer(ds, findings=found, height=400)
+v
+"""
+DECIDED = "[(d.image, d.keypoint, d.verdict, d.annotator) for d in ds.decisions]"
+
+
+def test_a_person_walks_through_findings_and_decides(notebook: OpenNotebook) -> None:
+    nb = notebook([FINDINGS], height=1000)
+    nb.run(0)
+    stage = nb.widget()
+    wait_ready(stage)
+    stage.scroll_into_view()
+    review = stage.output.get_by_role("group", name="Findings")
+    rows = review.get_by_role("listbox").get_by_role("option")
+    expect(rows).to_have_count(3)
+    expect(review.get_by_text("3 open, 0 decided")).to_be_visible()
+    about = review.locator(".kpwidget-review-current")
+    expect(about).to_contain_text("visibility, beak, a.png: (430, 150) is outside the image")
+
+    # It opens at the place: zoomed in, the keypoint in sight although it is outside, its row lit.
+    stage.wait_data("active-instance", "u0")
+    stage.wait_until("(root) => Number(root.dataset.scale) > 1.2", None)
+    (x, y), box = stage.to_client(430, 150), stage.bounding_box()
+    assert box["x"] < x < box["x"] + box["width"]
+    assert box["y"] < y < box["y"] + box["height"]
+    expect(stage.output.locator('[data-keypoint="beak"].is-selected')).to_have_count(1)
+
+    # By keys: the first is fine, and the next one opens; by the button, without a key, fixed.
+    stage.focus()
+    stage.press("a")
+    stage.wait_data("image", "b.png")
+    expect(review.get_by_text("2 open, 1 decided")).to_be_visible()
+    review.get_by_role("button", name="Fixed").click()
+    stage.wait_data("image", "<img src=x onerror=window.hacked=1>.png")
+    expect(about).to_contain_text("<img src=x onerror=window.hacked=1>")
+    assert stage.has_focus, "the keys are the stage's again"
+    assert nb.wait_python(f"{DECIDED} if len(ds.decisions) == 2 else None") == [
+        ["a.png", "beak", "fine", "anna"], ["b.png", "beak", "fixed", "anna"],
+    ]  # fmt: skip
+
+    # Undo goes back to it; redo. The list is a stop of Tab, and takes the same keys.
+    stage.press("Control+z")
+    stage.wait_data("image", "b.png")
+    expect(review.get_by_text("2 open, 1 decided")).to_be_visible()
+    stage.press("Control+Shift+z")
+    expect(review.get_by_text("1 open, 2 decided")).to_be_visible()
+    review.get_by_label("Open, decided or all findings").select_option("all")
+    expect(rows).to_have_count(3)
+    expect(rows.nth(0)).to_contain_text("fine as it is")
+    review.get_by_role("listbox").focus()
+    stage.page.keyboard.press("k")
+    stage.wait_data("image", "a.png")
+    expect(rows.nth(0)).to_have_attribute("aria-selected", "true")
+    expect(about).to_contain_text("Called fine as it is by anna.")
+    review.get_by_role("button", name="Open again").click()
+    expect(review.get_by_text("2 open, 1 decided")).to_be_visible()
+    stage.press("a")
+    stage.wait_data("image", "b.png")
+
+    # Found again: what is fine is not told, what was called fixed is, with who said so.
+    again = "kp.quality.check(ds, 'visibility')[['image', 'reason']].values.tolist()"
+    told = nb.wait_python(f"{again} if len(ds.decisions) == 2 else None")
+    assert [image for image, _ in told] == ["b.png", "<img src=x onerror=window.hacked=1>.png"]
+    assert told[0][1].endswith("anna called it fixed, and it is found again")
+    assert nb.kernel_eval("v.findings.verdict.tolist()") == ["fine", "fixed", None]
+    assert nb.page.evaluate("window.hacked === undefined")
+    assert nb.page.locator("[onerror]").count() == 0
+    expect(stage.output.locator(".kpwidget-notice")).to_have_count(0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
+import pandas as pd
 import pytest
 
 from kpwidget import quality, store
@@ -31,8 +32,9 @@ _SOURCE = Path(__file__).parents[2] / "js" / "src"
 
 @pytest.fixture
 def looker(tmp_path: Path) -> Iterator[Looker]:
-    """A browser that has sent nothing yet, at a viewer."""
-    viewer = Viewer(zoo(tmp_path))
+    """A browser that has sent nothing yet, at a viewer with a finding."""
+    row = {"check": "sides", "image": "b/Beach.png", "instance": "whole", "keypoint": "left"}
+    viewer = Viewer(zoo(tmp_path), findings=pd.DataFrame([row]))
     yield Looker(viewer)
     viewer.close()
 
@@ -210,6 +212,16 @@ def test_what_a_viewer_lists(model, looker):
     assert (looker.browse["position"], looker.browse["scores"]) == (-1, [0.2, 0.9])
 
 
+def test_what_a_viewer_says_of_findings(model, looker):
+    check(model, looker.viewer.review, "Review")
+    assert looker.viewer.review["current"]["verdict"] == ""
+    check(model, looker.scene["focus"], "Focus")
+    looker.review("fine", 0)
+    check(model, looker.viewer.review, "Review")
+    assert looker.viewer.review["current"]["verdict"] == "fine"
+    check(model, looker.scene, "Scene")
+
+
 def test_what_a_viewer_of_nearly_nothing_lists(model, dataset):
     viewer = Viewer(dataset)
     assert viewer.browse["scores"] is None
@@ -324,13 +336,19 @@ def test_every_message_as_typescript_types_it_is_understood(model, browser, look
         "picked": True,
         "version": looker.browse["version"],
         "places": [0, 1],
+        "do": "list",
+        "finding": 0,
+        "filter": {"check": "sides", "severity": "", "state": "all"},
+        "start": 0,
     }
     viewport = model.by("ToPython", "kind")["viewport"]
     examples["first"] = {**{name: examples[name] for name in viewport}, "kind": "viewport"}
     fields = model.by("ToPython", "kind")[kind]
     message = {name: examples[name] for name in fields}
     assert model.problems(message, ("object", fields), kind) == []
-    ends: list[Browser] = [looker] if kind in ("query", "pick", "want") else [browser, looker]
+    ends: list[Browser] = (
+        [looker] if kind in ("query", "pick", "want", "review") else [browser, looker]
+    )
     for end in ends:
         cursor = {"op": "cursor", "image": 0, "next": [0, None, 1]}
         end.edits({"seq": 1, **cursor})

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -53,6 +54,20 @@ class Looker(Browser):
         self.rev += 1
         content = {"kind": "want", "client": self.client, "rev": self.rev, "places": places}
         self.receive({**content, "version": self.browse["version"], **more})
+
+    def review(self, do: Any, finding: Any = None, **more: Any) -> None:
+        """Walk through findings, decide, or list others."""
+        self.rev += 1
+        content = {"kind": "review", "client": self.client, "rev": self.rev, "do": do}
+        given = {"check": "", "severity": "", "state": more.pop("state", "open")}
+        wanted = {name: more.pop(name, value) for name, value in given.items()}
+        self.receive({**content, "finding": finding, "filter": wanted, "start": 0, **more})
+        wait_for(self.is_told)
+
+    def is_told(self) -> bool:
+        """Whether all that has changed was told."""
+        with self.viewer.dataset.lock:
+            return "scene" not in self.viewer._dirty
 
     @property
     def browse(self) -> dict[str, Any]:
@@ -109,7 +124,7 @@ def look(opened: list[Viewer]) -> Any:
 def test_what_cannot_be_viewed_is_refused_in_words(dataset):
     with pytest.raises(TypeError, match=r"data: expected a kpwidget.Dataset or a sel.*got str"):
         Viewer("labels.json")
-    with pytest.raises(TypeError, match=r"\['color'\]; it takes data, image and height"):
+    with pytest.raises(TypeError, match=r"\['color'\]; it takes data, image, height and"):
         Viewer(dataset, color=1)
     with pytest.raises(ValueError, match="no image to show: the dataset has none"):
         Viewer(Dataset(()))
@@ -902,3 +917,217 @@ def test_edits_from_many_threads_and_a_viewer_that_is_asked_at_the_same_time(loo
     wait_for(lambda: browser.browse["count"] == 5)
     assert not [text for text in browser.notices() if "nternal" in text]
     assert math.isclose(browser.browse["scores"][1], 0.9)
+
+
+# --- findings -------------------------------------------------------------------------------------
+
+WHOLE, STICK, BARE = (0, "whole"), (0, "stick"), (4, "bare")
+
+
+def finding(place: tuple[int, str] | None, keypoint: str | None = None, **more: Any) -> Any:
+    index, uid = place or (None, None)
+    where = {"image": None if index is None else FILES[index], "instance": uid}
+    row = {"check": "sides", "severity": "warning", **where, "keypoint": keypoint}
+    return {**row, "reason": f"odd {keypoint}", "suggestion": "look", **more}
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Two in the first image, one about all, one in the last image, and two that have no place."""
+    rows = [
+        finding(WHOLE, "left", check="visibility", severity="error"),
+        finding(STICK, "tip"),
+        finding(None, check="coverage", severity="note", kind="face: size"),
+        finding((0, "gone"), image="gone.png"),
+        finding(BARE),
+        finding((0, "nobody"), "left"),
+    ]
+    return pd.DataFrame(rows, index=[10, 20, 30, 40, 50, 60])
+
+
+def where(browser: Looker) -> tuple[int | None, str, str | None]:
+    """The finding that is open, the image that is shown and its chosen instance."""
+    current = browser.viewer.review["current"]
+    name, cursor = browser.scene["image"]["name"], browser.scene["cursor"]
+    return current and current["id"], name, cursor["instance"]
+
+
+def verdicts(dataset: Dataset) -> list[tuple[str, str | None, str]]:
+    return [(d.check, d.instance, d.verdict) for d in dataset.decisions]
+
+
+def test_a_walk_opens_each_finding_at_its_place(dataset, table, look):
+    browser = look(dataset, findings=table)
+    assert where(browser) == (0, FILES[0], "whole")
+    told = browser.viewer.review
+    assert (told["open"], told["decided"], told["gone"], told["count"]) == (4, 0, 2, 4)
+    assert [row["id"] for row in told["rows"]] == [0, 1, 2, 4]
+    assert (told["checks"], told["severities"]) == (
+        ["visibility", "sides", "coverage"], ["error", "warning", "note"],
+    )  # fmt: skip
+    focus = browser.scene["focus"]
+    assert (focus["instance"], focus["keypoint"], focus["at"]) == ("whole", 1, [5, 15])
+    x, y, w, h = focus["box"]
+    assert x < 5 < x + w
+    assert y < 15 < y + h
+    browser.review("next")
+    assert where(browser) == (1, FILES[0], "stick")
+    browser.review("next")  # about the whole dataset: the picture stays
+    assert where(browser) == (2, FILES[0], "stick")
+    assert browser.scene["focus"] is None
+    browser.review("next")
+    assert where(browser) == (4, FILES[4], "bare")
+    assert browser.scene["focus"]["box"] is None  # nothing of it is labeled
+    browser.review("next")
+    wait_for(lambda: "This is the last finding of the list." in browser.notices())
+    browser.review("previous")
+    browser.review("open", 0)
+    assert where(browser) == (0, FILES[0], "whole")
+    rev = browser.scene["focus"]["rev"]
+    browser.review("open", 0)
+    assert browser.scene["focus"]["rev"] > rev
+    assert verdicts(dataset) == []
+    left_out = "2 findings are left out: what they are about is not there, or not shown"
+    [notice] = [text for text in browser.notices() if text.startswith(left_out)]
+    assert notice.endswith("(gone.png, gone; b/Beach.png, nobody, left).")
+
+
+def test_what_is_decided_is_recorded_and_the_walk_goes_on(dataset, table, look):
+    browser = look(dataset, findings=table)
+    browser.review("fine", 0)
+    assert where(browser)[0] == 1
+    browser.review("fixed", 1)
+    assert where(browser)[0] == 2
+    assert verdicts(dataset) == [("visibility", "whole", "fine"), ("sides", "stick", "fixed")]
+    told = browser.viewer.review
+    assert (told["open"], told["decided"], told["count"]) == (2, 2, 2)
+    found = browser.viewer.findings
+    assert list(found.index) == list(table.index)
+    assert found.verdict.tolist() == ["fine", "fixed", None, None, None, None]
+    assert found.decided_by.tolist()[:2] == [dataset.annotator] * 2
+    browser.review("undo")
+    assert (where(browser)[0], verdicts(dataset)) == (1, [("visibility", "whole", "fine")])
+    browser.review("undo")
+    assert (where(browser)[0], verdicts(dataset)) == (0, [])
+    browser.review("undo")
+    wait_for(lambda: "There is nothing to undo." in browser.notices())
+    browser.review("redo")
+    assert verdicts(dataset) == [("visibility", "whole", "fine")]
+    browser.review("list", state="decided")
+    assert [row["id"] for row in browser.viewer.review["rows"]] == [0]
+    browser.review("again", 0)
+    assert verdicts(dataset) == []
+    browser.review("list", check="coverage")
+    browser.review("fine", 2)
+    assert where(browser)[0] == 2  # the last one of the list stays, to be taken back
+    assert browser.viewer.review["count"] == 0
+
+
+def test_undo_takes_back_decisions_only(dataset, table, look):
+    browser = look(dataset, findings=table)
+    browser.review("fine", 0)
+    dataset.instance("dot").set_keypoint("top", 9, 9)
+    browser.review("undo")
+    assert verdicts(dataset) == []
+    browser.review("undo")
+    assert dataset.instance("dot").keypoints[0].tolist() == [9, 9, 2]
+
+
+def test_labels_and_decisions_of_others_show_at_once(dataset, table, look):
+    browser = look(dataset, findings=table)
+    dataset.decide(table.iloc[0], "fine", annotator="<b>ben</b>")
+    dataset.decide(table.iloc[2], "fixed")
+    browser.review("list", state="all")
+    wait_for(lambda: browser.viewer.review["decided"] == 2)
+    assert browser.viewer.review["rows"][0]["by"] == "<b>ben</b>"
+    dataset.instance("whole").set_keypoint("right", 30, 30)  # of the other side of left
+    dataset.instance("whole").set_keypoint("left", 31, 30)
+    wait_for(lambda: browser.viewer.review["decided"] == 1)
+    assert browser.scene["focus"]["at"] == [31, 30]
+    dataset.instance("whole").remove()
+    wait_for(lambda: browser.viewer.review["gone"] == 3)
+    assert browser.viewer.review["current"] is None
+    browser.review("fine", 0)
+    wait_for(lambda: any("is not there any more" in text for text in browser.notices()))
+    dataset.undo()
+    wait_for(lambda: browser.viewer.review["gone"] == 2)
+    browser.review("fine", 0)
+    assert ("visibility", "whole", "fine") in verdicts(dataset)
+
+
+def test_a_table_made_by_hand_sorted_and_filtered(dataset, table, look):
+    by_hand = look(dataset, findings=pd.DataFrame({"check": ["mine"], "image": [FILES[1]]}))
+    assert where(by_hand) == (0, FILES[1], None)
+    by_hand.review("fine", 0)
+    assert [(d.check, d.image) for d in dataset.decisions] == [("mine", FILES[1])]
+    some = table[table.severity != "error"].sort_values("severity")
+    browser = look(dataset, findings=some)
+    assert [row["check"] for row in browser.viewer.review["rows"]] == ["coverage", "sides", "sides"]
+    empty = look(dataset, findings=table[:0])
+    assert (empty.viewer.review["count"], empty.viewer.review["current"]) == (0, None)
+    empty.review("next")
+    wait_for(lambda: empty.notices())
+    assert look(dataset).viewer.findings is None
+
+
+def test_of_a_selection_its_images_alone_are_walked_through(dataset, table, look):
+    browser = look(dataset.select(image=FILES[4]), findings=table)
+    assert [row["id"] for row in browser.viewer.review["rows"]] == [2, 4]
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_what_is_no_table_of_findings_is_refused_in_words(dataset, table):
+    with pytest.raises(TypeError, match=r"findings: expected a table of findings.*got list"):
+        Viewer(dataset, findings=[])
+    with pytest.raises(ValueError, match=r"image is missing among \['check', 'severity'"):
+        Viewer(dataset, findings=table.drop(columns="image"))
+    with pytest.raises(ValueError, match="severity 'bad': expected one of error, warning, note"):
+        Viewer(dataset, findings=table.assign(severity="bad"))
+    with pytest.raises(ValueError, match="6 rows have no check"):
+        Viewer(dataset, findings=table.assign(check=None))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"do": "shout"},
+        {"do": ["fine"]},
+        {"do": "fine", "finding": -1},
+        {"do": "fine", "finding": "0"},
+        {"do": "fine", "finding": 10**30},
+        {"do": "open", "finding": 99},
+        {"do": "list", "filter": None},
+        {"do": "list", "filter": {"check": "x", "severity": "", "state": "x"}},
+        {"do": "list", "start": -1},
+    ],
+)
+def test_a_message_about_findings_that_is_none_changes_nothing(dataset, table, look, more):
+    browser = look(dataset, findings=table)
+    before = browser.viewer.review
+    browser.review(**{"do": "list", **more})
+    wait_for(lambda: any("was refused" in text for text in browser.notices()))
+    assert browser.viewer.review == before
+    assert verdicts(dataset) == []
+
+
+def test_of_10000_findings_only_a_window_is_sent(dataset, look):
+    rows = [finding(None, kind=str(i), reason="r" * 5000) for i in range(10_000)]
+    browser = look(dataset, findings=pd.DataFrame(rows))
+    told = browser.viewer.review
+    assert (told["count"], len(told["rows"])) == (10_000, 40)
+    assert len(json.dumps(told)) < 60_000
+    browser.review("list", start=7_000)
+    assert [row["id"] for row in browser.viewer.review["rows"]] == list(range(7_000, 7_040))
+    browser.review("open", 9_999)
+    assert browser.viewer.review["rows"][-1]["id"] == 9_999
+    browser.review("fine", 9_999)
+    assert where(browser)[0] == 9_998
+
+
+def test_strange_names_are_sent_as_text(dataset, look):
+    name = "\ud800<b>"
+    rows = [finding(None, check=name, reason=HOSTILE), finding((3, None), reason=name)]
+    browser = look(dataset, findings=pd.DataFrame(rows))
+    assert [row["reason"] for row in browser.viewer.review["rows"]] == [HOSTILE, "?<b>"]
+    browser.review("fine", 0)
+    assert [d.check for d in dataset.decisions] == [name]
