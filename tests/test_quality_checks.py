@@ -731,7 +731,9 @@ def test_drift_of_a_journal_names_the_keypoint_and_says_what_it_may_be(
         points[9, 1] += 30 * (i >= 35)
         dataset.add_instance(person.image.file_name, keypoints=points)
     found = quality.check(dataset, "drift")
-    assert found["severity"].unique().tolist() == ["warning"]
+    assert found["severity"].unique().tolist() == ["warning", "note"]
+    assert "'ada': 0 of the 20 anchors that are needed" in found["reason"].iloc[-1]
+    found = found[found["severity"] == "warning"]
     first = found.sort_values("value", key=np.abs, ascending=False).iloc[0]
     assert first["keypoint"] == "left_wrist"
     assert "annotator 'ada': content or convention changes" in first["reason"]

@@ -15,6 +15,7 @@ from kpwidget.quality.double import (
     Swap,
     double_labels,
     limb_frames,
+    turned,
     without_swaps,
 )
 from kpwidget.quality.intervals import wilson
@@ -179,8 +180,8 @@ def agreement(
     limbs, units = limb_frames(schema, xy)
     with np.errstate(invalid="ignore"):
         apart = (xy[:, 1] - xy[:, 0]) / np.sqrt(labels.area)[:, None, None]
-    turned = _turned(apart, units)
-    is_used = cast(NDArray[np.bool_], np.isfinite(turned).all(axis=2))
+    offsets_of = turned(apart, units)
+    is_used = cast(NDArray[np.bool_], np.isfinite(offsets_of).all(axis=2))
     n = is_used.sum(axis=0)
     areas = labels.area[~np.isnan(labels.area)]
     scale = float(np.median(np.sqrt(areas))) if len(areas) else np.nan
@@ -188,14 +189,14 @@ def agreement(
     sigmas = _sigma_table(labels, xy, units)
     generator = np.random.default_rng(rng)
     images = np.unique(labels.images, return_inverse=True)[1] if labels.images else np.empty(0, int)
-    chance = _chance(turned, is_used & enough, images, generator)
+    chance = _chance(offsets_of, is_used & enough, images, generator)
     reference = _reference(schema, sigmas["sigma"].to_numpy(), enough)
     why = "twice the middle keypoint's" if schema.sigmas is None else "the schema's own"
     bound = _sigma_interval(sigmas, 2 * LEVEL / max(int(enough.sum()), 1))[0]
     n_swapped = [sum(name in (s.left, s.right) for s in swaps) for name in schema.keypoints]
     rows = []
     for k, name in enumerate(schema.keypoints):
-        offsets = scale * turned[is_used[:, k], k]
+        offsets = scale * offsets_of[is_used[:, k], k]
         row: dict[str, Any] = {
             "keypoint": name,
             "limb": schema.keypoints[limbs[k]] if limbs[k] >= 0 else "",
@@ -377,13 +378,6 @@ def merge_candidates(
 # --- positions ----------------------------------------------------------------------------------
 
 
-def _turned(offsets: Floats, units: Floats) -> Floats:
-    """Offsets (..., 2) along a direction and at right angles to it, clockwise where y is down."""
-    along = (offsets * units).sum(axis=-1)
-    across = offsets[..., 1] * units[..., 0] - offsets[..., 0] * units[..., 1]
-    return np.stack([along, across], axis=-1)
-
-
 def _offset(offsets: Floats) -> dict[str, float]:
     """Mean and scatter of offsets of shape (n, 2), with 95 % intervals of the mean (Student)."""
     keys = ("along", "along_low", "along_high", "across", "across_low", "across_high", "sd_along",
@@ -477,7 +471,7 @@ def _sigma_table(labels: DoubleLabels, xy: Floats, units: Floats) -> pd.DataFram
     is_labeled &= is_labeled.sum(axis=1, keepdims=True) > 1
     count = is_labeled.sum(axis=1)
     with np.errstate(invalid="ignore"):
-        places = _turned(xy, units[:, None]) / np.sqrt(labels.area)[:, None, None, None]
+        places = turned(xy, units[:, None]) / np.sqrt(labels.area)[:, None, None, None]
         mean = np.where(is_labeled[..., None], places, 0).sum(axis=1) / count[..., None]
     places = np.where(is_labeled[..., None], places - mean[:, None], 0.0)
     rows = []

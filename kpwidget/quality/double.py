@@ -15,7 +15,7 @@ from kpwidget.schema import Category, Schema
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DoubleLabels", "Swap", "double_labels", "limb_frames", "without_swaps"]
+__all__ = ["DoubleLabels", "Swap", "double_labels", "limb_frames", "turned", "without_swaps"]
 
 Floats = NDArray[np.float64]
 
@@ -247,3 +247,10 @@ def limb_frames(schema: Schema, xy: Floats) -> tuple[NDArray[np.int64], Floats]:
             units[:, k] = limbs[:, best] / lengths[:, best, None]
     units[~np.isfinite(units).all(axis=2)] = np.nan
     return others, units
+
+
+def turned(offsets: Floats, units: Floats) -> Floats:
+    """Offsets (..., 2) along a direction and at right angles to it, clockwise where y is down."""
+    along = (offsets * units).sum(axis=-1)
+    across = offsets[..., 1] * units[..., 0] - offsets[..., 0] * units[..., 1]
+    return np.stack([along, across], axis=-1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kpwidget.quality.double import double_labels, limb_frames, turned, without_swaps
 from kpwidget.quality.findings import Finding, rows_in
 from kpwidget.quality.intervals import holm
 from kpwidget.quality.labels import Labels, dataset_of, labels_of
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Drift", "DriftTest", "drift", "drift_findings", "drift_test"]
 
 LEAST_IMAGES: Final = 20
-"""Images below which nothing is said: 1 sd in one of 34 series is found in 79 % of runs of 100."""
+"""Images, or anchors, below which nothing is said: 1 sd in one of 34 series is found in 79 % of
+runs of 100 images."""
 
 LEVEL: Final = 0.05
 
@@ -30,6 +32,12 @@ _MOST_IMAGES: Final = 400
 """More are put together, neighbours into one: a test of 100,000 images would take minutes."""
 
 _LEAST_KNOWN: Final = 10
+_LEAST_ACROSS: Final = 5
+"""Pairs of labels that a change must lie between."""
+
+_MOST_CELLS: Final = 500_000
+"""Of pairs and changes that are tried: fewer of these in a long pass, which else took minutes."""
+
 _Z: Final = 1.959963984540054
 _VALUES_AT_A_TIME: Final = 2_000_000
 
@@ -47,11 +55,17 @@ class DriftTest:
         Range of the cumulative sum of each standardised series over the root of its n, and its
         p-value corrected for all series; NaN where fewer than 10 values are known or all are equal.
     change : ndarray of int, shape (n_series,)
-        The first image after the most likely change of each, -1 where not known.
+        The first image after the most likely change of each, -1 where not known; with `times` the
+        first one that was labeled again after it, the number of images if none was.
     shift, low, high : ndarray of shape (n_series,)
-        Mean from there on less the mean before, and its 95 % interval, in the unit of the series.
-        The interval takes the change for known: for a change that was looked for it is a little
-        too narrow and too far from zero.
+        Mean from there on less the mean before, with `times` the mean of the pairs that the change
+        lies between; and its 95 % interval, in the unit of the series. The interval takes the
+        change for known: for a change that was looked for it is a little too narrow and too far
+        from zero.
+    n_across : ndarray of int, shape (n_series,)
+        Images with a pair that the change lies between; without `times` all that have a value.
+    change_time : ndarray of shape (n_series,)
+        The first time after the change, of `times`; NaN without.
     """
 
     p_value: float
@@ -62,12 +76,15 @@ class DriftTest:
     shift: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    n_across: NDArray[np.int64]
+    change_time: NDArray[np.float64]
 
 
 def drift_test(
     differences: ArrayLike,
     images: Sequence[object] | NDArray[np.int64] | None = None,
     *,
+    times: ArrayLike | None = None,
     rng: np.random.Generator | int | None = None,
     n_permutations: int = 999,
 ) -> DriftTest:
@@ -81,6 +98,9 @@ def drift_test(
     images : sequence of length n, optional
         What each row is of. Rows of one image, or of one video, stand together in the shuffle,
         their mean counts once; by default each row is an image of its own.
+    times : array_like of shape (n, 2), optional
+        Of pairs of labels of the same instance, the difference being the later one less the earlier
+        one: when these were made, in any unit. Rows are then in the order of the later ones.
     rng : numpy.random.Generator or int, optional
         Where the shuffles come from, or the seed of them. 0 by default: the same every time.
     n_permutations : int, default 999
@@ -92,14 +112,23 @@ def drift_test(
     Raises
     ------
     ValueError
-        If `images` has another length, or there are fewer than 19 permutations.
+        If `images` or `times` have another length, times are not known or the wrong way round, or
+        there are fewer than 19 permutations.
 
     Notes
     -----
-    Each series is standardised; the statistic is the largest range of the cumulative sum over all
-    series; it is compared with the same after the images are shuffled, all series of an image
-    together. That holds the family-wise error and needs no baseline, on the condition that images
-    could have come in any order: consecutive frames of a video could not (give the video as
+    With `times`: a pair tells of a change only if that lies between its labels. The statistic of a
+    series is the largest ``|mean| * sqrt(n)`` of the n pairs that a change lies between, over all
+    changes with five such pairs or more, in units of the root mean square of all pairs; it is
+    compared, for the largest of all series, with the same after the signs of whole images were
+    turned around at random. Where nothing changes either label could have been the first, so the
+    test is exact, whatever the content of the images and the order in which they came. Of as many
+    anchors it finds far more changes than their order alone (docs/quality-checks.md).
+
+    Without: each series is standardised; the statistic is the largest range of the cumulative sum
+    over all series; it is compared with the same after the images are shuffled, all series of an
+    image together. That holds the family-wise error and needs no baseline, on the condition that
+    images could have come in any order: consecutive frames of a video could not (give the video as
     `images`). Shifts of half a standard deviation are hardly ever found in 100 images.
     """
     values = np.asarray(differences, np.float64)
@@ -115,6 +144,16 @@ def drift_test(
     if images is not None:
         number = {image: i for i, image in enumerate(dict.fromkeys(images))}
         of = np.array([number[image] for image in images], np.int64)
+    if times is not None:
+        made = np.asarray(times, np.float64)
+        if made.shape != (len(values), 2) or not (made[:, 0] <= made[:, 1]).all():
+            raise ValueError(
+                f"times: expected {len(values)} pairs of numbers, the earlier one first, got shape "
+                f"{made.shape}"
+                + (": some are NaN or the wrong way round" if made.shape[1:] == (2,) else "")
+            )
+        generator = np.random.default_rng(0 if rng is None else rng)
+        return _test_pairs(values, of, made, generator, n_permutations)
     n_images, n_series = int(of.max(initial=-1)) + 1, values.shape[1]
     means = _means_by(values, of, n_images)
     n_together = -(-n_images // _MOST_IMAGES)
@@ -124,7 +163,9 @@ def drift_test(
     n = is_known.sum(axis=0)
     nothing = np.full(n_series, math.nan)
     nowhere = np.full(n_series, -1)
-    no_test = DriftTest(math.nan, n_images, nothing, nothing, nowhere, nothing, nothing, nothing)
+    no_test = DriftTest(
+        math.nan, n_images, nothing, nothing, nowhere, nothing, nothing, nothing, n, nothing
+    )
     if len(means) < LEAST_IMAGES:
         return no_test
     centre = np.where(is_known, means, 0).sum(axis=0) / np.maximum(n, 1)
@@ -170,7 +211,72 @@ def drift_test(
         result["shift"],
         result["low"],
         result["high"],
+        n,
+        nothing,
     )
+
+
+def _test_pairs(
+    values: NDArray[np.float64],
+    of: NDArray[np.int64],
+    times: NDArray[np.float64],
+    rng: np.random.Generator,
+    n_flips: int,
+) -> DriftTest:
+    """Test of `drift_test` for pairs of labels, of images `of`, that were made at `times`."""
+    from scipy.special import stdtrit
+
+    n_images, n_series = int(of.max(initial=-1)) + 1, values.shape[1]
+    is_known = np.isfinite(values)
+    known = np.where(is_known, values, 0.0)
+    changes = np.unique(times)[1:]
+    most = int(np.clip(_MOST_CELLS // max(len(times), 1), 10, 100))
+    if len(changes) > most:
+        changes = changes[np.linspace(0, len(changes) - 1, most).astype(np.int64)]
+    is_across = (times[:, 0] < changes[:, None]) & (times[:, 1] >= changes[:, None])
+    weight = (1 / np.maximum(np.bincount(of, minlength=n_images), 1))[of]  # an image counts once
+    n_across = (is_across * weight) @ is_known
+    # Of all pairs, whatever their sign: noise alone where nothing changes.
+    size = np.sqrt(weight @ known**2 / np.maximum(weight @ is_known, 1))
+    is_used = (n_across >= _LEAST_ACROSS - 1e-9) & (size > 1e-12)
+    used = np.flatnonzero(is_used.any(axis=0))
+    result = {name: np.full(n_series, math.nan) for name in ("stat", "p", "shift", "low", "high")}
+    at, when, n_of = np.full(n_series, -1), np.full(n_series, math.nan), np.zeros(n_series, int)
+    p_value = math.nan
+    if n_images >= LEAST_IMAGES and len(used):
+        across, known = is_across * weight, known[:, used]
+        root = np.sqrt(np.maximum(n_across[:, used], 1)) * size[used]
+        scale = np.where(is_used[:, used], 1 / root, 0.0)
+        observed = np.abs(across @ known) * scale
+        best = observed.argmax(axis=0)
+        largest = np.empty(n_flips)
+        at_a_time = max(1, _VALUES_AT_A_TIME // is_across.size)
+        for start in range(0, n_flips, at_a_time):
+            chunk = min(at_a_time, n_flips - start)
+            signs = rng.choice([-1.0, 1.0], (chunk, n_images))[:, of]
+            sums = (signs[:, None] * across).reshape(-1, len(of)) @ known
+            flipped = np.abs(sums.reshape(chunk, len(changes), -1)) * scale
+            largest[start : start + chunk] = flipped.max(axis=(1, 2))
+        found = observed.max(axis=0)
+        result["stat"][used] = found
+        result["p"][used] = (1 + (largest[:, None] >= found - 1e-9).sum(axis=0)) / (1 + n_flips)
+        p_value = float(result["p"][used].min())
+        for series, change in zip(used.tolist(), best.tolist(), strict=True):
+            rows = is_across[change] & is_known[:, series]
+            means = _means_by(values[rows][:, [series]], of[rows], n_images)
+            means = means[np.isfinite(means)]
+            when[series], n_of[series] = changes[change], len(means)
+            later = np.flatnonzero(times[:, 1] >= changes[change])
+            at[series] = of[later[0]] if len(later) else n_images
+            if len(means) < 2:
+                continue
+            half = stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / math.sqrt(len(means))
+            result["shift"][series] = shift = means.mean()
+            result["low"][series], result["high"][series] = shift - half, shift + half
+    return DriftTest(
+        p_value, n_images, result["stat"], result["p"], at, result["shift"], result["low"],
+        result["high"], n_of, when,
+    )  # fmt: skip
 
 
 def _means_by(values: NDArray[np.float64], of: NDArray[np.int64], n: int) -> NDArray[np.float64]:
@@ -198,16 +304,24 @@ class Drift:
     is_anchored : bool
         Whether labels of the same image are compared. If not, a change may be that of the content.
     series : pandas.DataFrame
-        One row for each keypoint and axis: keypoint, axis, n (images with a value), p (corrected
-        for all series of this annotator), change (position in `images`), image (its file name),
-        shift_px with low_px and high_px (95 %), shift_sigmas (in sigma*s), typical size s being
-        the median.
+        One row for each keypoint and axis: keypoint, axis ('x' and 'y'; of anchors 'along' and
+        'across', the limb), n (images with a value), n_across (of anchors those with a label before
+        the change and one after it), p (corrected for all series of this annotator), change
+        (position in `images`), image (file name of the first one labeled after it), time (of that,
+        UTC; NaT where not known), shift_px with low_px and high_px (95 %), shift_sigmas (in
+        sigma*s), typical size s being the median.
     values : ndarray of shape (n_images, n_keypoints, 2)
         Mean of each image in units of s; NaN where not known.
     images : tuple of str
         File names in the order of labeling.
     p_value : float
         That nothing changes; NaN where there are not enough data.
+    pairs : pandas.DataFrame
+        What was compared, one row each, in the order of labeling: image, uid, and of anchors the
+        pass, and when the earlier and the later label were made: first and again, in seconds since
+        the epoch.
+    n_anchors : int
+        Images that the annotator has labeled again; where they are too few, `is_anchored` is False.
     """
 
     annotator: str
@@ -217,6 +331,8 @@ class Drift:
     values: NDArray[np.float64]
     images: tuple[str, ...]
     p_value: float
+    pairs: pd.DataFrame
+    n_anchors: int = 0
 
     @classmethod
     def of_differences(
@@ -230,6 +346,8 @@ class Drift:
         annotator: str = "",
         category: str = "",
         is_anchored: bool = True,
+        pairs: pd.DataFrame | None = None,
+        n_anchors: int = 0,
         rng: np.random.Generator | int | None = None,
     ) -> Drift:
         """Test differences of keypoints that stand in the order of labeling.
@@ -248,6 +366,10 @@ class Drift:
         annotator, category : str
         is_anchored : bool, default True
             Whether old and new label of the same image are compared.
+        pairs : pandas.DataFrame, optional
+            What each row is; for anchors with columns first and again, for the test of pairs (see
+            `drift_test`), in the frame of the limb.
+        n_anchors : int, default 0
         rng : numpy.random.Generator or int, optional
 
         Returns
@@ -260,18 +382,33 @@ class Drift:
         number = {image: i for i, image in enumerate(order)}
         of = np.array([number[image] for image in images], np.int64)
         flat = differences.reshape(len(differences), -1)
-        test = drift_test(flat, of, rng=rng)
+        if pairs is None:
+            pairs = pd.DataFrame({"image": list(images)})
+        is_timed = is_anchored and "again" in pairs
+        times = pairs[["first", "again"]].to_numpy(np.float64) if is_timed else None
+        test = drift_test(flat, of, times=times, rng=rng)
         means = _means_by(flat, of, len(order))
         columns = np.arange(flat.shape[1])
         change = test.change
+        first = [None if i < 0 else order[i] for i in change.tolist()]
+        if times is not None:
+            # The first label after the change may be the first one of an image, too.
+            at, made = np.append(times[:, 0], times[:, 1]), [*images, *images]
+            first = [
+                None if math.isnan(t) else made[int(np.where(at >= t, at, math.inf).argmin())]
+                for t in test.change_time.tolist()
+            ]
+        axes = ("along", "across") if times is not None else ("x", "y")
         frame = pd.DataFrame(
             {
                 "keypoint": [keypoints[i // 2] for i in columns.tolist()],
-                "axis": [("x", "y")[i % 2] for i in columns.tolist()],
+                "axis": [axes[i % 2] for i in columns.tolist()],
                 "n": np.isfinite(means).sum(axis=0),
+                "n_across": test.n_across,
                 "p": test.p_values,
                 "change": change,
-                "image": [None if i < 0 else order[i] for i in change.tolist()],
+                "image": first,
+                "time": pd.to_datetime(test.change_time, unit="s", utc=True),
                 "shift_px": test.shift * size,
                 "low_px": test.low * size,
                 "high_px": test.high * size,
@@ -279,7 +416,9 @@ class Drift:
             }
         )
         values = means.reshape(len(order), -1, 2)
-        return cls(annotator, category, is_anchored, frame, values, order, test.p_value)
+        return cls(
+            annotator, category, is_anchored, frame, values, order, test.p_value, pairs, n_anchors
+        )
 
 
 def drift(
@@ -288,7 +427,7 @@ def drift(
     sigmas: Mapping[str, ArrayLike] | ArrayLike | None = None,
     rng: np.random.Generator | int | None = None,
 ) -> list[Drift]:
-    """Whether keypoints wander against the others while labeling goes on, without anchors.
+    """Whether keypoints wander while labeling goes on.
 
     Parameters
     ----------
@@ -302,15 +441,20 @@ def drift(
     Returns
     -------
     list of Drift
-        One for each annotator and category with labels in the history. Each keypoint is compared
+        One for each annotator and category with labels in the history. Where the annotator has
+        labeled 20 images again (``Annotator(ds, anchors=0.05)``, or a pass by the same person), the
+        later label is compared with the earlier one, in the frame of the limb as by
+        `kpwidget.quality.agreement`, left-right swaps taken out. Else each keypoint is compared
         with where the other keypoints of its instance let expect it (a linear fit over all
-        instances). What wanders may be the content of the images: only anchors tell.
+        instances); what wanders then may be the content of the images: only anchors tell.
 
     Raises
     ------
     ValueError
         If the dataset has no journal, or its file was labeled elsewhere: the order is not known.
     """
+    import pandas as pd
+
     dataset = dataset_of(data)
     history = dataset.history()
     found: list[Drift] = []
@@ -318,25 +462,41 @@ def drift(
         edits = history[history["what"].isin(["keypoint", "instance"])]
         last = edits.drop_duplicates("instance", keep="last")
         place = dict(zip(last["instance"], range(len(last)), strict=True))
-        who = dict(zip(last["instance"], last["annotator"], strict=True))
+        who = dict(zip(last["instance"], last["annotator"].astype(str), strict=True))
+        seconds = (last["time"] - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+        when = dict(zip(last["instance"], seconds, strict=True))
         with dataset.lock:
             for labels in labels_of(data, sigmas):
                 uids = dataset._table.uids(labels.rows.tolist())
                 known = np.array([i for i, uid in enumerate(uids) if uid in place], np.int64)
                 known = known[np.argsort([place[uids[i]] for i in known.tolist()], kind="stable")]
-                offsets = offsets_from_others(labels)
-                for person in sorted({str(who[uids[i]]) for i in known.tolist()}):
-                    own = [i for i in known.tolist() if str(who[uids[i]]) == person]
+                anchors = _anchors(labels, {uids[i]: i for i in known.tolist()}, who, when)
+                offsets: NDArray[np.float64] | None = None
+                for person in sorted({who[uids[i]] for i in known.tolist()}):
+                    pairs, differences = anchors.get(person, (None, None))
+                    n_anchors = 0 if pairs is None else pairs["image"].nunique()
+                    is_anchored = n_anchors >= LEAST_IMAGES
+                    own = [i for i in known.tolist() if who[uids[i]] == person]
+                    if not is_anchored:
+                        if offsets is None:
+                            offsets = offsets_from_others(labels)
+                        differences = offsets[own]
+                        images = [labels.file_name(i) for i in own]
+                        pairs = pd.DataFrame({"image": images, "uid": [uids[i] for i in own]})
+                    assert pairs is not None
+                    assert differences is not None
                     found.append(
                         Drift.of_differences(
-                            offsets[own],
-                            [labels.file_name(i) for i in own],
+                            differences,
+                            pairs["image"].tolist(),
                             labels.category.keypoints,
                             labels.sigmas,
                             float(np.median(labels.size[own])),
                             annotator=person,
                             category=labels.category.name,
-                            is_anchored=False,
+                            is_anchored=is_anchored,
+                            pairs=pairs,
+                            n_anchors=n_anchors,
                             rng=rng,
                         )
                     )
@@ -345,6 +505,58 @@ def drift(
             "the history has no label of an instance that is there: in which order they were "
             "labeled is not known"
         )
+    return found
+
+
+def _anchors(
+    labels: Labels, known: Mapping[str, int], who: Mapping[str, str], when: Mapping[str, float]
+) -> dict[str, tuple[pd.DataFrame, NDArray[np.float64]]]:
+    """Of each person the instances that they labeled again: pairs, and differences of these.
+
+    Parameters
+    ----------
+    labels : Labels
+    known : mapping of uid to int
+        Places in `labels` of the instances that count.
+    who, when : mapping of uid to str and float
+        Who has labeled an instance, and when, in seconds since the epoch.
+
+    Returns
+    -------
+    mapping of annotator to (pandas.DataFrame, ndarray of shape (n, n_keypoints, 2))
+        As of `Drift.pairs`, in the order of the later labels; the later label less the earlier one
+        in units of s, in the frame of the limb.
+    """
+    import pandas as pd
+
+    if not len(labels.dataset.passes):
+        return {}
+    double = double_labels(labels.dataset, None, labels.category)
+    xy, _ = without_swaps(double)
+    _, units = limb_frames(double.schema, xy)
+    place = {(uid, name): (i, j) for i, uid in enumerate(double.uids)
+             for j, name in enumerate(double.names) if j}  # fmt: skip
+    rows: dict[str, list[tuple[float, float, str, str, str, NDArray[np.float64]]]] = {}
+    for opinion in labels.dataset.passes:
+        uid = opinion.uid
+        if (uid, opinion.name) not in place or uid not in known or who[uid] != opinion.annotator:
+            continue
+        i, j = place[uid, opinion.name]
+        apart = turned(xy[i, j] - xy[i, 0], units[i]) / labels.size[known[uid]]
+        if not np.isfinite(apart).any():
+            continue
+        first, again = when[uid], opinion.time
+        if again < first:  # the label was changed since
+            first, again, apart = again, first, -apart
+        row = (again, first, double.images[i], uid, opinion.name, apart)
+        rows.setdefault(opinion.annotator, []).append(row)
+    found = {}
+    for person, own in rows.items():
+        own.sort(key=lambda row: row[:2])
+        *columns, differences = zip(*own, strict=True)
+        names = ("again", "first", "image", "uid", "pass")
+        pairs = pd.DataFrame(dict(zip(names, columns, strict=True)))
+        found[person] = pairs, np.stack(differences)
     return found
 
 
@@ -410,12 +622,14 @@ def drift_findings(found: Sequence[Drift]) -> list[Finding]:
             if not yes:
                 continue
             what = "its convention" if one.is_anchored else "content or convention"
+            axis = f"{row.axis} the limb" if row.axis in ("along", "across") else f"in {row.axis}"
+            n = f"{row.n_across} of {row.n}" if one.is_anchored else f"{row.n}"
             out.append(
                 Finding(
                     "drift", "warning", row.image, None, row.keypoint, row.shift_sigmas, math.nan,
                     f"{one.category}, annotator {one.annotator!r}: {what} changes from here on: "
-                    f"{row.shift_px:+.1f} px in {row.axis} ({row.shift_sigmas:+.2f} sigma*s; 95 %: "
-                    f"{row.low_px:+.1f} to {row.high_px:+.1f} px, {row.n} images, corrected p "
+                    f"{row.shift_px:+.1f} px {axis} ({row.shift_sigmas:+.2f} sigma*s; 95 %: "
+                    f"{row.low_px:+.1f} to {row.high_px:+.1f} px, {n} images, corrected p "
                     f"{row.p:.3f})",
                     "compare images before and after this one"
                     + ("" if one.is_anchored else "; only labeling the same images again tells"),
@@ -423,6 +637,15 @@ def drift_findings(found: Sequence[Drift]) -> list[Finding]:
                 )
             )  # fmt: skip
     for one in found:
+        if not one.is_anchored:
+            out.append(
+                Finding(
+                    "drift", "note", None, None, None, float(one.n_anchors), float(LEAST_IMAGES),
+                    f"{one.category}, annotator {one.annotator!r}: {one.n_anchors} of the "
+                    f"{LEAST_IMAGES} anchors that are needed: a change may be that of the content",
+                    "kp.Annotator(ds, anchors=0.05) while labeling goes on",
+                )
+            )  # fmt: skip
         if not math.isfinite(one.p_value):
             out.append(
                 Finding(
