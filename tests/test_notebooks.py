@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -143,3 +144,28 @@ def test_quickstart_without_a_click_says_what_to_do_and_writes_coco(executed: An
     assert annotation["num_keypoints"] == 4
     assert annotation["keypoints"][:12] == [224, 121, 2, 248, 103, 2, 202, 100, 2, 281, 118, 1]
     assert coco.loadCats(annotation["category_id"])[0]["name"] == "person"
+
+
+@pytest.mark.timeout(2 * SECONDS)
+def test_quality_finds_the_faults_it_has_planted_and_no_other(executed: Any) -> None:
+    notebook, _, _ = executed(REPOSITORY / "notebooks" / "05_quality.ipynb")
+    said = {c.source: text_of(c) for c in notebook.cells if c.cell_type == "code"}
+    all_checks, repaired, events = (
+        next(text for source, text in said.items() if source.startswith(beginning))
+        for beginning in ("found =", "kp.quality.repair", "jitter.events")
+    )
+    planted = ("left_eye", "right_ankle", "None", "left_hip", "nose")
+    table = [line.split() for line in all_checks.split("\n\n")[0].splitlines()[1:]]
+    assert [row[5] for row in table] == list(planted)
+    assert "left_eye" not in repaired
+    assert "right_ankle" in repaired
+    assert re.findall(r"walk_(\d+)\.png +(\w+) +(\w+)", events) == [
+        ("020", "left_wrist", "twitch"),
+        ("040", "right_knee", "jump"),
+    ]
+    everything = "\n".join(said.values())
+    assert re.findall(r"(\w+): (two conventions|hard point)", everything) == [
+        ("left_hip", "two conventions")
+    ]
+    [anna, ben] = map(float, re.findall(r"(?:anna|ben): p ([\d.]+)", everything))
+    assert anna < 0.05 < ben
