@@ -255,7 +255,7 @@ def read(
         cvat-images, cvat-video: ``schema``; see `kpwidget.formats.cvat` there.
         label-studio: ``schema``, ``config``, ``annotations``, ``predictions``; see
         `label_studio.read_label_studio` there.
-        deeplabcut, labelme, parquet: ``schema``. via: ``schema``, ``attributes``.
+        deeplabcut, labelme, parquet, huggingface: ``schema``. via: ``schema``, ``attributes``.
         supervisely, datumaro, sleap, nwb: none.
 
     Returns
@@ -314,7 +314,8 @@ def write(
         coco, coco-results, cvat-images, cvat-video, label-studio: none.
         yolo-pose: ``split``, ``seed``, ``group``, ``images`` ('copy', 'link', 'leave'),
         ``keypoint_dims``; see `kpwidget.formats.yolo.write_yolo`.
-        deeplabcut: ``images``, ``scorer``, ``h5``. supervisely, labelme: ``images``.
+        deeplabcut: ``images``, ``scorer``, ``h5``. supervisely, labelme,
+        huggingface: ``images``.
         parquet: ``partition_by``. datumaro: ``dialect``. via, sleap, nwb: none.
 
     Returns

@@ -265,7 +265,7 @@ def _read_h5(path: Path) -> _Table:
                 table = group["table"]
                 field = "values_block_0"
                 raw = small(table)
-                if {*raw.dtype.names} != {"index", field}:
+                if set(raw.dtype.names or ()) != {"index", field}:
                     raise ValueError("its columns are not in one block")
                 columns = _unpickled_columns(table.attrs[f"{field}_kind"])
                 names = HEADERS[len(columns[0]) - 3]

@@ -23,7 +23,8 @@ from kpwidget.schema import Category, FormatError, Schema, _show
 __all__ = ["class_names", "from_huggingface", "gather_rows", "to_huggingface"]
 
 _OF_OBJECT: Final = frozenset(
-    ("id", "category", "bbox", "area", "iscrowd", "num_keypoints", "keypoints", "score", "track_id")
+    ("id", "category", "categories", "bbox", "area", "iscrowd", "num_keypoints", "keypoints",
+     "score", "track_id")
 )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def class_names(features: bytes | None) -> list[str]:
 def gather_rows(
     rows: Iterable[Mapping[str, Any]],
     names: Sequence[str],
-    schema: Schema | Mapping[str, Schema] | None,
+    schema: Schema | Mapping[str, Schema] | Sequence[Category] | None,
     gathered: Gathered,
 ) -> tuple[list[Category], dict[str, Any]]:
     """Add the images and objects of rows.
@@ -63,8 +64,9 @@ def gather_rows(
         With ``objects``: a list of objects, or a mapping of lists, as older versions make of it.
     names : sequence of str
         Of the classes.
-    schema : Schema or mapping of str to Schema, optional
-        One for all classes, or by the name of the class; by default keypoints are ``'0'``, ``'1'``.
+    schema : Schema, mapping of str to Schema or sequence of Category, optional
+        One for all classes, by the name of the class, or all of them in their order; by default
+        keypoints are ``'0'``, ``'1'``.
     gathered : Gathered
 
     Returns
@@ -86,11 +88,12 @@ def gather_rows(
             gathered.problems.append(f"{at}: 'file_name' is {_show(name)}, expected text")
             continue
         width, height = as_int(row.get("width")), as_int(row.get("height"))
-        given = row.get("image_id")
+        given, split = row.get("image_id"), row.get("split")
         try:
             index = gathered.image(
                 name, (width, height) if width and height else None,
                 id=given if isinstance(given, str) else as_int(given),
+                extra={"split": split} if isinstance(split, str) else None,
             )  # fmt: skip
         except KeyError:
             gathered.problems.append(f"{at}: the image {_show(name)} has a row already")
@@ -99,7 +102,9 @@ def gather_rows(
             pixels[name] = image["bytes"]
         for j, item in enumerate(_objects(row.get("objects"), at, gathered), 1):
             where = f"{at}, object {j}"
-            c, points = as_int(item.get("category")), _points(item.get("keypoints"))
+            # "categories" is the word of the documentation of imagefolder.
+            c = as_int(item.get("category", item.get("categories")))
+            points = _points(item.get("keypoints"))
             if c is None or not 0 <= c < max(1, len(names) or 1_000):
                 gathered.problems.append(
                     f"{where}: 'category' is {_show(item.get('category'))}, expected the number "
@@ -169,6 +174,7 @@ def _categories(
     for c in range(n):
         name = names[c] if names else f"class_{c}"
         given = schema.get(name) if isinstance(schema, Mapping) else schema
+        given = schema[c].schema if isinstance(schema, Sequence) else given
         k = lengths.get(c)
         if given is None:
             numbers = [str(i) for i in range(k or 1)]

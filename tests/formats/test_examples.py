@@ -22,6 +22,7 @@ PLACES = {
     "datumaro": "datumaro",
     "datumaro-cvat-fork/annotations/train.json": "datumaro",
     "huggingface": "parquet",
+    "huggingface-imagefolder": "huggingface",
     "sleap/example.slp": "sleap",
     "nwb/example.nwb": "nwb",
 }
