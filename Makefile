@@ -23,8 +23,10 @@ BUNDLE := kpwidget/widget/static/widget.js
 JS_SOURCES := $(shell find js/src -type f 2>/dev/null)
 JS_BUILD := js/package.json js/package-lock.json js/tsconfig.json js/build.mjs
 INSTALL := pyproject.toml hatch_build.py kpwidget/_version.py
+# These two need none of the developers' tools.
+INSTALLED := $(VENV)/$(if $(filter-out demo bundle,$(MAKECMDGOALS)),.dev,.demo)
 
-.PHONY: help demo test test-py test-js lint format bundle watch bench faults clean
+.PHONY: help demo test test-py test-js lint lint-py lint-js format bundle watch bench faults clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,16 +45,21 @@ $(VENV)/.demo: $(VENV)/.made $(INSTALL)
 	$(PIP) install --quiet --editable '.[demo]'
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.demo
-	$(PIP) install --quiet --editable '.[demo]' --group dev
+# Developers have Node anyway: for them the bundle is built with it, and everything installed at once.
+$(VENV)/.build: $(VENV)/.made pyproject.toml
+	$(PIP) install --quiet --group build
 	touch $@
 
-$(VENV)/.node: $(VENV)/.dev js/package.json js/package-lock.json
+$(VENV)/.node: $(VENV)/.build js/package.json js/package-lock.json
 	@$(WITH_NODE) cd js && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	touch $@
 
+$(VENV)/.dev: $(VENV)/.node $(INSTALL)
+	$(PIP) install --quiet --no-build-isolation --editable '.[demo]' --group dev
+	touch $(VENV)/.demo $@
+
 # With an editable install only the bundle can go stale. The first install has just built it.
-$(BUNDLE): $(JS_SOURCES) $(JS_BUILD) | $(VENV)/.demo
+$(BUNDLE): $(JS_SOURCES) $(JS_BUILD) | $(INSTALLED)
 	@if [ ! -e $@ ] || [ -n "$$(find js/src $(JS_BUILD) -type f -newer $@)" ]; then \
 	  if [ $(VENV)/.node -nt js/package-lock.json ]; then $(WITH_NODE) cd js && npm run --silent build; \
 	  else $(PIP) install --quiet --no-deps --editable .; fi; \
@@ -69,13 +76,13 @@ test-js: $(VENV)/.node
 	@$(WITH_NODE) cd js && npm run --silent typecheck && npm test --silent
 
 # Without arguments most browser tests run beside the others, and are printed behind them; the rest
-# of them comes after the others, which takes both about as long.
+# of them comes after the others, which takes both about as long. The + lets --output-sync show it live.
 LATER := $(wildcard tests/browser/test_[p-z]*.py)
 test-py: $(VENV)/.dev $(BUNDLE)
 ifneq ($(strip $(PYTEST_ARGS)),)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	@log=$$(mktemp); status=0; \
+	+@log=$$(mktemp); status=0; \
 	$(BIN)/python -m pytest -p no:cacheprovider -m browser \
 	  $(filter-out $(LATER),$(wildcard tests/browser/test_*.py)) >"$$log" 2>&1 & browser=$$!; \
 	trap 'kill $$browser 2>/dev/null || true; cat "$$log"; rm -f "$$log"' EXIT; \
@@ -85,17 +92,23 @@ else
 	exit $$status
 endif
 
-lint: $(VENV)/.node  ## ruff, mypy, biome, tsc: all of them, whichever fails
-	@status=0; try() { echo "$$*"; "$$@" || status=1; }; \
-	try $(BIN)/ruff check .; \
+lint:  ## ruff, mypy, biome, tsc: all of them, whichever fails
+	@$(MAKE) --no-print-directory --keep-going lint-py lint-js
+
+TRY := status=0; try() { echo "$$*"; "$$@" || status=1; };
+lint-py: $(VENV)/.dev
+	@$(TRY) try $(BIN)/ruff check .; \
 	try $(BIN)/ruff format --check .; \
 	try $(BIN)/mypy; \
-	$(WITH_NODE) cd js; \
+	exit $$status
+
+lint-js: $(VENV)/.node
+	@$(TRY) $(WITH_NODE) cd js; \
 	try npm run --silent lint; \
 	try npm run --silent typecheck; \
 	exit $$status
 
-format: $(VENV)/.node  ## let ruff and biome rewrite what they can
+format: $(VENV)/.dev  ## let ruff and biome rewrite what they can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	@$(WITH_NODE) cd js && npm run --silent format

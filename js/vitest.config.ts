@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["tests/**/*.test.ts"],
+    // Files that test pure parts say `@vitest-environment node`: a DOM takes longer than their tests.
     environment: "jsdom",
     // A test that needs longer than this hangs; the pure ones take milliseconds.
     testTimeout: 20_000,

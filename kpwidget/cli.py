@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "demo",
         help="open the example notebooks in JupyterLab",
         description="Open the example notebooks in JupyterLab, at the quickstart. "
-        f"In a checkout they are opened in place, else copied to ./{DEMO_FOLDER} first.",
+        f"They are copied to ./{DEMO_FOLDER} first, in a checkout to its top.",
     )
     demo.add_argument(
         "--dir",
@@ -109,7 +109,7 @@ def run_demo(folder: Path | None, port: int | None, open_browser: bool) -> int:
     Parameters
     ----------
     folder : Path or None
-        Where to copy the notebooks to. None: in place in a checkout, else ``./kpwidget-demo``.
+        Where to copy the notebooks to; None: see `prepare_notebooks`.
     port : int or None
         Port on 127.0.0.1; None takes 8888 or the next free one.
     open_browser : bool
@@ -132,17 +132,30 @@ def run_demo(folder: Path | None, port: int | None, open_browser: bool) -> int:
 
 
 def prepare_notebooks(folder: Path | None) -> Path:
-    """Return the folder of notebooks to open, after copying them there where that is needed.
+    """Return the folder of notebooks to open, after copying them there.
 
     Files that are there already are kept as they are, and named on standard output.
+
+    Parameters
+    ----------
+    folder : Path or None
+        None: ``kpwidget-demo`` in the current folder, of a checkout at its top, where git ignores
+        it: who works in a notebook must not change the one in ``notebooks/``.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    CannotRun
+        If there are no notebooks to copy, or they cannot be written there.
     """
     package = Path(__file__).resolve().parent
     checkout = package.parent / "notebooks"
     in_checkout = (checkout / FIRST_NOTEBOOK).is_file() and (
         package.parent / "pyproject.toml"
     ).is_file()
-    if in_checkout and folder is None:
-        return checkout
     source = checkout if in_checkout else package / "notebooks"
     notebooks = sorted(source.glob("*.ipynb"))
     if FIRST_NOTEBOOK not in [notebook.name for notebook in notebooks]:
@@ -150,7 +163,8 @@ def prepare_notebooks(folder: Path | None) -> Path:
             f"no {FIRST_NOTEBOOK} in {source}: this installation is incomplete. Run\n"
             f'    {sys.executable} -m pip install --force-reinstall --no-deps "kpwidget"'
         )
-    target = (folder or Path(DEMO_FOLDER)).resolve()
+    home = package.parent if in_checkout else Path()
+    target = (folder or home / DEMO_FOLDER).resolve()
     copied, kept = [], []
     try:
         target.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,16 +94,27 @@ def test_demo_without_jupyterlab_names_the_pip_line(
     assert f'{sys.executable} -m pip install "kpwidget[demo]"' in error
 
 
-def test_demo_in_a_checkout_opens_notebooks_in_place(
+def test_demo_in_a_checkout_leaves_its_notebooks_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "01_quickstart.ipynb").write_text(json.dumps(NOTEBOOK))
-    (tmp_path / "pyproject.toml").touch()
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "kpwidget" / "cli.py"))
+    root = tmp_path / "checkout"
+    tracked = root / "notebooks" / "01_quickstart.ipynb"
+    tracked.parent.mkdir(parents=True)
+    tracked.write_text(json.dumps(NOTEBOOK))
+    (root / "pyproject.toml").touch()
+    shutil.copyfile(Path(__file__).parents[1] / ".gitignore", root / ".gitignore")
+    subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
+    subprocess.run(["git", "add", "--all"], cwd=root, check=True)
+    monkeypatch.setattr(cli, "__file__", str(root / "kpwidget" / "cli.py"))
     monkeypatch.chdir(tmp_path)
-    assert cli.prepare_notebooks(None) == tmp_path / "notebooks"
-    assert not (tmp_path / "kpwidget-demo").exists()
+    target = cli.prepare_notebooks(None)
+    assert target == root / "kpwidget-demo"
+    (target / "01_quickstart.ipynb").write_text("worked in")
+    assert tracked.read_text() == json.dumps(NOTEBOOK)
+    said = ["git", "status", "--porcelain", "--untracked-files=all"]
+    status = subprocess.run(said, cwd=root, check=True, capture_output=True, text=True).stdout
+    assert "01_quickstart.ipynb" in status  # added, as in the checkout
+    assert "kpwidget-demo" not in status
 
 
 def test_demo_copies_the_packaged_notebooks(

@@ -84,10 +84,11 @@ def text_of(cell: Any) -> str:
     )
 
 
-def test_the_notebook_that_the_demo_opens_is_there() -> None:
+def test_the_notebook_that_the_demo_opens_is_there(tmp_path: Path) -> None:
     from kpwidget.cli import FIRST_NOTEBOOK, prepare_notebooks
 
-    assert prepare_notebooks(None) == REPOSITORY / "notebooks"
+    copied = prepare_notebooks(tmp_path)
+    assert sorted(path.name for path in copied.iterdir()) == [path.name for path in NOTEBOOKS]
     assert FIRST_NOTEBOOK in [path.name for path in NOTEBOOKS]
 
 

@@ -1,3 +1,4 @@
+// @vitest-environment node
 import { describe, expect, it } from "vitest";
 import { handlesOf, hitHandle, wholeBy } from "../src/handles";
 import { act, start, wholeFace } from "./builders";

@@ -1,3 +1,4 @@
+// @vitest-environment node
 /** `reduce` held against Python's side, over any sequence of actions. */
 
 import fc from "fast-check";
