@@ -797,7 +797,7 @@ describe("findings", () => {
     const moved = act(found(), { type: "select", target: { instance: "f", keypoint: 1 } });
     const nudged = act(moved, { type: "nudge", dx: 1, dy: 0 });
     const state = act(nudged, { type: "decide", finding: "one" }, { type: "undo" });
-    expect(lastBody(state)).toEqual({ op: "undo" });
+    expect(lastBody(state)).toEqual({ op: "undo", image: 0 });
     // Not the step before, which would show the point where it was.
     expect(pointOf(state, "f", 1)).toEqual(pointOf(nudged, "f", 1));
   });
