@@ -778,6 +778,8 @@ EDITS: dict[str, dict[str, Any]] = {
     "save": {},
     "refresh": {},
     "resolve": {"conflict": 0, "take": True},
+    "decide": {"finding": "a"},
+    "repair": {"finding": "a"},
 }
 
 
