@@ -763,6 +763,8 @@ EDITS: dict[str, dict[str, Any]] = {
     "save": {},
     "refresh": {},
     "resolve": {"conflict": 0, "take": True},
+    "decide": {"finding": "0123456789abcdef"},
+    "repair": {"finding": "0123456789abcdef"},
 }
 
 
