@@ -432,10 +432,10 @@ export function makePanel(
 
   // -- what is wrong with this image, or may be ------------------------------------------------
   const findingsHead = h("div", { class: "kpwidget-heading" });
-  const findingsList = h("div", { class: "kpwidget-findings-list", role: "list" });
+  const findingsList = h("div", { class: "kpwidget-found-list", role: "list" });
   const findingsBox = h(
     "section",
-    { class: "kpwidget-findings", "aria-label": "Findings" },
+    { class: "kpwidget-found", "aria-label": "Findings" },
     findingsHead,
     findingsList,
   );
@@ -457,8 +457,8 @@ export function makePanel(
     const fine = button("check", "Fine as it is: it is not told again until these labels change");
     const element = h(
       "div",
-      { class: "kpwidget-finding", role: "listitem", tabindex: "0", "data-finding": key },
-      h("div", { class: "kpwidget-finding-head" }, mark, title, repair, fine),
+      { class: "kpwidget-found-row", role: "listitem", tabindex: "0", "data-finding": key },
+      h("div", { class: "kpwidget-found-head" }, mark, title, repair, fine),
       reason,
     );
     onChoose(element, () => {
