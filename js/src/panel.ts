@@ -169,6 +169,29 @@ export function makePanel(
       { signal },
     );
 
+  /** A row that is chosen by a click, but on its buttons, or by Enter or Space. */
+  const onChoose = (row: HTMLElement, run: () => void) => {
+    row.addEventListener(
+      "click",
+      (event) => {
+        if ((event.target as Element).closest("button")) return;
+        run();
+        events.focus();
+      },
+      { signal },
+    );
+    row.addEventListener(
+      "keydown",
+      (event) => {
+        if (event.target !== row || (event.key !== "Enter" && event.key !== " ")) return;
+        event.preventDefault();
+        event.stopPropagation();
+        run();
+      },
+      { signal },
+    );
+  };
+
   // -- toolbar ---------------------------------------------------------------------------------
   const category = h("select", { class: "kpwidget-category", title: "Category of new instances" });
   category.addEventListener(
@@ -339,25 +362,7 @@ export function makePanel(
       ...(isViewer ? [] : [lock, remove]),
     );
     const flags = { hidden: false, locked: false };
-    element.addEventListener(
-      "click",
-      (event) => {
-        if ((event.target as Element).closest("button")) return;
-        dispatch({ type: "activate", instance: uid });
-        events.focus();
-      },
-      { signal },
-    );
-    element.addEventListener(
-      "keydown",
-      (event) => {
-        if (event.target !== element || (event.key !== "Enter" && event.key !== " ")) return;
-        event.preventDefault();
-        event.stopPropagation();
-        dispatch({ type: "activate", instance: uid });
-      },
-      { signal },
-    );
+    onChoose(element, () => dispatch({ type: "activate", instance: uid }));
     onClick(eye, () => dispatch({ type: "flags", instance: uid, hidden: !flags.hidden }));
     onClick(lock, () => dispatch({ type: "flags", instance: uid, locked: !flags.locked }));
     onClick(remove, () => dispatch({ type: "remove", instance: uid }));
@@ -428,10 +433,10 @@ export function makePanel(
 
   // -- what is wrong with this image, or may be ------------------------------------------------
   const findingsHead = h("div", { class: "kpwidget-heading" });
-  const findingsList = h("div", { class: "kpwidget-findings-list", role: "list" });
+  const findingsList = h("div", { class: "kpwidget-found-list", role: "list" });
   const findingsBox = h(
     "section",
-    { class: "kpwidget-findings", "aria-label": "Findings" },
+    { class: "kpwidget-found", "aria-label": "Findings" },
     findingsHead,
     findingsList,
   );
@@ -453,30 +458,13 @@ export function makePanel(
     const fine = button("check", "Fine as it is: it is not told again until these labels change");
     const element = h(
       "div",
-      { class: "kpwidget-finding", role: "listitem", tabindex: "0", "data-finding": key },
-      h("div", { class: "kpwidget-finding-head" }, mark, title, repair, fine),
+      { class: "kpwidget-found-row", role: "listitem", tabindex: "0", "data-finding": key },
+      h("div", { class: "kpwidget-found-head" }, mark, title, repair, fine),
       reason,
     );
-    const show = () => shown && events.showFinding(shown);
-    element.addEventListener(
-      "click",
-      (event) => {
-        if ((event.target as Element).closest("button")) return;
-        show();
-        events.focus();
-      },
-      { signal },
-    );
-    element.addEventListener(
-      "keydown",
-      (event) => {
-        if (event.target !== element || (event.key !== "Enter" && event.key !== " ")) return;
-        event.preventDefault();
-        event.stopPropagation();
-        show();
-      },
-      { signal },
-    );
+    onChoose(element, () => {
+      if (shown) events.showFinding(shown);
+    });
     onClick(repair, () => dispatch({ type: "repair", finding: key }));
     onClick(fine, () => dispatch({ type: "decide", finding: key }));
     return {
@@ -530,8 +518,14 @@ export function makePanel(
     const more = state.scene.unlisted ?? 0;
     const n = findings.length + more;
     const unlisted = more > 0 ? `, the first ${findings.length} shown` : "";
-    findingsBox.hidden = n === 0;
-    setText(findingsHead, `Findings (${n}${unlisted})`);
+    const head = `Findings (${n}${unlisted})`;
+    if (findingsHead.textContent !== head) {
+      findingsBox.hidden = n === 0;
+      findingsHead.textContent = head;
+      // There is another room for the instances now.
+      const active = stackRows.get(state.doc.cursor.instance ?? "");
+      if (active) scrollIntoBox(stack, active.element);
+    }
     setText(findingsLive, n === 0 ? "" : `${n} ${n === 1 ? "finding" : "findings"} in this image.`);
   }
 

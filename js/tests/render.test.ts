@@ -761,10 +761,10 @@ describe("the toolbar", () => {
     await settle();
     expect(said.textContent).toBe("9 findings in this image.");
     expect(view.one('[data-finding="b"]').textContent).toContain("face 2Error");
-    expect(view.one(".kpwidget-findings").textContent).toContain("Findings (9, the first 2 shown)");
+    expect(view.one(".kpwidget-found").textContent).toContain("Findings (9, the first 2 shown)");
     view.model.show({ findings: [], unlisted: 0 });
     await settle();
-    expect(view.one(".kpwidget-findings").hidden).toBe(true);
+    expect(view.one(".kpwidget-found").hidden).toBe(true);
     expect(said.textContent).toBe("");
   });
 

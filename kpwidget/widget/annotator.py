@@ -135,9 +135,10 @@ class Annotator(Board):
         self._conflicts: list[int] = []
         self._told_of_saving = ""
         self._pace = ""
-        #: What is suspected of instances of this image, with the keypoints that were looked at;
-        #: None until the checks are loaded.
-        self._suspected: dict[str, tuple[bytes, list[Finding]]] | None = None
+        #: The image that was looked at last, None until the checks are loaded; what is suspected
+        #: of its instances, with their keypoints as they were.
+        self._looked_at: ImageInfo | None = None
+        self._suspected: dict[str, tuple[bytes, list[Finding]]] = {}
         #: By image, what was under way when it was left.
         self._left: dict[int, Cursor] = {}
         self._again: _Again | None = None
@@ -454,8 +455,6 @@ class Annotator(Board):
         if self._cursor.instance is not None and self._cursor.keypoint is not None:
             self._left[self._index] = self._cursor
         super()._show(index)
-        self._suspected = self._suspected and {}
-        self._publisher.plan_check()
         begun = self._left.pop(index, None)
         if begun is not None and begun.instance in self._dataset:
             instance = self._dataset.instance(str(begun.instance))
@@ -553,33 +552,40 @@ class Annotator(Board):
 
         pace = str(self.pace)
         with self._dataset.lock:
+            image = self.image
             suspected: dict[str, tuple[bytes, list[Finding]]] = {}
-            for finding in suspect_image(self.image):
+            for finding in suspect_image(image):
                 uid = str(finding.instance)
-                seen = self._sheet.instance(uid).keypoints.tobytes()
+                seen = image.dataset.instance(uid).keypoints.tobytes()
                 suspected.setdefault(uid, (seen, []))[1].append(finding)
-            if (pace, suspected) != (self._pace, self._suspected):
-                self._pace, self._suspected = pace, suspected
+            looked = (pace, image, suspected)
+            if looked != (self._pace, self._looked_at, self._suspected):
+                self._pace, self._looked_at, self._suspected = looked
                 self._dirty.add("scene")
         self._publisher.wake()
 
     def _findings(self) -> list[Finding]:
         """Contradictions in this image as it is; what is suspected, as long as it is as it was."""
-        if self._suspected is None:
+        if self._looked_at is None:
             return []
         from ..quality import check_image
         from ..quality.findings import SEVERITIES, undecided
 
-        found = check_image(self.image)
-        for uid, (seen, suspicions) in self._suspected.items():
-            if uid in self._sheet and self._sheet.instance(uid).keypoints.tobytes() == seen:
-                found += undecided(self._sheet, suspicions)
-        places = {instance.uid: i for i, instance in self._instances()}
-        found = [
-            one for one in {key_of(one): one for one in found}.values() if one.instance in places
-        ]
-        found.sort(key=lambda one: (SEVERITIES.index(one.severity), places[str(one.instance)]))
-        return found
+        image = self.image
+        found = check_image(image)
+        instances = {instance.uid: instance for instance in image.instances}
+        if self._looked_at == image:
+            for uid, (seen, suspicions) in self._suspected.items():
+                if uid in instances and instances[uid].keypoints.tobytes() == seen:
+                    found += undecided(image.dataset, suspicions)
+        else:
+            self._publisher.plan_check()
+        places = list(instances)
+        by_key = {key_of(one): one for one in found if one.instance in instances}
+        return sorted(
+            by_key.values(),
+            key=lambda one: (SEVERITIES.index(one.severity), places.index(str(one.instance))),
+        )
 
     def _finding_of(self, edit: dict[str, Any]) -> Finding:
         """The finding that an edit is about, looked for anew."""
@@ -596,12 +602,12 @@ class Annotator(Board):
     def _apply_decide(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         finding = self._finding_of(edit)
         with self._step("fine as it is", edit, token, self._cursor):
-            self._sheet.decide(finding, "fine")
+            self._image_of(edit).dataset.decide(finding, "fine")
 
     def _apply_repair(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         from ..quality.flags import remedy
 
-        found = remedy(self._sheet, self._finding_of(edit))
+        found = remedy(self._image_of(edit).dataset, self._finding_of(edit))
         if found is None:
             raise Refused("Only a person can put this right.")
         with self._step(found.words, edit, token, self._cursor):
@@ -670,11 +676,11 @@ class Annotator(Board):
     def _finding_to_wire(self, finding: Finding) -> dict[str, Any]:
         from ..quality.flags import remedy
 
-        keypoint = None
+        dataset, keypoint = self.image.dataset, None
         if finding.keypoint is not None:
-            schema = self._sheet.instance(str(finding.instance)).category.schema
+            schema = dataset.instance(str(finding.instance)).category.schema
             keypoint = schema.index(finding.keypoint)
-        found = remedy(self._sheet, finding)
+        found = remedy(dataset, finding)
         return finding_to_wire(finding, keypoint, found.words if found else "")
 
     def _saved(self) -> dict[str, str]:

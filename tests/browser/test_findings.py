@@ -34,7 +34,7 @@ def test_findings_are_listed_shown_answered_and_the_rest_is_estimated(
     stage.wait_settled()
     keypoints = stage.output.locator(".kpwidget-keypoints")
     before = keypoints.bounding_box()
-    findings = stage.output.locator(".kpwidget-findings")
+    findings = stage.output.locator(".kpwidget-found")
     expect(findings).to_be_hidden()
 
     # Dragged over the corner it stays in it, where a point mostly means that there is none.

@@ -778,8 +778,8 @@ EDITS: dict[str, dict[str, Any]] = {
     "save": {},
     "refresh": {},
     "resolve": {"conflict": 0, "take": True},
-    "decide": {"finding": "a"},
-    "repair": {"finding": "a"},
+    "decide": {"finding": "0123456789abcdef"},
+    "repair": {"finding": "0123456789abcdef"},
 }
 
 
