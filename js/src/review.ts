@@ -280,6 +280,7 @@ export function makeReview(
       undo.title = latest.undo ? `Undo: ${latest.undo} (Ctrl+Z)` : "Undo what was decided (Ctrl+Z)";
       renderCurrent();
       list.hidden = latest.count === 0;
+      setAttribute(list, "data-state", latest.filter.state);
       room.style.height = `${latest.count * ROW}px`;
       const alive = new Set(latest.rows.map(({ id }) => id));
       for (const [id, made] of shown) {
