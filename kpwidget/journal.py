@@ -1799,6 +1799,8 @@ class _Reader:
             )
             keypoint = next(v.name for v in (before, after) if v is not None)
         elif what == "decision":
+            if index < WHOLE:
+                raise _Unusable(f"there is no image {index}")
             name = None if index == WHOLE else self._dataset._images[index].file_name
             before, after = (
                 None if v is None else Decision.from_json(name, uid, v) for v in (before, after)

@@ -228,7 +228,8 @@ export function makeReview(
     setText(advice, current?.suggestion ? `To do: ${current.suggestion}.` : "");
     const by = current?.by ? ` by ${current.by}` : "";
     setText(said, current?.verdict ? `Called ${VERDICTS[current.verdict]}${by}.` : "");
-    about.title = current?.image ?? "";
+    const whole = current ? [current.image, current.reason, current.suggestion] : [];
+    about.title = whole.filter(Boolean).join("\n");
     for (const one of [fine, fixed]) one.disabled = current === null;
     setAttribute(fine, "aria-pressed", String(current?.verdict === "fine"));
     setAttribute(fixed, "aria-pressed", String(current?.verdict === "fixed"));
@@ -280,6 +281,7 @@ export function makeReview(
       undo.title = latest.undo ? `Undo: ${latest.undo} (Ctrl+Z)` : "Undo what was decided (Ctrl+Z)";
       renderCurrent();
       list.hidden = latest.count === 0;
+      setAttribute(list, "data-state", latest.filter.state);
       room.style.height = `${latest.count * ROW}px`;
       const alive = new Set(latest.rows.map(({ id }) => id));
       for (const [id, made] of shown) {

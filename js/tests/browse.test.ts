@@ -3,44 +3,11 @@ import { type Browser, makeBrowser } from "../src/browse";
 import widget from "../src/index";
 import { VIEW_TABLE } from "../src/input";
 import type { Browse, Category, Query, Tile, ToPython } from "../src/model";
-import { FACE, STICK, scene, wholeFace } from "./builders";
+import { browse, EVERYTHING, FACE, STICK, scene, wholeFace } from "./builders";
 import { key, pointer, stubCanvas, stubPage, watchListeners, wheel } from "./dom";
 import { FakeModel } from "./model";
 
 const HOSTILE = "<img src=x onerror=alert(1)>.png";
-const EVERYTHING: Query = {
-  text: "",
-  category: "",
-  keypoint: "",
-  visibility: "labeled",
-  annotator: "",
-  instances: [0, null],
-  labeled: [0, null],
-  size: [0, null],
-  score: null,
-  picked: false,
-  sort: "position",
-  descending: false,
-};
-
-function browse(more: Partial<Browse> = {}): Browse {
-  const count = more.count ?? 10_000;
-  return {
-    version: 1,
-    total: count,
-    count,
-    position: 0,
-    isPicked: false,
-    picked: 0,
-    query: EVERYTHING,
-    sorts: ["position", "name", "instances", "labeled", "size", "score", "pixels", "annotator"],
-    flags: ["labeled", "visible", "occluded", "unlabeled"],
-    annotators: ["ada", "bob"],
-    scores: [0.1, 0.7],
-    ...more,
-  };
-}
-
 function tile(place: number, more: Partial<Tile> = {}): Tile {
   return {
     place,

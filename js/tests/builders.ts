@@ -1,7 +1,16 @@
 /** Small scenes and states for the tests. */
 
 import type { Design } from "../src/design";
-import type { Category, Cursor, Look, Scene, SceneFinding, SceneInstance } from "../src/model";
+import type {
+  Browse,
+  Category,
+  Cursor,
+  Look,
+  Query,
+  Scene,
+  SceneFinding,
+  SceneInstance,
+} from "../src/model";
 import { type Action, initialState, reduce, type State } from "../src/state";
 
 export const FACE: Category = {
@@ -134,6 +143,40 @@ export function finding(key: string, more: Partial<SceneFinding> = {}): SceneFin
 export function sceneOfImage(index: number, more: Partial<Scene> = {}): Scene {
   const base = scene(more);
   return base.image ? { ...base, image: { ...base.image, index, name: `${index}.png` } } : base;
+}
+
+/** A query that leaves nothing out. */
+export const EVERYTHING: Query = {
+  text: "",
+  category: "",
+  keypoint: "",
+  visibility: "labeled",
+  annotator: "",
+  instances: [0, null],
+  labeled: [0, null],
+  size: [0, null],
+  score: null,
+  picked: false,
+  sort: "position",
+  descending: false,
+};
+
+export function browse(more: Partial<Browse> = {}): Browse {
+  const count = more.count ?? 10_000;
+  return {
+    version: 1,
+    total: count,
+    count,
+    position: 0,
+    isPicked: false,
+    picked: 0,
+    query: EVERYTHING,
+    sorts: ["position", "name", "instances", "labeled", "size", "score", "pixels", "annotator"],
+    flags: ["labeled", "visible", "occluded", "unlabeled"],
+    annotators: ["ada", "bob"],
+    scores: [0.1, 0.7],
+    ...more,
+  };
 }
 
 export function start(more: Partial<Scene> = {}, client = "c"): State {

@@ -207,11 +207,14 @@ class Review:
                       if self._rows[i].get(name) is not None)
             for i in gone[:3]
         ]  # fmt: skip
-        n = f"{len(gone)} findings are" if len(gone) != 1 else "1 finding is"
+        n, it = (
+            ("1 finding is", "it is")
+            if len(gone) == 1
+            else (f"{len(gone)} findings are", "they are")
+        )
         more = "; ..." if len(gone) > len(names) else ""
         return sendable(
-            f"{n} left out: what they are about is not there, or not shown "
-            f"({'; '.join(names)}{more})."
+            f"{n} left out: what {it} about is not there, or not shown ({'; '.join(names)}{more})."
         )
 
     # -- telling ----------------------------------------------------------------------------------
