@@ -1,6 +1,6 @@
 """What the quality checks are worth, by simulation: bias, intervals, false alarms, power.
 
-``python -m benchmarks.simulations`` prints it beside what is known of the methods, about two
+``python -m benchmarks.simulations`` prints it beside what is known of the methods, about three
 minutes; exit code 1 if a type I error is not between 2 and 7 % or an interval holds less than 90 %.
 """
 
@@ -76,6 +76,42 @@ def drift(
     return lines
 
 
+def anchors(
+    rng: np.random.Generator, n_null: int = 300, n_power: int = 60
+) -> list[tuple[str, bool]]:
+    """Of anchors: the order of the later labels alone against pairs that the change lies between.
+
+    One of ten images comes again, at random, once 10 others were labeled; 34 series, one of which
+    shifts. Noise of either label is 1 sd, so that of a difference is 1.4.
+    """
+    lines = []
+    cases = ((400, 0.0, 0.5), (400, 1.5, 0.5), (400, 2.0, 0.75), (1000, 1.0, 0.5))
+    for n_images, shift, where in cases:
+        n_runs = n_power if shift else n_null
+        n_found = np.zeros(2)
+        for run in range(n_runs):
+            again = np.arange(10, n_images, 10)
+            first: list[int] = []
+            for now in again.tolist():
+                first.append(int(rng.choice(np.setdiff1d(np.arange(now - 9), first))))
+            times = np.column_stack([first, again])
+            pairs = rng.normal(0, np.sqrt(2), (len(times), 34))
+            is_across = (times[:, 0] < where * n_images) & (times[:, 1] >= where * n_images)
+            pairs[is_across, 3] += shift
+            both = (None, times)
+            n_found += [
+                quality.drift_test(pairs, times=one, rng=run, n_permutations=199).p_value <= 0.05
+                for one in both
+            ]
+        by_order, by_pairs = n_found / n_runs
+        lines.append(
+            (f"anchors, {len(times)} of {n_images} images, shift {shift} sd at {where:.0%}: by "
+             f"order {by_order:.1%}, by pairs {by_pairs:.1%} of {n_runs}",
+             bool(shift) or NOMINAL[0] <= by_pairs <= NOMINAL[1])
+        )  # fmt: skip
+    return lines
+
+
 def flags(
     rng: np.random.Generator, n_null: int = 2000, n_power: int = 300
 ) -> list[tuple[str, bool]]:
@@ -146,7 +182,7 @@ def main() -> int:
     rng = np.random.default_rng(SEED)
     is_good = True
     print(f"seed {SEED}")
-    for measure in (noise, drift, flags, time_left):
+    for measure in (noise, drift, anchors, flags, time_left):
         for text, is_as_expected in measure(rng):
             is_good &= is_as_expected
             print(f"{'' if is_as_expected else 'NOT AS EXPECTED  '}{text}", flush=True)

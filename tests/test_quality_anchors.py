@@ -136,7 +136,8 @@ def test_drift_is_told_by_the_anchors_of_the_same_person(tmp_path: Path) -> None
     assert row.shift_sigmas == pytest.approx(8 / (0.05 * 100), rel=0.1)  # 0.05: nothing is known
     assert row.p == 0.001
     assert (one.series.set_index(["keypoint", "axis"]).p.drop(("tip", "along")) > 0.05).all()
-    labeled = dataset.history().set_index("instance")["time"]
+    history = dataset.history()
+    labeled = history[history["what"] == "instance"].set_index("instance")["time"]
     assert_allclose(one.pairs["first"], [labeled[uid].timestamp() for uid in one.pairs["uid"]])
     assert (one.pairs["again"] > one.pairs["first"]).all()
     found = quality.check(dataset, "drift")
@@ -159,7 +160,7 @@ def test_a_pass_of_somebody_else_is_no_anchor(tmp_path: Path) -> None:
     dataset.add_pass(labels := dataset.passes.labels("anchor"), "ben", annotator="ben")
     assert len(labels.instances) == N - SINCE
     [one] = quality.drift(dataset)
-    assert one.pairs["pass"].unique().tolist() == ["anchor"]
+    assert one.pairs["name"].unique().tolist() == ["anchor"]
 
 
 def test_a_label_that_was_changed_since_is_the_later_one(tmp_path: Path) -> None:
@@ -173,3 +174,36 @@ def test_a_label_that_was_changed_since_is_the_later_one(tmp_path: Path) -> None
     assert row == len(after.pairs) - 1
     assert after.values[row, 1, 0] == pytest.approx(0.10, abs=0.002)  # 10 px of s = 100 px
     assert (after.pairs["again"] >= after.pairs["first"]).all()
+
+
+# Drawn
+
+
+def test_pictures_show_both_labels_on_either_side_of_a_change(tmp_path: Path) -> None:
+    dataset = labeled_twice(tmp_path)
+    [one] = quality.drift(dataset)
+    ax = kp.plot_drift(one, data=dataset)
+    assert "convention changes by +" in ax.get_title()
+    assert "12 of them across it" in ax.get_title()
+    assert len(ax.child_axes) == 6
+    names = [crop.get_xlabel() for crop in ax.child_axes]
+    assert names == ["13.png", "26.png", "27.png", "14.png", "15.png", "16.png"]
+    assert all(len(crop.images) == 1 for crop in ax.child_axes)
+    for crop, name in zip(ax.child_axes, names, strict=True):
+        [labels] = [c for c in crop.collections if c.get_gid() == "labels"]
+        [opinion] = [o for o in dataset.passes if dataset.instance(o.uid).image.file_name == name]
+        first = dataset.instance(opinion.uid).keypoints[1, :2]
+        assert_allclose(labels.get_offsets(), [first, opinion.keypoints()[1, :2]])
+    assert kp.plot_drift(one).child_axes == []
+
+
+def test_without_image_files_it_says_so(tmp_path: Path) -> None:
+    dataset = labeled_twice(tmp_path)
+    [one] = quality.drift(dataset)
+    for state in dataset._images:
+        state.data, state.source = tmp_path / "gone.png", None
+    ax = kp.plot_drift(one, data=dataset)
+    for crop in ax.child_axes:
+        assert [text.get_text() for text in crop.texts] == ["no picture"]
+        assert len(crop.images) == 0
+        assert any(c.get_gid() == "labels" for c in crop.collections)

@@ -88,14 +88,14 @@ describe("a list of findings", () => {
     made.render(first);
     return made;
   }
-  const listed = () => [...document.querySelectorAll<HTMLElement>(".kpwidget-finding-row")];
+  const listed = () => [...document.querySelectorAll<HTMLElement>(".kpwidget-review-row")];
   const deeds = () => sent.map(({ do: deed, finding }) => [deed, finding]);
 
   it("has room for all, rows for some, and asks for those that are scrolled to", () => {
     const made = show(review());
-    expect(find(document.body, ".kpwidget-findings-room").style.height).toBe("24000px");
+    expect(find(document.body, ".kpwidget-review-room").style.height).toBe("24000px");
     expect(listed()).toHaveLength(40);
-    const list = find(document.body, ".kpwidget-findings");
+    const list = find(document.body, ".kpwidget-review-list");
     list.scrollTop = 24 * 20;
     list.dispatchEvent(new Event("scroll"));
     vi.advanceTimersByTime(100);
@@ -133,7 +133,7 @@ describe("a list of findings", () => {
     press("Fixed")?.dispatchEvent(new MouseEvent("click", { detail: 0 }));
     expect(focused).toBe(1); // pressed by a key: it stays
     press("Undo: fine: sides")?.click();
-    const list = find(document.body, ".kpwidget-findings");
+    const list = find(document.body, ".kpwidget-review-list");
     for (const name of ["j", "ArrowUp", "a", "D", "Enter"]) key(list, name);
     key(list, "z", { ctrlKey: true });
     key(list, "Z", { ctrlKey: true, shiftKey: true });
@@ -189,7 +189,7 @@ describe("a list of findings", () => {
     });
     show(review({ rows: [one], current: one, gone: 3 }));
     expect(document.querySelectorAll("img")).toHaveLength(0);
-    const about = find(document.body, ".kpwidget-finding").textContent;
+    const about = find(document.body, ".kpwidget-review-current").textContent;
     expect(about).toContain(`Called fine as it is by ${HOSTILE}.`);
     expect(about).toContain(`To do: ${HOSTILE}.`);
     expect(document.body.textContent).toContain("1,000 open, 2 decided, 3 not there any more");

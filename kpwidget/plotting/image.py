@@ -83,7 +83,7 @@ def plot_image(
         marks = marks_of(dataset, rows)
     width, height = _size(image, marks.xy)
     ax = axes_for(ax, width / height, height)
-    _show_picture(ax, image, (0.0, 0.0, width, height), (width, height))
+    show_picture(ax, image, (0.0, 0.0, width, height), (width, height))
     _draw(ax, dataset, rows, marks, (0.0, 0.0, width, height), names, keypoint_kw, edge_kw, name_kw)
     _finish_image_axes(ax, (0.0, 0.0, width, height), image.file_name)
     return ax
@@ -142,7 +142,7 @@ def plot_instance(
     size = _size(image, marks.xy)
     x0, y0, x1, y1 = window_of(marks.xy, instance.bbox, margin) or (0.0, 0.0, *size)
     ax = axes_for(ax, (x1 - x0) / (y1 - y0), y1)
-    _show_picture(ax, image, (x0, y0, x1, y1), size)
+    show_picture(ax, image, (x0, y0, x1, y1), size)
     _draw(ax, dataset, [row], marks, (x0, y0, x1, y1), names, keypoint_kw, edge_kw, name_kw)
     title = f"{one_line(image.file_name)}: {instance.category.name} {ordinal + 1}"
     _finish_image_axes(ax, (x0, y0, x1, y1), title)
@@ -244,13 +244,17 @@ def axes_for(ax: Axes | None, aspect: float, largest: float = 999.0) -> Axes:
     return made
 
 
-def _show_picture(
+def show_picture(
     ax: Axes,
     image: ImageInfo,
     window: tuple[float, float, float, float],
     size: tuple[float, float],
+    instead: str = "",
 ) -> None:
-    """Draw the part of the picture in `window` (x0, y0, x1, y1), or say why it cannot be."""
+    """Draw the part of the picture in `window` (x0, y0, x1, y1), or say why it cannot be.
+
+    `instead` is what is said then, where there is no room for the reason.
+    """
     width, height = size
     x0, y0 = max(0, math.floor(window[0])), max(0, math.floor(window[1]))
     x1, y1 = min(width, math.ceil(window[2])), min(height, math.ceil(window[3]))
@@ -278,12 +282,12 @@ def _show_picture(
         ax.text(
             0.5,
             0.03,
-            textwrap.fill(one_line(str(error), 300), _letters_across(ax, 9.0)),
+            instead or textwrap.fill(one_line(str(error), 300), _letters_across(ax, 9.0)),
             transform=ax.transAxes,
             ha="center",
             va="bottom",
             color="#202020",
-            fontsize=9,
+            fontsize=7 if instead else 9,
             bbox={"facecolor": "#ffffff", "edgecolor": "none", "alpha": 0.85},
             zorder=5,
             **PLAIN,

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 
+from kpwidget.images import ImageError
+from kpwidget.plotting.image import show_picture
 from kpwidget.plotting.marks import draw_points, new_axes
 from kpwidget.plotting.text import counted, one_line, set_title
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from kpwidget.dataset import Dataset
     from kpwidget.quality.drift import Drift
     from kpwidget.quality.jitter import Jitter
 
@@ -224,6 +227,7 @@ def plot_drift(
     found: Drift,
     keypoint: str | None = None,
     *,
+    data: Dataset | None = None,
     ax: Axes | None = None,
     keypoint_kw: Mapping[str, Any] | None = None,
     line_kw: Mapping[str, Any] | None = None,
@@ -236,8 +240,11 @@ def plot_drift(
         One of `kpwidget.quality.drift`, or of anchors.
     keypoint : str, optional
         By default the one with the smallest p-value.
+    data : Dataset, optional
+        What was looked at, for pictures of the keypoint from before and after a change that is
+        found; none are drawn without.
     ax : matplotlib.axes.Axes, optional
-        By default a new figure's.
+        By default a new figure's. The pictures stand below it.
     keypoint_kw : mapping, optional
         For the points, one for each image (`matplotlib.collections.PathCollection`).
     line_kw : mapping, optional
@@ -247,9 +254,11 @@ def plot_drift(
     -------
     matplotlib.axes.Axes
         Images in the order of labeling to the right, offset in units of s (the root of the object's
-        area) up; the axis of the two, x or y, that changes more clearly. The artists' ``gid`` is
-        ``offsets``, ``means`` and ``change``. Nothing is drawn of a change that is not found at
-        5 %.
+        area) up; the axis of the two, x or y, or along or across the limb, that changes more
+        clearly. Of anchors, the later label less the earlier one; blue are those that the change
+        lies between. The artists' ``gid`` is ``offsets``, ``means`` and ``change``; the pictures
+        are ``child_axes`` with ``limbs`` and ``labels``: of anchors the earlier label blue, the
+        later one orange. Nothing is drawn of a change that is not found at 5 %.
 
     Raises
     ------
@@ -267,14 +276,29 @@ def plot_drift(
         raise ValueError(f"not enough data in {len(found.images)} images")
     row = _rows_in(tested.sort_values("p", kind="stable"))[0]
     column = list(dict.fromkeys(found.series["keypoint"])).index(row.keypoint)
-    values = found.values[:, column, "xy".index(row.axis)]
+    values = found.values[:, column, 0 if row.axis in ("x", "along") else 1]
     there = np.flatnonzero(np.isfinite(values))
-    if ax is None:
-        ax = new_axes(6.4, 3.0)
-    points = draw_points(ax, np.column_stack([there, values[there]]), _BLUE, "o", 14.0)
-    points.set(**{"gid": "offsets", "zorder": 2} | dict(keypoint_kw or {}))
     is_found = row.p <= 0.05
-    pieces = [there[there < row.change], there[there >= row.change]] if is_found else [there]
+    is_timed = not math.isnan(row.time)
+    if is_timed:
+        is_across = (found.pairs["first"] < row.time) & (found.pairs["again"] >= row.time)
+    else:
+        place = {image: i for i, image in enumerate(found.images)}
+        is_across = found.pairs["image"].map(place) >= row.change
+    across = set(found.pairs["image"][is_across])
+    is_after = np.array([image in across for image in found.images])[there]
+    if ax is None and is_found and data is not None:
+        from matplotlib import pyplot as plt
+
+        # The pictures stand below.
+        place_of_axes = {"left": 0.15, "right": 0.98, "top": 0.88, "bottom": 0.44}
+        _, ax = plt.subplots(figsize=(6.4, 4.8), gridspec_kw=place_of_axes)
+    elif ax is None:
+        ax = new_axes(6.4, 3.0)
+    colors = [_BLUE if yes else _GREY for yes in is_after] if is_found and is_timed else _BLUE
+    points = draw_points(ax, np.column_stack([there, values[there]]), colors, "o", 14.0)
+    points.set(**{"gid": "offsets", "zorder": 2} | dict(keypoint_kw or {}))
+    pieces = [there[~is_after], there[is_after]] if is_found else [there]
     lines = [
         [(piece[0] - 0.5, values[piece].mean()), (piece[-1] + 0.5, values[piece].mean())]
         for piece in pieces
@@ -290,8 +314,11 @@ def plot_drift(
     room = 0.08 * max(high - low, 1e-6)
     ax.set_ylim(low - room, high + room)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("image in the order of labeling, from 0")
-    ax.set_ylabel(f"offset in {row.axis} (units of s)")
+    order = "image labeled again, in this order" if is_timed else "image in the order of labeling"
+    ax.set_xlabel(f"{order}, from 0")
+    which = f"{row.axis} the limb" if is_timed else f"offset in {row.axis}"
+    ax.set_ylabel(f"later less earlier label\n{which} (units of s)" if is_timed else
+                  f"{which} (units of s)")  # fmt: skip
     ax.spines[["top", "right"]].set_visible(False)
     what = "convention" if found.is_anchored else "content or convention"
     said = (
@@ -300,8 +327,65 @@ def plot_drift(
         else "no change found"
     )
     name = one_line(row.keypoint, 30)
-    set_title(ax, f"{name}: {said}\ncorrected p {row.p:.3f}, {row.n:,} images")
+    n = f"{row.n:,} images" + (f", {row.n_across:,} of them across it" if is_timed else "")
+    set_title(ax, f"{name}: {said}\ncorrected p {row.p:.3f}, {n}")
+    if is_found and data is not None:
+        shown = found.pairs.assign(is_after=is_across.to_numpy())
+        words = ("before", "after")
+        if is_timed:
+            words = ("earlier (blue), later (orange): one side", "the change lies between them")
+        for i, (word, yes) in enumerate(zip(words, (False, True), strict=True)):
+            _draw_crops(ax, data, shown[shown["is_after"] == yes], row, word, i)
     return ax
+
+
+def _draw_crops(
+    ax: Axes, dataset: Dataset, pairs: pd.DataFrame, row: Any, title: str, half: int
+) -> None:
+    """Draw a keypoint with its limb in up to three images, left or right below the axes."""
+    near = pairs.iloc[:3] if half else pairs.iloc[-3:]
+    opinions = {(one.uid, one.name): one for one in dataset.passes}
+    for i, pair in enumerate(_rows_in(near)):
+        crop = ax.inset_axes((0.52 * half + 0.165 * i, -0.9, 0.155, 0.5))
+        crop.set_xticks([])
+        crop.set_yticks([])
+        if i == 0:
+            crop.set_title(title, fontsize=7, loc="left")
+        crop.set_xlabel(one_line(pair.image.rsplit("/", 1)[-1], 14), fontsize=6, parse_math=False)
+        if pair.uid not in dataset:
+            continue
+        instance = dataset.instance(pair.uid)
+        schema = instance.category.schema
+        if row.keypoint not in schema.keypoints:
+            continue
+        sets = [instance.keypoints]
+        opinion = opinions.get((pair.uid, pair.name)) if "name" in pairs else None
+        if opinion is not None:
+            sets.insert(int(opinion.time >= pair.again), opinion.keypoints(schema.keypoints))
+        k = schema.index(row.keypoint)
+        joined = [b for edge in schema.edges.tolist() for a, b in (edge, edge[::-1]) if a == k]
+        ends = [j for j in joined if all(points[j, 2] > 0 for points in sets)] or [k]
+        limbs = np.array([[points[ends[0], :2], points[k, :2]] for points in sets])
+        centre = limbs[:, 1].mean(axis=0)
+        if not np.isfinite(centre).all():
+            continue
+        length = float(np.linalg.norm(limbs[:, 1] - limbs[:, 0], axis=1).max())
+        side = max(0.6 * length, 3 * abs(float(row.shift_px)), 8.0)
+        window = (*(centre - side).tolist(), *(centre + side).tolist())
+        image = instance.image
+        try:
+            size = (float(image.width), float(image.height))
+        except (ImageError, OSError):
+            size = (window[2], window[3])
+        show_picture(crop, image, window, size, instead="no picture")
+        colors = [_BLUE, _ORANGE][: len(sets)] if len(sets) > 1 else [_ORANGE]
+        crop.add_collection(
+            LineCollection(limbs.tolist(), colors=colors, linewidths=1.2, gid="limbs")
+        )
+        labels = draw_points(crop, limbs[:, 1], colors, "o", 16.0)
+        labels.set(gid="labels", edgecolor="white", linewidth=0.6, zorder=4)
+        crop.set_xlim(window[0], window[2])
+        crop.set_ylim(window[3], window[1])
 
 
 def _rows_in(frame: pd.DataFrame) -> list[Any]:

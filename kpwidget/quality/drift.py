@@ -307,9 +307,9 @@ class Drift:
         One row for each keypoint and axis: keypoint, axis ('x' and 'y'; of anchors 'along' and
         'across', the limb), n (images with a value), n_across (of anchors those with a label before
         the change and one after it), p (corrected for all series of this annotator), change
-        (position in `images`), image (file name of the first one labeled after it), time (of that,
-        UTC; NaT where not known), shift_px with low_px and high_px (95 %), shift_sigmas (in
-        sigma*s), typical size s being the median.
+        (position in `images`), image (file name of the first one labeled after it), time (of
+        that, in seconds since the epoch; NaN without anchors), shift_px with low_px and high_px
+        (95 %), shift_sigmas (in sigma*s), typical size s being the median.
     values : ndarray of shape (n_images, n_keypoints, 2)
         Mean of each image in units of s; NaN where not known.
     images : tuple of str
@@ -318,8 +318,8 @@ class Drift:
         That nothing changes; NaN where there are not enough data.
     pairs : pandas.DataFrame
         What was compared, one row each, in the order of labeling: image, uid, and of anchors the
-        pass, and when the earlier and the later label were made: first and again, in seconds since
-        the epoch.
+        name of the pass, and when the earlier and the later label were made: first and again, in
+        seconds since the epoch.
     n_anchors : int
         Images that the annotator has labeled again; where they are too few, `is_anchored` is False.
     """
@@ -408,7 +408,7 @@ class Drift:
                 "p": test.p_values,
                 "change": change,
                 "image": first,
-                "time": pd.to_datetime(test.change_time, unit="s", utc=True),
+                "time": test.change_time,
                 "shift_px": test.shift * size,
                 "low_px": test.low * size,
                 "high_px": test.high * size,
@@ -554,7 +554,7 @@ def _anchors(
     for person, own in rows.items():
         own.sort(key=lambda row: row[:2])
         *columns, differences = zip(*own, strict=True)
-        names = ("again", "first", "image", "uid", "pass")
+        names = ("again", "first", "image", "uid", "name")
         pairs = pd.DataFrame(dict(zip(names, columns, strict=True)))
         found[person] = pairs, np.stack(differences)
     return found

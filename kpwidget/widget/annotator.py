@@ -446,7 +446,10 @@ class Annotator(Board):
         """Go to another image; what was begun there before goes on."""
         if self._anchors is not None:
             left = None if self._again is None else self._index
-            self._anchors.bring_in(left)
+            try:
+                self._anchors.bring_in(left)
+            except ValueError as error:  # the image must be left all the same
+                self._notify("error", f"What was drawn last is not a pass yet: {words(error)}")
             if left is not None:  # every image is another one, also the same
                 self._sheet, self._again = self._dataset, None
                 self._index, self._cursor = -1, Cursor(self._cursor.category)

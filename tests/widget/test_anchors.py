@@ -234,6 +234,22 @@ def test_edits_that_are_kept_by_a_page_are_refused_without_anchors(make, dataset
     assert len(dataset.instances) == 0
 
 
+def test_what_cannot_become_a_pass_keeps_nobody_from_going_on(make, dataset, monkeypatch):
+    browser = make(dataset, anchors=1.0, rng=0)
+    browser.hello()
+    until_again(browser)
+    draw(browser, "again")
+    with monkeypatch.context() as patch:
+        patch.setattr(anchors, "add_pass", lambda *_, **__: kp.Schema("twice", ["a", "a"]))
+        go(browser)
+        wait_for(lambda: index_of(browser) == 3)
+        wait_for(lambda: browser.of("notice"))
+    assert "What was drawn last is not a pass yet" in browser.of("notice")[-1]["text"]
+    assert len(dataset.passes) == 0
+    go(browser, "previous")  # it is still there
+    wait_for(lambda: len(dataset.passes) == 1)
+
+
 def test_another_schema_ends_it(make, dataset, schema):
     browser = make(dataset, anchors=1.0, rng=0)
     until_again(browser)
