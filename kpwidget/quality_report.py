@@ -202,7 +202,8 @@ def _summary(page: Page, about: _About) -> None:
         lines.append((name, _LOOKS_FOR[name], *(int((of_check == s).sum()) for s in SEVERITIES)))
     page.table(lines, ("check", "looks for", *(f"{severity}s" for severity in SEVERITIES)))
     sources = "; ".join(
-        f"{_cut(one.category.name)}: {_SIGMAS.get(one.sigma_source, f'those of {one.sigma_source}')}"
+        f"{_cut(one.category.name)}: "
+        + _SIGMAS.get(one.sigma_source, f"those of {one.sigma_source}")
         for one in about.labels[:_MAX_CATEGORIES]
     )
     if sources:
