@@ -41,7 +41,7 @@ nav { margin: 14px 0 0; }
 nav a { margin-right: 14px; color: #0b5cad; }
 table { margin: 8px 0 14px; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 12px 3px 0; border-bottom: 1px solid #e4e4e4; text-align: left;
-  vertical-align: top; overflow-wrap: break-word; }
+  vertical-align: top; max-width: 460px; overflow-wrap: break-word; }
 th { color: #555555; font-weight: 600; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 .bar { display: flex; width: 180px; height: 12px; margin-top: 4px; background: #ececec; }

@@ -80,7 +80,7 @@ class _About:
 
     def name(self, labels: Labels) -> str:
         """Name of a category at the beginning of a sentence, where there are several."""
-        return f"{labels.category.name}: " if len(self.labels) > 1 else ""
+        return f"{_cut(labels.category.name)}: " if len(self.labels) > 1 else ""
 
 
 def report(
@@ -202,7 +202,8 @@ def _summary(page: Page, about: _About) -> None:
         lines.append((name, _LOOKS_FOR[name], *(int((of_check == s).sum()) for s in SEVERITIES)))
     page.table(lines, ("check", "looks for", *(f"{severity}s" for severity in SEVERITIES)))
     sources = "; ".join(
-        f"{one.category.name}: {_SIGMAS.get(one.sigma_source, f'those of {one.sigma_source}')}"
+        f"{_cut(one.category.name)}: "
+        + _SIGMAS.get(one.sigma_source, f"those of {one.sigma_source}")
         for one in about.labels[:_MAX_CATEGORIES]
     )
     if sources:
@@ -234,7 +235,7 @@ def _table(page: Page, about: _About) -> None:
         (
             int(row.number), row.severity, row.check,
             _cut(" ".join(filter(None, (row.image, row.instance and f"({row.instance})")))),
-            _cut(row.keypoint or ""), _cut(row.reason), _cut(row.suggestion),
+            _cut(row.keypoint or "", 40), _cut(row.reason), _cut(row.suggestion),
         )
         for row in rows_in(shown)
     ]  # fmt: skip
@@ -374,7 +375,7 @@ def _conventions(page: Page, about: _About) -> None:
                         _interval(row.across, row.across_low, row.across_high),
                         _interval(row.sigma, row.sigma_low, row.sigma_high, 3), _cut(row.reason),
                     )
-                    for row in rows_in(table)
+                    for row in rows_in(table.head(2 * _MAX_ANGLES))
                 ],
                 ("keypoint", "verdict", "n", "along the limb, px", "across, px", "sigma", ""),
             )  # fmt: skip
@@ -454,7 +455,7 @@ def _coverage(page: Page, about: _About) -> None:
         _not_told(page, "nothing is labeled", "label some images")
     for one in about.labels[:_MAX_CATEGORIES]:
         if len(about.labels) > 1:
-            page.heading(one.category.name, 3)
+            page.heading(_cut(one.category.name), 3)
         table = coverage_table([one])
         is_told = table["expected"] >= LEAST_PER_BIN
         beside = table[is_told & table["is_empty"] & table["is_next_to_filled"]]
@@ -589,8 +590,8 @@ def _not_told(page: Page, why: str, what_to_do: str) -> None:
 
 def _reasons(page: Page, found: pd.DataFrame, otherwise: str = "") -> None:
     """A paragraph for each of the first findings, or what to say without any."""
-    for reason in found["reason"].head(_MAX_LINES):
-        page.paragraph(_cut(reason))
+    for row in rows_in(found.head(_MAX_LINES)):
+        page.paragraph(_cut(f"{row.keypoint}: {row.reason}" if row.keypoint else row.reason))
     if not len(found) and otherwise:
         page.paragraph(otherwise)
 
@@ -616,6 +617,6 @@ def _listed(texts: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(texts[:-1]), *texts[-1:])))
 
 
-def _cut(text: str) -> str:
+def _cut(text: str, length: int = _MAX_TEXT) -> str:
     """A text that may be a stranger's, no longer than a cell of a table can take."""
-    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 1]}…"
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -152,7 +152,7 @@ def plot_coverage(
     -------
     matplotlib.axes.Axes
         A row for each dimension, or for each bin of the angles; the number of instances in each
-        cell. Empty cells next to filled ones have an orange frame, other empty ones a grey one. The
+        cell. Empty cells next to filled ones have an orange frame, others a dotted one. The
         artists' ``gid`` is ``counts``, ``empty-beside`` and ``empty``.
 
     Raises
@@ -200,8 +200,10 @@ def plot_coverage(
             [(j + x, i + y) for x, y in ((-w, -w), (w, -w), (w, w), (-w, w), (-w, -w))]
             for i, j in cells
         ]
-        color = _ORANGE if gid == "empty-beside" else _GREY
-        ax.add_collection(LineCollection(squares, colors=color, linewidths=1.3, gid=gid))
+        color, line = (_ORANGE, "-") if gid == "empty-beside" else (_GREY, ":")
+        ax.add_collection(
+            LineCollection(squares, colors=color, linewidths=1.3, linestyles=line, gid=gid)
+        )
     totals = dict(zip(zip(chosen["dimension"], chosen["by_bin"], strict=True), chosen["n_total"],
                       strict=True))  # fmt: skip
     labels = [
@@ -218,7 +220,7 @@ def plot_coverage(
     set_title(
         ax,
         f"Angles{f' by {by}' if by else ''}: {n_empty} of {counts.size} bins empty,\n"
-        f"{n_beside} of them beside filled ones (orange)",
+        f"{n_beside} of them beside filled ones (orange, not dotted)",
     )
     return ax
 

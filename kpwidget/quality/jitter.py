@@ -376,7 +376,8 @@ def jitter_findings(found: Jitter) -> list[Finding]:
             f"{event.kind} of {event.size_px:.1f} px ({event.sigmas:.1f} sigma*s), "
             f"{event.sds:.0f} robust sd of this track's second differences"
             + (": it is back within three frames" if event.kind == "twitch" else ": it stays"),
-            "look at this frame and the ones beside it",
+            "look at this frame and the ones beside it"
+            + ("" if event.kind == "twitch" else ": a limb that steps looks the same"),
             event.kind,
         )
         for event in rows_in(found.events)
