@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import gc
+import importlib
 import importlib.util
+import inspect
 import itertools
 import json
 import logging
@@ -353,7 +355,10 @@ def measure_write_formats(rig: Rig) -> list[Row]:
     numbers = itertools.count()
 
     def timed(name: str) -> float:
-        leave = {"images": "leave"} if name == "yolo-pose" else {}
+        row = FORMATS[name]
+        writer = getattr(importlib.import_module(row.module), row.writer)
+        has_images = "images" in inspect.signature(writer).parameters
+        leave: dict[str, Any] = {"images": "leave"} if has_images else {}
         target = folder / str(next(numbers)) / "labels"
         target.parent.mkdir()
         os.sync()
@@ -361,11 +366,17 @@ def measure_write_formats(rig: Rig) -> list[Row]:
         kpwidget.write(dataset, target, format=name, allow_loss=True, **leave)
         return 1000 * (time.perf_counter() - start)
 
-    samples = _in_turn({name: partial(timed, name) for name in FORMATS}, rig.samples(7, 3))
+    missing = {name: _missing(row.needs) if row.needs else "" for name, row in FORMATS.items()}
+    there = [name for name in FORMATS if not missing[name]]
+    samples = _in_turn({name: partial(timed, name) for name in there}, rig.samples(7, 3))
     shutil.rmtree(folder)
     note = f"COCO; {len(dataset.instances):,} instances"
     return [
-        compare(f"write {name}", "ms", samples[name], samples["coco"], LIMIT_FORMATS, note=note)
+        Row(f"write {name}", None, "ms", peer_text=missing[name])
+        if missing[name]
+        else compare(
+            f"write {name}", "ms", samples[name], samples["coco"], LIMIT_FORMATS, note=note
+        )
         for name in FORMATS
         if name != "coco"
     ]

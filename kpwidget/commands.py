@@ -311,6 +311,7 @@ _IN_SHELL: Final = tuple(
     (re.compile(rf"\b{keyword}"), option)
     for keyword, option in (
         ("allow_loss=True", "--allow-loss"),
+        ("overwrite=True", "--overwrite"),
         ("allow_outside=True", "allow_outside=True, in Python,"),
         (r"format='([\w-]+)'", r"--format \1"),
         ("format=", "--format"),
@@ -633,7 +634,12 @@ def _convert(args: argparse.Namespace, said: _Said) -> int:
     if args.image_files is not None:
         options["images"] = args.image_files
     report = formats.write(
-        dataset, args.target, format=args.to, allow_loss=args.allow_loss, **options
+        dataset,
+        args.target,
+        format=args.to,
+        allow_loss=args.allow_loss,
+        overwrite=args.overwrite,
+        **options,
     )
     report = replace(report, notes=(*report.notes, *_notes_on_names(args, format)))
     said.values = {
@@ -904,7 +910,9 @@ def _merge(args: argparse.Namespace, said: _Said) -> int:
             f"--rename: no file after the first has the category {_listed(sorted(unused))}; "
             "nothing was written"
         )
-    written = formats.write(dataset, args.output, format=args.to, allow_loss=args.allow_loss)
+    written = formats.write(
+        dataset, args.output, format=args.to, allow_loss=args.allow_loss, overwrite=args.overwrite
+    )
     said.values = {
         "path": os.fspath(args.output),
         "format": written.format,
@@ -933,7 +941,9 @@ def _split(args: argparse.Namespace, said: _Said) -> int:
     for name, part in parts.items():
         # The file has hardly anything that its own format cannot hold: what is said to be lost,
         # such as ids in a format without any, was mostly made when it was read.
-        report = formats.write(part, targets[name], format=format, allow_loss=True)
+        report = formats.write(
+            part, targets[name], format=format, allow_loss=True, overwrite=args.overwrite
+        )
         written.append(
             {
                 "part": name,

@@ -11,7 +11,7 @@ import pytest
 
 from kpwidget import FormatError
 from kpwidget.dataset import Dataset, ImageState
-from kpwidget.formats import read
+from kpwidget.formats import read, write
 from kpwidget.formats.roundtrip import FieldResult, compare, roundtrip
 from kpwidget.schema import Category, Schema
 
@@ -288,3 +288,18 @@ def test_yolo_example_keeps_all_it_has_also_through_coco() -> None:
         assert of(report, "instances") == (2, 0, 0, 0)
         assert of(report, "keypoint coordinates") == (7, 0, 0, 0)
         assert of(report, "visibilities") == (8, 0, 0, 0)
+
+
+@pytest.mark.parametrize("content", ["not to be lost", '{"cells": [], "nbformat": 4}'])
+def test_a_file_that_is_something_else_is_replaced_when_told_to_only(
+    content: str, tiny_dataset: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(content)
+    with pytest.raises(FileExistsError, match=r"no file of the format 'coco' .* overwrite=True"):
+        write(tiny_dataset, path)
+    assert path.read_text() == content
+    write(tiny_dataset, path, overwrite=True)
+    write(tiny_dataset, path)  # which is a COCO file now
+    with pytest.raises(FileExistsError, match="no file of the format 'via'"):
+        write(tiny_dataset, path, format="via", allow_loss=True)

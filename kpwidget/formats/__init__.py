@@ -295,6 +295,7 @@ def write(
     path: str | os.PathLike[str],
     format: str | None = "coco",
     allow_loss: bool = False,
+    overwrite: bool = False,
     **options: Any,
 ) -> WriteReport:
     """Write a dataset, or a selection of one, to a file or folder.
@@ -304,11 +305,14 @@ def write(
     dataset : Dataset or Selection
         Its new instances are given their annotation ids and keep them.
     path : str or os.PathLike
-        The file or folder. A file is replaced in one go: a crash leaves the old or the new one.
+        The file or folder. A file of the same format is replaced, in one go: a crash leaves the old
+        or the new one.
     format : str, default 'coco'
         A name of `all_formats`; None is told by the file's ending.
     allow_loss : bool, default False
         Write although the format has no place for some of it. COCO holds all keypoints.
+    overwrite : bool, default False
+        Replace a file that is something else than a file of this format, too.
     **options
         Of the format.
         coco, coco-results, cvat-images, cvat-video, label-studio: none.
@@ -329,6 +333,9 @@ def write(
         If something would be lost, with counts and examples. Nothing was written.
     ValueError
         If the format is unknown, naming those there are.
+    FileExistsError
+        If the file is there and is not of this format, without `overwrite`; if other files are in
+        the way in a folder.
     OSError
         If the file cannot be written. The old file is still there.
     """
@@ -337,6 +344,15 @@ def write(
     row = _by_ending(path) if format is None else _named(format)
     writer, find_losses = _function(row, row.writer), _function(row, row.losses)
     _check_options(row, writer, options)
+    target = Path(path)
+    # A format that is a folder refuses a file by itself, unless it has files as well.
+    is_file = not row.is_folder or target.suffix.lower() in row.extensions
+    is_something = is_file and target.is_file() and target.stat().st_size > len("[]\n")
+    if is_something and not overwrite and not _function(row, row.is_of)(target):
+        raise FileExistsError(
+            f"{target}: is there, and no file of the format {row.name!r} ({row.description}); give "
+            "another name, or pass overwrite=True to replace it. Nothing was written"
+        )
     if isinstance(dataset, Selection):
         # A copy would make up ids of its own.
         dataset = (dataset._with_ids() if row.has_ids else dataset).copy()

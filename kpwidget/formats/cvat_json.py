@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from xml.etree.ElementTree import Element, ParseError
 
@@ -35,6 +36,46 @@ class SvgError(ValueError):
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
         self.offset = offset
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The parts of the SVG of a skeleton.
+
+    Attributes
+    ----------
+    circles : list of (Element, x, y)
+        In the order of the keypoints; x and y are parts of the box, NaN if they are no number.
+    lines : list of ((str or None, str or None), int or None, int or None)
+        For each the ids of the nodes at its ends, and the 1-based numbers of their circles.
+    repeated : dict of int to str
+        By the number of a circle the id of its node, if one before it has the same.
+    """
+
+    circles: list[tuple[Element, float, float]]
+    lines: list[tuple[tuple[str | None, str | None], int | None, int | None]]
+    repeated: dict[int, str]
+
+
+def drawing_of(root: Element) -> Drawing:
+    """Circles and lines of the drawing of a skeleton. What they are numbered by is only looked up.
+
+    Parameters
+    ----------
+    root : Element
+        That has the fragment in it.
+    """
+    drawing = Drawing([], [], {})
+    number_of: dict[str, int] = {}
+    for n, circle in enumerate((one for one in root.iter() if _tag(one) == "circle"), 1):
+        drawing.circles.append((circle, _part(circle.get("cx")), _part(circle.get("cy"))))
+        node = circle.get("data-node-id", str(n))
+        if number_of.setdefault(node, n) != n:
+            drawing.repeated[n] = node
+    for line in (one for one in root.iter() if _tag(one) == "line"):
+        ends = (line.get("data-node-from"), line.get("data-node-to"))
+        drawing.lines.append((ends, number_of.get(ends[0] or ""), number_of.get(ends[1] or "")))
+    return drawing
 
 
 def is_skeleton_label(record: Any) -> bool:
@@ -88,9 +129,8 @@ def metadata_of_label(record: Mapping[str, Any]) -> tuple[dict[str, Any], list[t
     names: list[str] = []
     colors: list[Any] = []
     layout: list[list[float]] = []
-    number_of_node: dict[str, int] = {}
-    circles = [one for one in root.iter() if _tag(one) == "circle"]
-    for n, circle in enumerate(circles, 1):
+    drawing = drawing_of(root)
+    for n, (circle, x, y) in enumerate(drawing.circles, 1):
         name = circle.get("data-label-name")
         if name is None:
             number = circle.get("data-label-id", "")
@@ -108,24 +148,18 @@ def metadata_of_label(record: Mapping[str, Any]) -> tuple[dict[str, Any], list[t
             continue
         names.append(name)
         colors.append(by_name.get(name, {}).get("color"))
-        place = [_number(circle.get("cx")), _number(circle.get("cy"))]
-        x, y = place
-        if x is None or y is None or not (0 <= x <= _BOX and 0 <= y <= _BOX):
+        if not (0 <= x <= 1 and 0 <= y <= 1):
             given = ", ".join(shown(circle.get(key)) for key in ("cx", "cy"))
             problems.append(("svg", f"circle {n}: cx, cy = {given}: expected numbers in 0..100"))
         else:
-            layout.append([x / _BOX, y / _BOX])
-        node = circle.get("data-node-id", str(n))
-        if node in number_of_node:
-            problems.append(("svg", f"circle {n}: data-node-id {shown(node)} is given twice"))
-        number_of_node.setdefault(node, n)
-    if not circles:
+            layout.append([x, y])
+        if n in drawing.repeated:
+            node = shown(drawing.repeated[n])
+            problems.append(("svg", f"circle {n}: data-node-id {node} is given twice"))
+    if not drawing.circles:
         problems.append(("svg", "has no circle: expected one for each keypoint"))
     skeleton = []
-    lines = [one for one in root.iter() if _tag(one) == "line"]
-    for n, line in enumerate(lines, 1):
-        ends = [line.get(f"data-node-{end}") for end in ("from", "to")]
-        a, b = (number_of_node.get(end or "") for end in ends)
+    for n, (ends, a, b) in enumerate(drawing.lines, 1):
         if a is None or b is None:
             problems.append(
                 (
@@ -171,9 +205,9 @@ def _is_text(label: Mapping[str, Any]) -> bool:
     return isinstance(label.get("name"), str)
 
 
-def _number(text: str | None) -> float | None:
+def _part(text: str | None) -> float:
+    """A coordinate as part of the box; NaN if it is no number."""
     try:
-        value = float(text or "")
+        return float(text or "") / _BOX
     except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+        return math.nan

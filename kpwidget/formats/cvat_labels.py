@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 from xml.etree import ElementTree as ET
 
+from kpwidget.formats.cvat_json import drawing_of
 from kpwidget.formats.xml_text import attribute, parse_xml
 from kpwidget.schema import Category, FormatError, Schema, _show
 
@@ -85,43 +86,31 @@ def _read_svg(
 ) -> tuple[list[str], list[tuple[int, int]], _Layout | None]:
     """Names of the keypoints, edges (1-based), and the figure if it is within the box."""
     root = svg if len(svg) else parse_xml(f"<svg>{svg.text or ''}</svg>", f"{where}: svg")
+    drawing = drawing_of(root)
     names: list[str] = []
-    layout: _Layout = []
-    number_of: dict[str, int] = {}  # what the file numbers nodes by need not be their position
-    for circle in root.iter("circle"):
+    for n, (circle, _, _) in enumerate(drawing.circles, 1):
         name = circle.get("data-label-name")
         if name is None:
             raise FormatError.from_problems(
                 where,
                 [
-                    f"circle {len(names) + 1} of its svg has no 'data-label-name'; expected the "
-                    "name of a keypoint, as in files exported by CVAT"
+                    f"circle {n} of its svg has no 'data-label-name'; expected the name of a "
+                    "keypoint, as in files exported by CVAT"
                 ],
             )
         names.append(name)
-        number_of.setdefault(circle.get("data-node-id", ""), len(names))
-        layout.append((_part(circle.get("cx")), _part(circle.get("cy"))))
     edges = []
-    for line in root.iter("line"):
-        ends = [line.get("data-node-from", ""), line.get("data-node-to", "")]
-        numbers = [number_of.get(end, 0) for end in ends]
-        if 0 in numbers or numbers[0] == numbers[1]:
+    for ends, first, second in drawing.lines:
+        if first is None or second is None or first == second:
             warned.append(
                 f"{where}: the edge from node {_show(ends[0])} to {_show(ends[1])} is left out, "
                 "expected two nodes of the svg"
             )
-            continue
-        edges.append((numbers[0], numbers[1]))
+        else:
+            edges.append((first, second))
+    layout = [(x, y) for _, x, y in drawing.circles]
     is_figure = all(0 <= part <= 1 for xy in layout for part in xy)
     return names, edges, layout if is_figure else None
-
-
-def _part(text: str | None) -> float:
-    """A coordinate as part of the box; NaN if it is no number."""
-    try:
-        return float(text or "") / _SIDE
-    except ValueError:
-        return math.nan
 
 
 def label_elements(categories: Sequence[Category]) -> list[ET.Element]:

@@ -29,6 +29,7 @@ from kpwidget.formats.gathered import (
     load_json,
     number,
     objects_in,
+    progress,
     schema_for,
 )
 from kpwidget.formats.losses import lost_backslashes, lost_values
@@ -130,7 +131,7 @@ def read_datumaro(
                 os.fspath(file), [f"has other categories than {files[0].name}; read one at a time"]
             )
         split = file.stem if path.is_dir() else None
-        for i, item in enumerate(items, 1):
+        for i, item in enumerate(progress(items, "reading instances", "image"), 1):
             _read_item(item, f"{named(file.name)} item {i}", split, categories, labels, gathered)
     root = path if path.is_dir() else path.parent
     if root.name == "annotations":
@@ -416,7 +417,7 @@ def write_datumaro(
             raise ValueError(f"{target}: the dataset has no categories; Datumaro needs one")
         group = 0
         n_instances = 0
-        for i, of in enumerate(instances_by_image(dataset)):
+        for i, of in enumerate(progress(instances_by_image(dataset), "writing instances", "image")):
             extra = ImageInfo(dataset, i).extra
             split = extra.get("split")
             split = split if isinstance(split, str) and split.strip(". ") else "default"

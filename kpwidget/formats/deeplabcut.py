@@ -30,7 +30,7 @@ from kpwidget.formats.deeplabcut_tables import (
     read_sheet,
 )
 from kpwidget.formats.deeplabcut_write import deeplabcut_losses, write_deeplabcut
-from kpwidget.formats.gathered import SCORES, Gathered, OnError, schema_for
+from kpwidget.formats.gathered import SCORES, Gathered, OnError, progress, schema_for
 from kpwidget.formats.hdf5 import MAGIC
 from kpwidget.formats.yolo_yaml import load_yaml, plain
 from kpwidget.images import named
@@ -248,7 +248,7 @@ def _put_rows(sheet: Sheet, categories: Sequence[Category], root: Path, gathered
     where = named(sheet.path.relative_to(root).as_posix())
     is_bad = ~(np.abs(sheet.values) <= 1e100) & ~np.isnan(sheet.values)
     values = sheet.values.tolist()
-    for row, (line, given) in enumerate(sheet.rows):
+    for row, (line, given) in enumerate(progress(sheet.rows, "reading instances", "image")):
         file_name = _frame_name(sheet, given) if is_predicted else given.replace("\\", "/")
         at = f"{where} {'row' if sheet.path.suffix == '.h5' else 'line'} {line}"
         if not file_name.strip("/"):

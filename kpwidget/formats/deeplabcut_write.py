@@ -36,7 +36,7 @@ from kpwidget.formats.folders import (
     write_files,
     write_images,
 )
-from kpwidget.formats.gathered import Item, instances_by_image
+from kpwidget.formats.gathered import Item, instances_by_image, progress
 from kpwidget.formats.losses import N_EXAMPLES, instance_names, lost_values
 from kpwidget.formats.yolo_yaml import dump_yaml
 from kpwidget.schema import Category
@@ -364,7 +364,8 @@ def _sheets(
     place = {name: i for i, (name, _) in enumerate(blocks)}
     sheets: dict[str, _Written] = {}
     n_instances = 0
-    for state, name, of in zip(dataset._images, names, items, strict=True):
+    by_image = progress(items, "writing instances", "image")
+    for state, name, of in zip(dataset._images, names, by_image, strict=True):
         row: list[list[float] | None] = [None] * len(blocks)
         n = 0
         for item in of:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ __all__ = [
     "load_json",
     "number",
     "objects_in",
+    "progress",
     "schema_for",
 ]
 
@@ -40,6 +41,8 @@ OnError = Literal["raise", "skip"]
 
 SCORES: Final = "keypoint_scores"
 """Of `extra` of predicted instances: the score of each keypoint, as of COCO results."""
+
+_T = TypeVar("_T")
 
 _COLUMNS: Final = ("bbox", "area", "iscrowd", "track_id", "score", "id", "extra", "source")
 _FILLS: Final = {"bbox": [np.nan] * 4, "area": np.nan, "iscrowd": 0, "score": np.nan, "id": NO_ID}
@@ -407,6 +410,23 @@ _OF_SCHEMA: Final = frozenset(
     ("name", "keypoints", "skeleton", "flip_pairs", "sigmas", "sigma_source", "colors", "aliases",
      "parts", "layout", "definitions", "references")
 )  # fmt: skip
+
+
+def progress(items: Collection[_T], doing: str, unit: str) -> Iterable[_T]:
+    """Go through items with a bar that comes up after a second.
+
+    Parameters
+    ----------
+    items : collection
+    doing : str
+        In words, beside the bar.
+    unit : str
+        What an item is.
+    """
+    from tqdm.auto import tqdm
+
+    bar: Iterable[_T] = tqdm(items, doing, unit=unit, delay=1.0, leave=False)
+    return bar
 
 
 def instances_by_image(dataset: Dataset) -> list[list[Item]]:

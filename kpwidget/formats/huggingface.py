@@ -16,7 +16,13 @@ import numpy as np
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.values import as_int
 from kpwidget.formats import needed
-from kpwidget.formats.gathered import Gathered, instances_by_image, kept_of_instances, number
+from kpwidget.formats.gathered import (
+    Gathered,
+    instances_by_image,
+    kept_of_instances,
+    number,
+    progress,
+)
 from kpwidget.images import ImageError
 from kpwidget.schema import Category, FormatError, Schema, _show
 
@@ -261,7 +267,7 @@ def to_huggingface(dataset: Dataset, *, images: bool = True) -> Any:
         raise ValueError(f"expected each category name once, got {_show(names)}")
     rows = []
     with dataset.lock:
-        for i, of in enumerate(instances_by_image(dataset)):
+        for i, of in enumerate(progress(instances_by_image(dataset), "writing instances", "image")):
             state = dataset._images[i]
             info = ImageInfo(dataset, i)
             width, height = state.recorded_size or info.size

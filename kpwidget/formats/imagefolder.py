@@ -40,6 +40,7 @@ from kpwidget.formats.gathered import (
     categories_of_records,
     instances_by_image,
     load_json,
+    progress,
 )
 from kpwidget.formats.huggingface import gather_rows
 from kpwidget.formats.json_text import check_depth
@@ -310,7 +311,12 @@ def _objects_by_image(dataset: Dataset, names: list[str]) -> Iterator[dict[str, 
     }
     given = {key: values for key, values in given.items() if values.count(None) < len(values)}
     crowd, listed = table.column("iscrowd", rows).tolist(), boxes.tolist()
-    by_image = zip(dataset._images, names, instances_by_image(dataset), strict=True)
+    by_image = zip(
+        dataset._images,
+        names,
+        progress(instances_by_image(dataset), "writing instances", "image"),
+        strict=True,
+    )
     for state, name, of in by_image:
         own = [place[item.row] for item in of]
         width, height = state.recorded_size or (None, None)

@@ -42,6 +42,7 @@ from kpwidget.formats.gathered import (
     load_json,
     number,
     objects_in,
+    progress,
 )
 from kpwidget.formats.losses import lost_blanks, lost_values
 from kpwidget.images import ImageError, named
@@ -457,7 +458,7 @@ def write_labelme(
         problems: list[str] = []
         categories = [category_record(category) for category in dataset.categories]
         n_instances = 0
-        for i, of in enumerate(instances_by_image(dataset)):
+        for i, of in enumerate(progress(instances_by_image(dataset), "writing instances", "image")):
             if not of and not dataset._images[i].is_done:
                 continue
             name = f"{names[i].rpartition('.')[0] or names[i]}.json"

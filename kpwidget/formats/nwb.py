@@ -23,7 +23,7 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES
 from kpwidget.dataset.values import MAX_COORDINATE
 from kpwidget.formats import Loss, WriteReport, count, needed
-from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image
+from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image, progress
 from kpwidget.formats.hdf5 import MAGIC, attribute, check_magic, members, small, texts
 from kpwidget.formats.losses import N_EXAMPLES, lost_values
 from kpwidget.formats.sleap import KEY, frames_of, image_names
@@ -175,8 +175,6 @@ class _Poses:
 
     def put(self, gathered: Gathered, categories: Sequence[Category]) -> None:
         """Add images and instances."""
-        from tqdm.auto import tqdm
-
         for container in self._estimates:  # videos that only they name
             of_other = self._video_of(container)
             if of_other is not None:
@@ -187,9 +185,7 @@ class _Poses:
         frames: _Frames = {}
         for training in self._trainings:
             of_frames = self._groups(training["training_frames"]).items()
-            for name, frame in tqdm(
-                of_frames, "reading instances", unit="image", delay=1.0, leave=False
-            ):
+            for name, frame in progress(of_frames, "reading instances", "image"):
                 inside, paths = members(frame, self._h5py)
                 video = next((order[path] for path in paths if path in order), None)
                 n = attribute(frame, "source_video_frame_index")
@@ -485,7 +481,6 @@ def _write_frames(
     schemas: Sequence[Schema], h5py: Any,
 ) -> None:  # fmt: skip
     """Add the frames and instances, copies of one of each kind that is made first."""
-    from tqdm.auto import tqdm
 
     def typed(parent: Any, name: str, kind: str, space: str = "ndx-pose") -> Any:
         group = parent.create_group(name)
@@ -510,7 +505,7 @@ def _write_frames(
         frame = typed(templates, "frame", "TrainingFrame")
         frame.attrs["source_video_frame_index"] = np.uint32(0)
         typed(frame, "skeleton_instances", "SkeletonInstances")
-        bar = tqdm(frames, "writing instances", unit="image", delay=1.0, leave=False)
+        bar = progress(frames, "writing instances", "image")
         for f, (video, n, items) in enumerate(bar):
             name = b"frame_%d" % f
             h5py.h5o.copy(templates.id, b"frame", top.id, name)

@@ -25,7 +25,13 @@ from kpwidget.dataset.values import MAX_COORDINATE, as_int
 from kpwidget.dataset.views import Instance
 from kpwidget.formats import Loss, WriteReport, needed, write_file
 from kpwidget.formats.coco_write import category_record
-from kpwidget.formats.gathered import Gathered, OnError, categories_of_records, kept_of_instances
+from kpwidget.formats.gathered import (
+    Gathered,
+    OnError,
+    categories_of_records,
+    kept_of_instances,
+    progress,
+)
 from kpwidget.formats.losses import lost_values
 from kpwidget.images import named
 from kpwidget.schema import Category, FormatError, Schema, _parse_json, _show
@@ -293,7 +299,7 @@ def _put_rows(
             ) from error  # fmt: skip
         names = [name for name in table.column_names if name != "keypoints"]
         columns = {name: table[name].to_pylist() for name in names}
-        for row in range(table.num_rows):
+        for row in progress(range(table.num_rows), "reading instances", "instance"):
             record = {name: values[row] for name, values in columns.items()}
             own = points[bounds[row] : bounds[row + 1]]
             problem = _find_problem(record, own, categories, by_id)

@@ -239,7 +239,7 @@ def _write_and_read(
     """Write to a new place, the image files left where they are, and read from there."""
     target.parent.mkdir()
     writer = _function(_named(format), _named(format).writer)
-    leave = {"images": "leave"} if "images" in _own_options(writer) else {}
+    leave: dict[str, Any] = {"images": "leave"} if "images" in _own_options(writer) else {}
     report = write(dataset, target, format=format, allow_loss=True, **leave)
     again = read(target, images=_stand_ins(dataset), format=format, on_error="skip", **options)
     return again, report.losses

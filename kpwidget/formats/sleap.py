@@ -19,7 +19,7 @@ import numpy as np
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.values import MAX_COORDINATE
 from kpwidget.formats import Loss, WriteReport, count, needed
-from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image
+from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image, progress
 from kpwidget.formats.hdf5 import MAGIC, check_hdf5
 from kpwidget.formats.losses import lost_values
 from kpwidget.schema import Category, FormatError, Schema, _show
@@ -105,7 +105,7 @@ def read_sleap(
             range(len(name)) if listed
             else sorted(n for v, n in of_frame if v == id(video))
         )  # fmt: skip
-        for n in numbers:
+        for n in progress(numbers, "reading instances", "image"):
             file_name = name[n] if listed else f"{name}/{n:06d}.png"
             extra = None if listed else {KEY: {"video": name, "frame": n}}
             try:
@@ -291,7 +291,9 @@ def write_sleap(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
         tracks: dict[str, Any] = {}
         frames = []
         n_instances = 0
-        for place, of in zip(places, instances_by_image(dataset), strict=True):
+        for place, of in zip(
+            places, progress(instances_by_image(dataset), "writing instances", "image"), strict=True
+        ):
             instances = [_instance(sio, dataset, item, skeletons, tracks) for item in of]
             n_instances += len(instances)
             if instances:

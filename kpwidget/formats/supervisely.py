@@ -43,6 +43,7 @@ from kpwidget.formats.gathered import (
     load_json,
     number,
     objects_in,
+    progress,
 )
 from kpwidget.formats.losses import LostKeypoints, lost_values
 from kpwidget.images import ImageError, named
@@ -460,7 +461,7 @@ def write_supervisely(
         sizes = _sizes(dataset, folder)
         files: dict[str, bytes] = {}
         n_gaps = n_instances = 0
-        for i, of in enumerate(instances_by_image(dataset)):
+        for i, of in enumerate(progress(instances_by_image(dataset), "writing instances", "image")):
             head, _, base = names[i].rpartition("/img/")
             objects = [part for item in of for part in _objects(dataset, item)]
             content = _annotation(dataset._images[i], sizes[i], objects)

@@ -26,6 +26,7 @@ from kpwidget.formats.gathered import (
     load_json,
     number,
     objects_in,
+    progress,
 )
 from kpwidget.formats.losses import lost_backslashes, lost_blanks, lost_values
 from kpwidget.images import named
@@ -140,7 +141,7 @@ def read_via(
         )
     own = content.get(_OWN)
     found: list[tuple[int, str, dict[str, _Group]]] = []
-    for key, file in files.items():
+    for key, file in progress(files.items(), "reading instances", "image"):
         if file is own and key == _OWN:
             continue
         of = _read_file(file, named(str(key)[:200]), names, gathered)
@@ -361,7 +362,7 @@ def write_via(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
             raise ValueError(f"{target}: the dataset has no categories; VIA needs one")
         metadata: dict[str, Any] = {}
         n_instances = 0
-        for i, of in enumerate(instances_by_image(dataset)):
+        for i, of in enumerate(progress(instances_by_image(dataset), "writing instances", "image")):
             n_instances += len(of)
             file = _file(dataset, i, of)
             key = f"{file['filename']}{file['size']}"

@@ -158,7 +158,7 @@ def test_files_of_cvat_itself_have_as_much_as_an_independent_parse_and_lose_noth
 @needs_real
 def test_shapes_that_are_no_skeletons_are_written_again(tmp_path: Path) -> None:
     for name, kind in (("for_images/train.xml", "images"), ("for_video/annotations.xml", "video")):
-        out = tmp_path / "out.xml"
+        out = tmp_path / f"{kind}.xml"
         kp.write(quietly(REAL / name), out, format=f"cvat-{kind}")
         before, after = (ET.parse(path).getroot() for path in (REAL / name, out))
         for tag in ("box", "polyline", "polygon", "image/points", "attribute", "label", "segment"):
