@@ -1,4 +1,8 @@
-"""One Jupyter server and one Chromium for all browser tests; a fresh page and kernel for each."""
+"""One Jupyter server and one Chromium for all browser tests; a kernel of its own for each.
+
+A test finds JupyterLab as it is after loading: on a new page, or on one that an earlier test has
+left without a trace, which is quicker by seconds. `fresh=True` asks for a new page.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
 from .browser import find_browser, launch_arguments
@@ -17,6 +21,9 @@ from .proxy import Proxy
 from .server import JupyterServer
 
 _OPENED = pytest.StashKey[list[Notebook]]()
+_FAILED = pytest.StashKey[bool]()
+#: What a page is made for; another of the same kind can be opened in it.
+PageKind = tuple[Theme, float, Comms, bool]
 _HERE = Path(__file__).parent
 
 
@@ -38,6 +45,7 @@ class OpenNotebook(Protocol):
         kernel: str = "python3",
         has_touch: bool = False,
         server: JupyterServer | None = None,
+        fresh: bool = False,
     ) -> Notebook:
         """Write a notebook, open it and wait until its kernel is idle; see `Notebook`.
 
@@ -60,6 +68,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show page, console and server log of a test that failed."""
     report = yield
+    if report.failed:
+        item.stash[_FAILED] = True
     if call.when == "call" and report.failed:
         opened: list[Notebook] = item.stash.get(_OPENED, [])
         for number, notebook in enumerate(opened):
@@ -115,25 +125,58 @@ def proxy(jupyter: JupyterServer) -> Iterator[Proxy]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def used_pages() -> dict[PageKind, Page]:
+    """Pages with JupyterLab and no notebook, left by earlier tests."""
+    return {}
+
+
 @pytest.fixture
 def notebook(
-    request: pytest.FixtureRequest, jupyter: JupyterServer, chromium: Browser
+    request: pytest.FixtureRequest,
+    jupyter: JupyterServer,
+    chromium: Browser,
+    used_pages: dict[PageKind, Page],
 ) -> Iterator[OpenNotebook]:
-    """Open notebooks; their pages are closed and their kernels shut down after the test."""
+    """Open notebooks; after the test they are closed and their kernels shut down."""
     opened: list[Notebook] = []
+    kinds: list[PageKind | None] = []
     request.node.stash[_OPENED] = opened
 
     def open_notebook(
-        cells: Sequence[str] | None = None, *, server: JupyterServer | None = None, **options: Any
+        cells: Sequence[str] | None = None,
+        *,
+        app: App = "lab",
+        dpr: float = 1.0,
+        theme: Theme = "light",
+        comms: Comms = "perCommTarget",
+        has_touch: bool = False,
+        proxy: Proxy | None = None,
+        server: JupyterServer | None = None,
+        fresh: bool = False,
+        **options: Any,
     ) -> Notebook:
-        made = Notebook(server or jupyter, chromium, cells, **options)
+        is_common = app == "lab" and proxy is None and server is None
+        kind = (theme, dpr, comms, has_touch) if is_common else None
+        page = used_pages.pop(kind, None) if kind and cells is not None and not fresh else None
+        made = Notebook(
+            server or jupyter, chromium, cells, app=app, dpr=dpr, theme=theme, comms=comms,
+            has_touch=has_touch, proxy=proxy, page=page, **options,
+        )  # fmt: skip
         opened.append(made)
+        kinds.append(kind)
         made.open()
         return made
 
     yield open_notebook
-    for made in opened:
-        made.close()
+    has_failed = request.node.stash.get(_FAILED, False)
+    for made, kind in zip(opened, kinds, strict=True):
+        can_stay = kind is not None and kind not in used_pages and not has_failed
+        page = made.release() if can_stay else None
+        if kind is not None and page is not None:
+            used_pages[kind] = page
+        else:
+            made.close()
     jupyter.shut_down_kernels()
     for made in opened:
         (made.server.root / made.path).unlink(missing_ok=True)

@@ -146,6 +146,10 @@ class FrameRecorder:
             if direction in (None, frame.direction) and msg_type in (None, frame.msg_type)
         ]
 
+    def stop(self) -> None:
+        """Record no more."""
+        self._session.detach()
+
     def clear(self) -> None:
         """Forget the frames recorded so far."""
         self._page.evaluate("0")

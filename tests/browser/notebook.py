@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from .frames import Direction, Frame, FrameRecorder
@@ -69,6 +70,17 @@ window.kpTest = {
       (error) => { run.done = true; run.error = String(error); },
     );
   },
+  // As after loading: no document, nothing stored, no run known. What is still in the way comes
+  // back.
+  async empty() {
+    for (const widget of [...window.jupyterapp.shell.widgets('main')])
+      if (widget.context) widget.dispose();
+    localStorage.clear();
+    sessionStorage.clear();
+    this.runs = {};
+    document.activeElement?.blur();
+    return document.querySelector('.jp-Dialog, .kpwidget, .kpwidget-stage')?.className ?? null;
+  },
   outputs(path, index) {
     const cell = this.panel(path).content.widgets[index];
     return cell ? (cell.model.toJSON().outputs ?? []) : null;
@@ -116,6 +128,9 @@ class Notebook:
         Name of the kernel specification.
     has_touch : bool
         Whether the screen takes touches.
+    page : Page, optional
+        What `release` of a notebook with the same theme, dpr, comms and has_touch gave, to open
+        this one in.
     """
 
     def __init__(
@@ -134,6 +149,7 @@ class Notebook:
         comms: Comms = "perCommTarget",
         kernel: str = "python3",
         has_touch: bool = False,
+        page: Page | None = None,
     ) -> None:
         if (cells is None) == (path is None):
             raise TypeError("give either the cells of a new notebook or the path of an old one")
@@ -157,20 +173,32 @@ class Notebook:
         server.set_setting(
             "@jupyterlab/apputils-extension:kernels-settings", {"commsOverSubshells": comms}
         )
-        self.context: BrowserContext = browser.new_context(
-            viewport={"width": width, "height": height},
-            device_scale_factor=dpr,
-            color_scheme=theme,
-            has_touch=has_touch,
-        )
-        self.context.add_init_script(_SCRIPT)
-        self.page: Page = self.context.new_page()
+        self._is_used = page is not None
+        if page is None:
+            context = browser.new_context(
+                viewport={"width": width, "height": height},
+                device_scale_factor=dpr,
+                color_scheme=theme,
+                has_touch=has_touch,
+            )
+            context.add_init_script(_SCRIPT)
+            page = context.new_page()
+        else:
+            page.set_viewport_size({"width": width, "height": height})
+        self.page: Page = page
+        self.context: BrowserContext = page.context
         self._listen()
 
     def _listen(self) -> None:
-        self.page.on("console", lambda m: self.console.append(f"{m.type}: {m.text}"))
-        self.page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
+        self.page.on("console", self._note_message)
+        self.page.on("pageerror", self._note_error)
         self.recorder = FrameRecorder(self.page)
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        self.console.append(f"{message.type}: {message.text}")
+
+    def _note_error(self, error: PlaywrightError) -> None:
+        self.console.append(f"uncaught: {error}")
 
     def _write(self, cells: Sequence[str], kernel: str) -> None:
         document = {
@@ -207,7 +235,13 @@ class Notebook:
 
     def open(self) -> None:
         """Open the page and wait until its kernel is connected and idle."""
-        self.page.goto(self.url, wait_until="domcontentloaded")
+        if self._is_used:
+            self.page.evaluate(
+                "(path) => { window.jupyterapp.commands.execute('docmanager:open', {path}); }",
+                self.path,
+            )
+        else:
+            self.page.goto(self.url, wait_until="domcontentloaded")
         self.wait_ready()
         if self.app == "lab":
             # The file browser takes a third of a narrow window.
@@ -246,7 +280,11 @@ class Notebook:
         """
         if save:
             self.save()
-        self.page.reload(wait_until="domcontentloaded")
+        if self._is_used:
+            # The layout that Lab has stored may still be that of the notebook before.
+            self.page.goto(self.url, wait_until="domcontentloaded")
+        else:
+            self.page.reload(wait_until="domcontentloaded")
         self.wait_ready(idle)
         if self.app == "lab":
             self.page.evaluate("window.jupyterapp.shell.collapseLeft()")
@@ -278,6 +316,28 @@ class Notebook:
         """Close the page and the kernel client; the kernel runs on."""
         self.forget_kernel()
         self.context.close()
+
+    def release(self) -> Page | None:
+        """Close the notebook and give its page for another one, if it is as good as a new page.
+
+        Loading JupyterLab costs several seconds of processor time, opening a notebook in it one.
+        None if the page cannot be had: `close` it.
+        """
+        if self.app != "lab" or len(self.context.pages) != 1:
+            return None
+        if any(line.startswith("uncaught") for line in self.console):
+            return None
+        self.forget_kernel()
+        try:
+            if self.page.evaluate("window.kpTest.empty()") is not None:
+                return None
+        except PlaywrightError:  # another page than JupyterLab's is there, or none
+            return None
+        self.page.remove_listener("console", self._note_message)
+        self.page.remove_listener("pageerror", self._note_error)
+        self.recorder.stop()
+        self.page.mouse.move(0, 0)
+        return self.page
 
     # Cells
 

@@ -167,7 +167,7 @@ def test_kernel_eval_works_beside_a_running_cell_and_waits_on_main(notebook: Ope
 def test_page_comes_back_after_a_reload_with_its_kernel_and_widgets(
     notebook: OpenNotebook, app: App
 ) -> None:
-    nb = notebook([ECHO], app=app)
+    nb = notebook([ECHO], app=app, fresh=True)
     nb.run(0)
     nb.page.locator("button.echo").click()
     nb.wait_python("seen == [1]")

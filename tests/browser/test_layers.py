@@ -182,7 +182,7 @@ def test_traps_of_one_page(notebook: OpenNotebook) -> None:
 @pytest.mark.parametrize("app", ["lab", "notebook"])
 def test_reload_redraws_every_layer(notebook: OpenNotebook, app: App) -> None:
     """After a reload ipycanvas' Python side believes that the page still has its canvas."""
-    nb = notebook([MAKE], app=app)
+    nb = notebook([MAKE], app=app, fresh=True)
     nb.run(0)
     stage = nb.widget()
     wait_ready(stage)

@@ -154,7 +154,7 @@ def test_tab_opened_twice_while_the_kernel_is_busy(
     notebook: OpenNotebook, jupyter: JupyterServer
 ) -> None:
     hold = Hold(jupyter.root, with_lock=True)
-    nb = notebook([MAKE, hold.cell])
+    nb = notebook([MAKE, hold.cell], fresh=True)
     nb.run(0)
     stage = nb.widget()
     wait_ready(stage)
@@ -205,7 +205,7 @@ def test_tab_opened_twice_and_the_kernel_killed(
     notebook: OpenNotebook, jupyter: JupyterServer
 ) -> None:
     hold = Hold(jupyter.root, with_lock=True)
-    nb = notebook([MAKE, hold.cell])
+    nb = notebook([MAKE, hold.cell], fresh=True)
     nb.run(0)
     stage = nb.widget()
     wait_ready(stage)

@@ -102,6 +102,7 @@ back = kp.read(folder / "labels.json", images=folder)
         app=app,
         width=1280,
         height=900,
+        fresh=True,
     )
     nb.run(0)
     story = Story(nb)

@@ -166,7 +166,7 @@ def test_reload_in_the_middle_of_an_instance(
     notebook: OpenNotebook, jupyter: JupyterServer, app: App
 ) -> None:
     hold = Hold(jupyter.root, with_lock=True)
-    nb = notebook([TWO, hold.cell], app=app)
+    nb = notebook([TWO, hold.cell], app=app, fresh=True)
     nb.run(0)
     stage = nb.widget()
     wait_ready(stage)
