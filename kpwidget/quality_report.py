@@ -24,6 +24,7 @@ from kpwidget.quality.findings import SEVERITIES, rows_in
 from kpwidget.quality.intervals import in_percent, wilson
 from kpwidget.quality.jitter import LEAST_DIFFERENCES, jitter
 from kpwidget.quality.labels import Labels, dataset_of, labels_of
+from kpwidget.reports import checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,16 +132,9 @@ def report(
     -----
     What cannot be told with these labels is a section that says why, and what to do.
     """
-    if not isinstance(data, Dataset | Selection):
-        raise TypeError(
-            "data: expected a kpwidget.Dataset or a selection of one (ds.select(...)), got "
-            f"{type(data).__name__}; kpwidget.read(path) reads a labels file"
-        )
-    if n_examples < 0:
-        raise ValueError(f"n_examples = {n_examples}: expected 0 or more")
+    dataset = checked(data, n_examples)
     from tqdm.auto import tqdm
 
-    dataset = dataset_of(data)
     source = "a dataset in memory" if dataset.path is None else str(dataset.path)
     name = "labels" if dataset.path is None else dataset.path.name
     page = Page(title or f"Quality of {name}", f"{'' if data is dataset else 'a part of '}{source}")

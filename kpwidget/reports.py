@@ -65,14 +65,7 @@ def report(
     FileExistsError
         If there is a file that is not a report.
     """
-    if not isinstance(data, Dataset | Selection):
-        raise TypeError(
-            "data: expected a kpwidget.Dataset or a selection of one (ds.select(...)), got "
-            f"{type(data).__name__}; kpwidget.read(path) reads a labels file"
-        )
-    if n_examples < 0:
-        raise ValueError(f"n_examples = {n_examples}: expected 0 or more")
-    dataset = data if isinstance(data, Dataset) else data.dataset
+    dataset = checked(data, n_examples)
     with dataset.lock:
         found = rows_of(data)
         scores = dataset._table.column("score", found.rows).astype(float)
@@ -94,6 +87,18 @@ def report(
         if n_examples:
             _contact_sheet(page, dataset, found, n_examples)
     return page.write(Path(path))
+
+
+def checked(data: object, n_examples: int) -> Dataset:
+    """Return the dataset that a report is about, or raise what is wrong with its arguments."""
+    if not isinstance(data, Dataset | Selection):
+        raise TypeError(
+            "data: expected a kpwidget.Dataset or a selection of one (ds.select(...)), got "
+            f"{type(data).__name__}; kpwidget.read(path) reads a labels file"
+        )
+    if n_examples < 0:
+        raise ValueError(f"n_examples = {n_examples}: expected 0 or more")
+    return data if isinstance(data, Dataset) else data.dataset
 
 
 def _used_categories(found: Rows) -> list[tuple[Category, np.ndarray[Any, Any]]]:
