@@ -7,6 +7,7 @@ of the regions, by default ``object``, ``instance``, ``keypoint`` and ``visibili
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +48,7 @@ _METADATA: Final = "_via_img_metadata"
 _OWN: Final = "kpwidget"
 _LOOK: Final = 1 << 16
 _VERSION: Final = "2.0.10"  # of the layout of project files
+_IS_PROJECT: Final = re.compile(rb'\s*\{\s*"_via_')
 _OF_FILE: Final = frozenset(("filename", "size", "regions"))
 
 
@@ -63,10 +65,9 @@ def is_via(path: Path) -> bool:
         tail = file.read(_LOOK)
     # In between may be the regions of an image, before its attributes.
     keys = (b'"filename"', b'"regions"', b'"file_attributes"')
-    return head.lstrip()[:1] == b"{" and (
-        f'"{_METADATA}"'.encode() in head
-        or b'"_via_settings"' in head
-        or all(key in head or key in tail for key in keys)
+    # All keys of a project begin so; further in, it is a key of somebody else's file.
+    return _IS_PROJECT.match(head) is not None or (
+        head.lstrip()[:1] == b"{" and all(key in head or key in tail for key in keys)
     )
 
 

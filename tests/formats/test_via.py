@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import kpwidget as kp
+from kpwidget import formats
 from kpwidget.dataset import Dataset
 from kpwidget.formats.via import via_losses
 from kpwidget.schema import FormatError, Schema
@@ -187,3 +188,12 @@ def test_sizes_backslashes_and_blank_instances_are_losses(tmp_path: Path) -> Non
     assert losses["image size"].startswith("the sizes of 1 image")
     assert losses["file_name"].startswith("the file names of 1 image")
     assert losses["instances"].startswith("1 instance without a labeled keypoint or bbox")
+
+
+def test_a_key_of_via_further_in_does_not_make_a_file_ambiguous(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    image = {"id": 1, "file_name": "a.png", "width": 9, "height": 9, "_via_settings": {}}
+    path.write_text(json.dumps({"images": [image], "annotations": [], "categories": []}))
+    assert formats.detect_format(path) == "coco"
+    path.write_text(json.dumps({"_via_settings": {}, "_via_img_metadata": {}}))
+    assert formats.detect_format(path) == "via"
