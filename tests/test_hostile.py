@@ -955,6 +955,7 @@ def check_results(data: bytes, path: Path, truth: Dataset) -> str:
     again = formats.read(out, format="coco-results", ground_truth=truth)
     assert [i.score for i in again.instances] == [i.score for i in found.instances]
     assert [i.track_id for i in again.instances] == [i.track_id for i in found.instances]
+    out = path.with_name("labels.json")
     formats.write(found, out, format="coco")
     assert len(formats.read(out, format="coco").instances) == len(found.instances)
     return "read" if on_error == "raise" else "read in part"

@@ -236,8 +236,8 @@ def test_edits_that_are_kept_by_a_page_are_refused_without_anchors(make, dataset
 
 def test_what_cannot_become_a_pass_keeps_nobody_from_going_on(make, dataset, monkeypatch):
     browser = make(dataset, anchors=1.0, rng=0)
-    browser.hello()
     until_again(browser)
+    browser.hello()
     draw(browser, "again")
     with monkeypatch.context() as patch:
         patch.setattr(anchors, "add_pass", lambda *_, **__: kp.Schema("twice", ["a", "a"]))

@@ -1129,7 +1129,7 @@ def test_of_10000_findings_only_a_window_is_sent(dataset, look):
 def test_strange_names_are_sent_as_text(dataset, look):
     name = "\ud800<b>"
     rows = [finding(None, check=name, reason=HOSTILE), finding((3, None), reason=name)]
-    browser = look(dataset, findings=pd.DataFrame(rows))
+    browser = look(dataset, findings=pd.DataFrame(rows, dtype=object))  # as `check` gives it
     assert [row["reason"] for row in browser.viewer.review["rows"]] == [HOSTILE, "?<b>"]
     browser.review("fine", 0)
     assert [d.check for d in dataset.decisions] == [name]
