@@ -75,9 +75,9 @@ test: test-js test-py  ## set up, then run every test: TypeScript, Python, brows
 test-js: $(VENV)/.node
 	@$(WITH_NODE) cd js && npm run --silent typecheck && npm test --silent
 
-# Without arguments most browser tests run beside the others, and are printed behind them; the rest
-# of them comes after the others, which takes both about as long. The + lets --output-sync show it live.
-LATER := $(wildcard tests/browser/test_[p-z]*.py)
+# Without arguments most browser tests run beside the others, and are printed behind them; the last
+# few come after the others, so that both take about as long. The + lets --output-sync show it live.
+LATER := $(wildcard tests/browser/test_[u-z]*.py)
 test-py: $(VENV)/.dev $(BUNDLE)
 ifneq ($(strip $(PYTEST_ARGS)),)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
