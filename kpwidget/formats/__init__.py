@@ -293,7 +293,7 @@ def read(
 def write(
     dataset: Dataset | Selection,
     path: str | os.PathLike[str],
-    format: str | None = "coco",
+    format: str | None = None,
     allow_loss: bool = False,
     overwrite: bool = False,
     **options: Any,
@@ -307,8 +307,9 @@ def write(
     path : str or os.PathLike
         The file or folder. A file of the same format is replaced, in one go: a crash leaves the old
         or the new one.
-    format : str, default 'coco'
-        A name of `all_formats`; None is told by the file's ending.
+    format : str, optional
+        A name of `all_formats`. By default that of the file's ending; 'coco' for ``.json``, which
+        several formats have, and without an ending.
     allow_loss : bool, default False
         Write although the format has no place for some of it. COCO holds all keypoints.
     overwrite : bool, default False
@@ -437,6 +438,8 @@ def _named(name: str) -> Format:
 
 def _by_ending(path: str | os.PathLike[str]) -> Format:
     suffix = Path(path).suffix.lower()
+    if suffix in ("", ".json"):
+        return _named("coco")
     matching = [row for row in all_formats().values() if suffix in row.extensions]
     if len(matching) == 1:
         return matching[0]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from kpwidget import formats
 from kpwidget.dataset import Dataset
 from kpwidget.formats import FORMATS, read
 from kpwidget.formats.roundtrip import FieldResult, _write_and_read, compare, roundtrip
@@ -150,3 +151,15 @@ def test_what_another_format_has_put_under_the_name_of_one_changes_no_label(
     assert again.images[0].file_name.rpartition("/")[2] == "a.png"
     visibilities = [instance.keypoints[:, 2].tolist() for instance in again.instances]
     assert visibilities == [i.keypoints[:, 2].tolist() for i in tiny_dataset.instances]
+
+
+def test_without_a_format_the_ending_tells(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    formats.write(tiny_dataset, tmp_path / "labels.json")
+    formats.write(tiny_dataset, tmp_path / "labels")
+    for name in ("labels.json", "labels"):
+        assert formats.detect_format(tmp_path / name) == "coco"
+    with pytest.raises(ValueError, match=r"several formats have files that end in '.xml'"):
+        formats.write(tiny_dataset, tmp_path / "labels.xml")
+    with pytest.raises(ValueError, match=r"no format has files that end in '.docx'"):
+        formats.write(tiny_dataset, tmp_path / "labels.docx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels", "labels.json"]
