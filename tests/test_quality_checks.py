@@ -521,6 +521,24 @@ def test_twitch_jump_and_turn_are_told_apart() -> None:
     assert found["instance"].tolist()[:2] == ["u20", "u35"]
 
 
+def test_many_events_of_a_keypoint_are_one_finding_at_the_largest() -> None:
+    rng = np.random.default_rng(2)
+    path = 500 + 40.0 * np.arange(17)[None, :, None] + rng.normal(0, 0.5, (120, 17, 2))
+    path[10:100:15, 3, 0] += [20, 20, 40, 20, 20, 20]  # six twitches
+    path[[20, 50], 5, 1] += 20  # two of another keypoint
+    dataset = clip(path, COCO)
+    events = quality.jitter(dataset).events
+    assert events["keypoint"].value_counts().to_dict() == {"left_ear": 6, "left_shoulder": 2}
+    found = quality.check(dataset, "jitter")
+    found = found[found["image"].notna()]
+    assert found["keypoint"].tolist() == ["left_ear", "left_shoulder", "left_shoulder"]
+    assert found["kind"].tolist() == ["twitches", "twitch", "twitch"]
+    one = found.iloc[0]
+    assert one["image"] == events["image"][2]
+    assert "the largest of 6 twitches of this keypoint in track" in one["reason"]
+    assert ", ".join(events["image"][:6]) in one["reason"]
+
+
 def test_interpolated_frames_do_not_count() -> None:
     rng = np.random.default_rng(0)
     xy = 500 + rng.normal(0, 2, (60, 1, 2))
@@ -623,11 +641,40 @@ def test_counts_and_empty_bins_beside_filled_ones() -> None:
     assert_allclose(elbow["expected"], 40 / 6)
     # 40 instances fill no table of 6 x 3 bins.
     assert set(table["by"]) == {""}
-    found = coverage_findings(table, "arm")
-    told = [one.reason for one in found if "elbow" in one.reason]
-    assert ["60-90°" in told[0], "120-150°" in told[1]] == [True, True]
-    assert "fewer than 8 %" in told[0]
-    assert len(told) == 4
+    [first, *_] = coverage_findings(table, "arm")
+    assert (first.keypoint, first.value, first.kind) == ("elbow", 4, "arm: elbow")
+    assert first.reason == (
+        "arm: no instance with elbow at 60-90°, 120-150°, further off 0-30°, 30-60° among 40 "
+        "(95 %: fewer than 8 % each; not known of 0)"
+    )
+
+
+def test_empty_bins_are_one_finding_a_dimension() -> None:
+    # 150 arms of three sizes, all bent by 100 or 170 degrees; the small ones are never stretched.
+    dataset = arms([100.0, 170.0] * 50 + [100.0] * 50)
+    for i, instance in enumerate(dataset.instances):
+        side = 20 if i >= 100 else 60 if i < 25 else 200
+        instance.set_bbox((50, 50, side, side))
+    table = quality.coverage(dataset)
+    found = {one.kind: one for one in coverage_findings(table, "arm")}
+    assert set(found) == {"arm: elbow", "arm: visible"}
+    elbow = found["arm: elbow"]
+    # Alone: 4 of 6. By size: the small ones at 150-180. By share of visible ones: nothing but what
+    # is empty alone.
+    assert elbow.value == 5
+    assert "1 of 18 bins of elbow by size (150-180° < 32 px)" in elbow.reason
+    assert "by visible" not in elbow.reason
+    # Once a bin is filled it is the same finding, with another number: decisions hold.
+    points = dataset.instances[-1].keypoints
+    points[2, :2] = 150 - 80 * np.cos(np.radians(130)), 150 + 80 * np.sin(np.radians(130))
+    dataset.instances[-1].set_keypoints(points)
+    [fewer] = [
+        one
+        for one in coverage_findings(quality.coverage(dataset), "arm")
+        if one.keypoint == "elbow"
+    ]
+    assert fewer.kind == elbow.kind
+    assert "at 60-90°, further off 0-30°, 30-60° among 150" in fewer.reason
 
 
 def test_few_instances_are_not_enough_data() -> None:
