@@ -665,9 +665,8 @@ def test_empty_bins_are_one_finding_a_dimension() -> None:
     assert "1 of 18 bins of elbow by size (150-180° < 32 px)" in elbow.reason
     assert "by visible" not in elbow.reason
     # Once a bin is filled it is the same finding, with another number: decisions hold.
-    points = dataset.instances[-1].keypoints
-    points[2, :2] = 150 - 80 * np.cos(np.radians(130)), 150 + 80 * np.sin(np.radians(130))
-    dataset.instances[-1].set_keypoints(points)
+    turn = np.radians(130)
+    dataset.instances[-1].set_keypoint("wrist", 150 - 80 * np.cos(turn), 150 + 80 * np.sin(turn))
     [fewer] = [
         one
         for one in coverage_findings(quality.coverage(dataset), "arm")
@@ -715,6 +714,18 @@ def test_shift_is_found_where_it_is_and_nothing_else() -> None:
     assert test.p_value == 1 / 1000
     assert abs(test.change[7] - 60) <= 2
     assert test.low[7] < 2 < test.high[7]
+
+
+def test_interval_of_a_shift_is_welchs() -> None:
+    values = np.array([0.0, 1, -1, 0.5, -0.5, 0.2, -0.2, 0.3, -0.3, 0.1, -0.1, 0, 0.4, -0.4, 0.6,
+                       -0.6, 0.7, -0.7, 20, 24])[:, None]  # fmt: skip
+    test = quality.drift_test(values)
+    assert test.change[0] == 18
+    from scipy.stats import ttest_ind
+
+    expected = ttest_ind(values[18:, 0], values[:18, 0], equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    assert_allclose([test.low[0], test.high[0]], [interval.low, interval.high])
 
 
 def test_statistic_is_the_range_of_the_cumulative_sum() -> None:
