@@ -147,6 +147,18 @@ def flags(
             (f"flip pairs, 80 images: {name} {share:.1%} of {n_runs}; annotators {n_annotators}",
              lean != 0.5 or NOMINAL[0] <= share <= NOMINAL[1])
         )  # fmt: skip
+    for n, p in ((20, 0.2), (40, 0.1)):
+        n_found = 0
+        for _ in range(n_null // 4):
+            points = made.points[:n].copy()
+            points[..., 2] = rng.choice([1, 2], (n, 17), p=[p, 1 - p])
+            few = made._replace(points=points, rows=made.rows[:n], images=made.images[:n])
+            n_found += any(" occluded in " in f.reason for f in flag_findings(few))
+        share = n_found / (n_null // 4)
+        lines.append(
+            (f"always or never occluded, {n} images, {p:.0%} are: type I {share:.1%}",
+             share <= NOMINAL[1])
+        )  # fmt: skip
     return lines
 
 
