@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -796,6 +797,26 @@ def test_drift_of_a_journal_names_the_keypoint_and_says_what_it_may_be(
     assert first["keypoint"] == "left_wrist"
     assert "annotator 'ada': content or convention changes" in first["reason"]
     assert first["image"] in {f"{i}.png" for i in range(33, 38)}
+
+
+def test_drift_of_one_of_many_people_can_be_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of two people and 19 shuffles no p is below 1/20, and Holm asks for 1/40: as of 51 and 999.
+    monkeypatch.setattr(sys.modules["kpwidget.quality.drift"], "_PERMUTATIONS", 19)
+    rng = np.random.default_rng(1)
+    schema = kp.Schema("mark", ["a", "b", "c"], [(1, 2)])
+    images = {f"{i:02}.png": np.zeros((99, 99), np.uint8) for i in range(40)}
+    dataset = kp.open(tmp_path / "marks.json", images, schema)
+    for i in range(40):
+        points = np.array([(20, 20), (60, 20), (40, 60)]) + rng.normal(0, 0.5, (3, 2))
+        points[2, 0] += 30 * (i >= 30)
+        dataset.annotator = f"p{i // 20}"
+        dataset.add_instance(i, keypoints=points, bbox=(10, 10, 60, 60))
+    found = quality.check(dataset, "drift")
+    warnings = found[found["severity"] == "warning"]
+    assert "c" in set(warnings["keypoint"])
+    assert warnings["reason"].str.contains("annotator 'p1'").all()
 
 
 def test_without_a_journal_drift_is_a_note() -> None:

@@ -28,6 +28,8 @@ runs of 100 images."""
 
 LEVEL: Final = 0.05
 
+_PERMUTATIONS: Final = 999
+
 _MOST_IMAGES: Final = 400
 """More are put together, neighbours into one: a test of 100,000 images would take minutes."""
 
@@ -85,7 +87,7 @@ def drift_test(
     *,
     times: ArrayLike | None = None,
     rng: np.random.Generator | int | None = None,
-    n_permutations: int = 999,
+    n_permutations: int = _PERMUTATIONS,
 ) -> DriftTest:
     """Test whether any of several series changes its mean in the course of labeling.
 
@@ -365,6 +367,7 @@ class Drift:
         pairs: pd.DataFrame | None = None,
         n_anchors: int = 0,
         rng: np.random.Generator | int | None = None,
+        n_permutations: int = _PERMUTATIONS,
     ) -> Drift:
         """Test differences of keypoints that stand in the order of labeling.
 
@@ -386,7 +389,8 @@ class Drift:
             What each row is; for anchors with columns first and again, for the test of pairs (see
             `drift_test`), in the frame of the limb.
         n_anchors : int, default 0
-        rng : numpy.random.Generator or int, optional
+        rng, n_permutations
+            As of `drift_test`.
 
         Returns
         -------
@@ -402,7 +406,7 @@ class Drift:
             pairs = pd.DataFrame({"image": list(images)})
         is_timed = is_anchored and "again" in pairs
         times = pairs[["first", "again"]].to_numpy(np.float64) if is_timed else None
-        test = drift_test(flat, of, times=times, rng=rng)
+        test = drift_test(flat, of, times=times, rng=rng, n_permutations=n_permutations)
         means = _means_by(flat, of, len(order))
         columns = np.arange(flat.shape[1])
         change = test.change
@@ -477,12 +481,20 @@ def drift(
     placed = _placed(dataset.history())
     found: list[Drift] = []
     with dataset.lock:
+        everything = []
         for labels in labels_of(data, sigmas) if placed else ():
             uids = dataset._table.uids(labels.rows.tolist())
             who, when = _who_and_when(labels, uids, placed)
+            people = sorted({str(name) for name in who[when > -math.inf]})
+            everything.append((labels, uids, who, when, people))
+        # All are corrected together: a p-value must be able to be small enough for that, also where
+        # three shuffles are as extreme.
+        n_tests = sum(len(people) for *_, people in everything)
+        n_permutations = max(_PERMUTATIONS, math.ceil(4 * n_tests / LEVEL))
+        for labels, uids, who, when, people in everything:
             anchors = _anchors(labels, uids, who, when)
             offsets: NDArray[np.float64] | None = None
-            for person in sorted({str(name) for name in who[when > -math.inf]}):
+            for person in people:
                 is_own = who == person
                 last = np.where(is_own, when, -math.inf).max(axis=1)
                 own = np.flatnonzero(last > -math.inf)
@@ -511,6 +523,7 @@ def drift(
                         pairs=pairs,
                         n_anchors=n_anchors,
                         rng=rng,
+                        n_permutations=n_permutations,
                     )
                 )
     if not found:
