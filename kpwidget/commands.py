@@ -17,6 +17,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from kpwidget.words import count
+
 if TYPE_CHECKING:
     from kpwidget.dataset import Dataset
     from kpwidget.dataset.findings import Problem
@@ -433,12 +435,6 @@ def _n_bytes(path: Path) -> int:
     )
 
 
-def _count(n: int, noun: str) -> str:
-    from kpwidget.formats import count
-
-    return count(n, noun)
-
-
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _N_NAMES:,} more" if len(names) > _N_NAMES else ""
     return ", ".join(map(repr, names[:_N_NAMES])) + more
@@ -498,18 +494,18 @@ def _info(args: argparse.Namespace, said: _Said) -> int:
     found = f"{n_images:,} ({n_images - len(missing):,} found, {len(missing):,} missing)"
     said.rows(
         [
-            ("file", f"{args.file} ({_count(n_bytes, 'byte')})"),
+            ("file", f"{args.file} ({count(n_bytes, 'byte')})"),
             ("format", format),
             ("images", found + (f": no file {_listed(missing)}{hint}" if missing else "")),
-            ("instances", f"{len(rows):,} in {_count(n_with, 'image')}"),
+            ("instances", f"{len(rows):,} in {count(n_with, 'image')}"),
             *_category_lines(dataset.categories, n_of_category),
             ("keypoints", f"{visible:,} visible, {occluded:,} occluded, {unlabeled:,} unlabeled"),
             *(
                 ("unknown fields", f"{kind}: " + ", ".join(f"{k} ({n:,})" for k, n in of.items()))
                 for kind, of in unknown.items()
             ),
-            ("kept as it is", f"{_count(n_other, 'other record')}" if n_other else ""),
-            ("left out", _count(len(dataset.skipped), "bad record") if dataset.skipped else ""),
+            ("kept as it is", f"{count(n_other, 'other record')}" if n_other else ""),
+            ("left out", count(len(dataset.skipped), "bad record") if dataset.skipped else ""),
         ]
     )
     return OK
@@ -526,14 +522,14 @@ def _category_lines(
     for group in alike.values():
         category, n = group[0]
         points = (
-            f"{_count(category.n_keypoints, 'keypoint')}, "
-            f"{_count(len(category.schema.edges), 'edge')}: "
+            f"{count(category.n_keypoints, 'keypoint')}, "
+            f"{count(len(category.schema.edges), 'edge')}: "
             + ", ".join(category.keypoints[:20])
             + (", ..." if category.n_keypoints > 20 else "")
         )
         if len(group) <= _N_NAMES:
             for category, n in group:
-                instances = _count(n, "instance")
+                instances = count(n, "instance")
                 yield "category", f"{category.name!r} (id {category.id}): {instances}, {points}"
             continue
         used = sorted((of for of in group if of[1]), key=lambda of: -of[1])
@@ -558,7 +554,7 @@ def _info_of_metainfo(path: Path, said: _Said) -> int:
     pairs = ", ".join(" and ".join(pair) for pair in schema.flip_pairs)
     said.rows(
         [
-            ("file", f"{path} ({_count(n_bytes, 'byte')})"),
+            ("file", f"{path} ({count(n_bytes, 'byte')})"),
             ("format", "a metainfo file of MMPose: a schema, no labels"),
             ("name", repr(schema.name)),
             ("keypoints", f"{schema.n_keypoints:,}: {', '.join(schema.keypoints)}"),
@@ -724,7 +720,7 @@ def _check(args: argparse.Namespace, said: _Said) -> int:
 
             journal = store.read_decisions(dataset)
             if len(dataset.decisions):
-                n_taken = _count(len(dataset.decisions), "decision")
+                n_taken = count(len(dataset.decisions), "decision")
                 said.line(f"{n_taken} on findings taken from {journal}")
             # What the quality checks tell too is told once, with its severity.
             problems = [p for p in problems if p.kind not in quality.KINDS_OF_VALIDATE]
@@ -752,14 +748,14 @@ def _check(args: argparse.Namespace, said: _Said) -> int:
     if len(shown) < len(lines):
         said.line(f"... and {len(lines) - len(shown):,} more (--limit 0 shows all)")
     for kind, n in Counter(problem.kind for problem in problems).most_common():
-        said.line(f"problem: {_count(n, kind)}")
+        said.line(f"problem: {count(n, kind)}")
     for kind, n in Counter(note.kind for note in notes).most_common():
-        said.line(f"note: {_count(n, kind)}")
+        said.line(f"note: {count(n, kind)}")
     severities = Counter(finding["severity"] for finding in findings)
     said.line(
-        f"{args.file}: {_count(n_images, 'image')}, {_count(n_instances, 'instance')}, "
-        + (_count(len(problems), "problem") if problems else "no problem")
-        + "".join(f", {_count(n, severity)}" for severity, n in severities.items())
+        f"{args.file}: {count(n_images, 'image')}, {count(n_instances, 'instance')}, "
+        + (count(len(problems), "problem") if problems else "no problem")
+        + "".join(f", {count(n, severity)}" for severity, n in severities.items())
     )
     return FINDINGS if problems or severities["error"] else OK
 

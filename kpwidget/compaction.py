@@ -32,6 +32,7 @@ from kpwidget.journal import (
     sync_folder,
     writer_of,
 )
+from kpwidget.words import count
 
 __all__ = ["DAY", "MANY", "Compacted", "compact", "compact_if_many"]
 
@@ -69,7 +70,7 @@ class Compacted:
 
     def __str__(self) -> str:
         if self.n_logs:
-            said = f"{self.n_logs} log{'s' * (self.n_logs != 1)} packed"
+            said = f"{count(self.n_logs, 'log')} packed"
         elif self.path is not None:
             said = "packed files joined"
         else:

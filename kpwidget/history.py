@@ -15,6 +15,8 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Final, Literal, TypeVar, cast
 
+from kpwidget.words import count
+
 __all__ = ["ANY", "Change", "History", "PrimitiveChange", "Step", "Transaction", "UndoError"]
 
 
@@ -592,7 +594,7 @@ class History:
                 last = later[-1]
                 by = _by(last, step)
                 conflicts.append(
-                    f"{len(later)} later step{'s' * (len(later) > 1)} in force "
+                    f"{count(len(later), 'later step')} in force "
                     f"{'have' if len(later) > 1 else 'has'} keypoints of the schema it gave, "
                     f"the last one is {last.label!r} (step {last.id}{by})"
                 )

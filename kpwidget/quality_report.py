@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike
 
 from kpwidget.dataset import Dataset, Selection
 from kpwidget.dataset.findings import is_missing
-from kpwidget.formats import count
 from kpwidget.page import Cell, Page, drawn
 from kpwidget.quality.agreement import LEAST, agreement, measure_sigmas
 from kpwidget.quality.check import CHECKS, check
@@ -25,6 +24,7 @@ from kpwidget.quality.intervals import in_percent, wilson
 from kpwidget.quality.jitter import LEAST_DIFFERENCES, jitter
 from kpwidget.quality.labels import Labels, dataset_of, labels_of
 from kpwidget.reports import checked
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -407,9 +407,8 @@ def _jitter(page: Page, about: _About) -> None:
     estimates, events = found.estimates, found.events
     told = estimates[estimates["verdict"] == "told"].sort_values("sigmas", ascending=False)
     kinds = _listed(
-        [f"{int((events['kind'] == kind).sum()):,} {kind}s".replace("twitchs", "twitches")
-         for kind in ("twitch", "jump")]
-    )  # fmt: skip
+        [count(int((events["kind"] == kind).sum()), kind) for kind in ("twitch", "jump")]
+    )
     page.paragraph(
         f"{count(len(found.series), 'track')}: noise is told for {len(told):,} of "
         f"{count(len(estimates), 'keypoint')} of tracks ({LEAST_DIFFERENCES} differences or more "

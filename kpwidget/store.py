@@ -38,6 +38,7 @@ from kpwidget.journal import (
     read_logs,
     replay,
 )
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     from kpwidget.schema import Category, Schema
@@ -418,14 +419,14 @@ def attach_journal(dataset: Dataset, folder: str | os.PathLike[str] | None = Non
     n_left = sum(e.kind == "edit" and e.order > moved for e in strange) if moved else 0
     if n_left:
         said.append(
-            f"kpwidget: {n_left} edit{'s' * (n_left != 1)} of the dataset that was in this file "
+            f"kpwidget: {count(n_left, 'edit')} of the dataset that was in this file "
             f"before, made since another was saved over it, left out: {where} keeps them"
         )
     if done.n_steps:
         n = len(done.instances)
         said.append(
-            f"kpwidget: {done.n_steps} edit{'s' * (done.n_steps != 1)} of {n} "
-            f"instance{'s' * (n != 1)} restored from {where}"
+            f"kpwidget: {count(done.n_steps, 'edit')} of "
+            f"{count(n, 'instance')} restored from {where}"
         )
     if done.conflicts:
         said.append(_of_two(len(done.conflicts)))
@@ -528,9 +529,7 @@ def refresh(dataset: Dataset) -> str:
     if not (done.n_steps or done.problems or done.left_out):
         return ""
     n = len(done.instances)
-    said = (
-        f"{done.n_steps} edit{'s' * (done.n_steps != 1)} of {n} instance{'s' * (n != 1)} by others"
-    )
+    said = f"{count(done.n_steps, 'edit')} of {count(n, 'instance')} by others"
     if done.conflicts:
         said += "; " + _of_two(len(done.conflicts))
     return said

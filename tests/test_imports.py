@@ -19,7 +19,7 @@ PACKAGE = Path(kpwidget.__file__).resolve().parent
 # From the bottom up. A module imports from lower layers only.
 LAYERS = [
     {"_version"},
-    {"schema", "schemas", "geometry", "images"},
+    {"schema", "schemas", "geometry", "images", "words"},
     {"history", "dataset", "metrics"},
     {"journal", "formats", "quality", "plotting", "samples"},
     {"compaction"},

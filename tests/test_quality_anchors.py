@@ -114,6 +114,18 @@ def test_images_are_turned_around_whole() -> None:
     assert_allclose(many.n_across, one.n_across)
 
 
+def test_an_image_counts_once_in_each_series_whatever_is_not_known() -> None:
+    # Three rows of an image of which a series knows one only are as much as that one row.
+    values = np.random.default_rng(3).normal(0.4, 1, (24, 2))
+    times = np.column_stack([np.arange(24), 100 + np.arange(24)])
+    one = quality.drift_test(values, times=times)
+    rows, of = np.repeat(values, 3, axis=0), np.repeat(np.arange(24), 3)
+    rows[1::3, 1] = rows[2::3, 1] = math.nan
+    many = quality.drift_test(rows, of, times=np.repeat(times, 3, axis=0))
+    assert_allclose(many.statistic, one.statistic)
+    assert_allclose(many.p_values, one.p_values)
+
+
 def test_pairs_need_their_times() -> None:
     for times in ([(0, 1)] * 3, [(2, 1)] * 4, [(0, math.nan)] * 4):
         with pytest.raises(ValueError, match="times: expected 4 pairs of numbers, the earlier one"):
@@ -163,17 +175,49 @@ def test_a_pass_of_somebody_else_is_no_anchor(tmp_path: Path) -> None:
     assert one.pairs["name"].unique().tolist() == ["anchor"]
 
 
-def test_a_label_that_was_changed_since_is_the_later_one(tmp_path: Path) -> None:
+def test_a_keypoint_that_was_moved_since_is_the_later_one_and_no_other(tmp_path: Path) -> None:
     dataset = labeled_twice(tmp_path)
     before = quality.drift(dataset)[0]
     uid = before.pairs["uid"][0]
     x, y, _ = dataset.passes[0].keypoints()[1]
     dataset.instance(uid).set_keypoint("tip", x + 10, y)
+    moved = quality.drift(dataset)[0]
+    own = moved.pairs[moved.pairs["uid"] == uid]
+    assert own.index.tolist() == [0, len(before.pairs)]
+    # The head is as it was; of the tip the opinion, of second 27, is the earlier one now.
+    assert own[["first", "again"]].to_numpy()[0].tolist() == (
+        before.pairs[["first", "again"]].to_numpy()[0].tolist()
+    )
+    assert own["first"].iloc[1] == own["again"].iloc[0]
+    assert_allclose(moved.values[0, 0], before.values[0, 0], atol=1e-6)  # the limb turns a little
+    assert moved.values[0, 1, 0] == pytest.approx(0.10, abs=0.002)  # 10 px of s = 100 px
+    assert (moved.series["n"] == 28).all()
+
+
+def test_flags_and_what_was_undone_are_no_later_labels(tmp_path: Path) -> None:
+    dataset = labeled_twice(tmp_path)
+    before = quality.drift(dataset)[0]
+    instance = dataset.instance(before.pairs["uid"][0])
+    x, y, _ = instance.keypoints[1]
+    instance.set_keypoint("tip", x, y, 1)
+    instance.set_keypoint("tip", 0.0, 0.0)
+    dataset.undo()
     after = quality.drift(dataset)[0]
-    row = after.pairs["uid"].tolist().index(uid)
-    assert row == len(after.pairs) - 1
-    assert after.values[row, 1, 0] == pytest.approx(0.10, abs=0.002)  # 10 px of s = 100 px
-    assert (after.pairs["again"] >= after.pairs["first"]).all()
+    assert after.pairs.equals(before.pairs)
+    assert after.series.equals(before.series)
+
+
+def test_keypoints_that_somebody_else_has_moved_are_left_out(tmp_path: Path) -> None:
+    dataset = labeled_twice(tmp_path)
+    for uid in quality.drift(dataset)[0].pairs["uid"][:3]:
+        x, y, _ = dataset.instance(uid).keypoints[1]
+        dataset.annotator = "ben"
+        dataset.instance(uid).set_keypoint("tip", x + 30, y)
+    ada, ben = quality.drift(dataset)
+    assert ada.series.set_index(["keypoint", "axis"])["n"].to_dict() == {
+        ("head", "along"): 28, ("head", "across"): 28, ("tip", "along"): 25, ("tip", "across"): 25,
+    }  # fmt: skip
+    assert (ben.annotator, len(ben.images), ben.n_anchors) == ("ben", 3, 0)
 
 
 # Drawn

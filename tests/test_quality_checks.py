@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -521,6 +522,24 @@ def test_twitch_jump_and_turn_are_told_apart() -> None:
     assert found["instance"].tolist()[:2] == ["u20", "u35"]
 
 
+def test_many_events_of_a_keypoint_are_one_finding_at_the_largest() -> None:
+    rng = np.random.default_rng(2)
+    path = 500 + 40.0 * np.arange(17)[None, :, None] + rng.normal(0, 0.5, (120, 17, 2))
+    path[10:100:15, 3, 0] += [20, 20, 40, 20, 20, 20]  # six twitches
+    path[[20, 50], 5, 1] += 20  # two of another keypoint
+    dataset = clip(path, COCO)
+    events = quality.jitter(dataset).events
+    assert events["keypoint"].value_counts().to_dict() == {"left_ear": 6, "left_shoulder": 2}
+    found = quality.check(dataset, "jitter")
+    found = found[found["image"].notna()]
+    assert found["keypoint"].tolist() == ["left_ear", "left_shoulder", "left_shoulder"]
+    assert found["kind"].tolist() == ["twitches", "twitch", "twitch"]
+    one = found.iloc[0]
+    assert one["image"] == events["image"][2]
+    assert "the largest of 6 twitches of this keypoint in track" in one["reason"]
+    assert ", ".join(events["image"][:6]) in one["reason"]
+
+
 def test_interpolated_frames_do_not_count() -> None:
     rng = np.random.default_rng(0)
     xy = 500 + rng.normal(0, 2, (60, 1, 2))
@@ -623,11 +642,39 @@ def test_counts_and_empty_bins_beside_filled_ones() -> None:
     assert_allclose(elbow["expected"], 40 / 6)
     # 40 instances fill no table of 6 x 3 bins.
     assert set(table["by"]) == {""}
-    found = coverage_findings(table, "arm")
-    told = [one.reason for one in found if "elbow" in one.reason]
-    assert ["60-90°" in told[0], "120-150°" in told[1]] == [True, True]
-    assert "fewer than 8 %" in told[0]
-    assert len(told) == 4
+    [first, *_] = coverage_findings(table, "arm")
+    assert (first.keypoint, first.value, first.kind) == ("elbow", 4, "arm: elbow")
+    assert first.reason == (
+        "arm: no instance with elbow at 60-90°, 120-150°, further off 0-30°, 30-60° among 40 "
+        "(95 %: fewer than 8 % each; not known of 0)"
+    )
+
+
+def test_empty_bins_are_one_finding_a_dimension() -> None:
+    # 150 arms of three sizes, all bent by 100 or 170 degrees; the small ones are never stretched.
+    dataset = arms([100.0, 170.0] * 50 + [100.0] * 50)
+    for i, instance in enumerate(dataset.instances):
+        side = 20 if i >= 100 else 60 if i < 25 else 200
+        instance.set_bbox((50, 50, side, side))
+    table = quality.coverage(dataset)
+    found = {one.kind: one for one in coverage_findings(table, "arm")}
+    assert set(found) == {"arm: elbow", "arm: visible"}
+    elbow = found["arm: elbow"]
+    # Alone: 4 of 6. By size: the small ones at 150-180. By share of visible ones: nothing but what
+    # is empty alone.
+    assert elbow.value == 5
+    assert "1 of 18 bins of elbow by size (150-180° < 32 px)" in elbow.reason
+    assert "by visible" not in elbow.reason
+    # Once a bin is filled it is the same finding, with another number: decisions hold.
+    turn = np.radians(130)
+    dataset.instances[-1].set_keypoint("wrist", 150 - 80 * np.cos(turn), 150 + 80 * np.sin(turn))
+    [fewer] = [
+        one
+        for one in coverage_findings(quality.coverage(dataset), "arm")
+        if one.keypoint == "elbow"
+    ]
+    assert fewer.kind == elbow.kind
+    assert "at 60-90°, further off 0-30°, 30-60° among 150" in fewer.reason
 
 
 def test_few_instances_are_not_enough_data() -> None:
@@ -668,6 +715,18 @@ def test_shift_is_found_where_it_is_and_nothing_else() -> None:
     assert test.p_value == 1 / 1000
     assert abs(test.change[7] - 60) <= 2
     assert test.low[7] < 2 < test.high[7]
+
+
+def test_interval_of_a_shift_is_welchs() -> None:
+    values = np.array([0.0, 1, -1, 0.5, -0.5, 0.2, -0.2, 0.3, -0.3, 0.1, -0.1, 0, 0.4, -0.4, 0.6,
+                       -0.6, 0.7, -0.7, 20, 24])[:, None]  # fmt: skip
+    test = quality.drift_test(values)
+    assert test.change[0] == 18
+    from scipy.stats import ttest_ind
+
+    expected = ttest_ind(values[18:, 0], values[:18, 0], equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    assert_allclose([test.low[0], test.high[0]], [interval.low, interval.high])
 
 
 def test_statistic_is_the_range_of_the_cumulative_sum() -> None:
@@ -738,6 +797,26 @@ def test_drift_of_a_journal_names_the_keypoint_and_says_what_it_may_be(
     assert first["keypoint"] == "left_wrist"
     assert "annotator 'ada': content or convention changes" in first["reason"]
     assert first["image"] in {f"{i}.png" for i in range(33, 38)}
+
+
+def test_drift_of_one_of_many_people_can_be_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of two people and 19 shuffles no p is below 1/20, and Holm asks for 1/40: as of 51 and 999.
+    monkeypatch.setattr(sys.modules["kpwidget.quality.drift"], "_PERMUTATIONS", 19)
+    rng = np.random.default_rng(1)
+    schema = kp.Schema("mark", ["a", "b", "c"], [(1, 2)])
+    images = {f"{i:02}.png": np.zeros((99, 99), np.uint8) for i in range(40)}
+    dataset = kp.open(tmp_path / "marks.json", images, schema)
+    for i in range(40):
+        points = np.array([(20, 20), (60, 20), (40, 60)]) + rng.normal(0, 0.5, (3, 2))
+        points[2, 0] += 30 * (i >= 30)
+        dataset.annotator = f"p{i // 20}"
+        dataset.add_instance(i, keypoints=points, bbox=(10, 10, 60, 60))
+    found = quality.check(dataset, "drift")
+    warnings = found[found["severity"] == "warning"]
+    assert "c" in set(warnings["keypoint"])
+    assert warnings["reason"].str.contains("annotator 'p1'").all()
 
 
 def test_without_a_journal_drift_is_a_note() -> None:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from kpwidget.dataset.table import _MAX_ID, NO_ID, InstanceRecord, InstanceTable
 from kpwidget.dataset.text import FileText
 from kpwidget.dataset.values import as_float
-from kpwidget.dataset.views import ImageInfo, _count
+from kpwidget.dataset.views import ImageInfo
 from kpwidget.history import PrimitiveChange
 from kpwidget.schema import Category
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     from kpwidget.dataset.core import Dataset, ImageState, PointFields
@@ -238,7 +239,7 @@ def _by_list(dataset: Dataset, parts: Parts) -> dict[str, list[int]]:
         chosen[rest[0]] = left
     elif left:
         problems.append(
-            f"{_count(len(left), 'image')} in no part: {_names(dataset, left)}; name them or "
+            f"{count(len(left), 'image')} in no part: {_names(dataset, left)}; name them or "
             f"give a part as {REST!r}"
         )
     if problems:
@@ -260,7 +261,7 @@ def _groups(dataset: Dataset, group: Group) -> list[Hashable]:
         missing = [i for i, name in enumerate(file_names) if name not in group]
         if missing:
             raise ValueError(
-                f"cannot split: {_count(len(missing), 'image')} without a group: "
+                f"cannot split: {count(len(missing), 'image')} without a group: "
                 f"{_names(dataset, missing)}"
             )
         found: list[Any] = [group[name] for name in file_names]
@@ -387,10 +388,10 @@ class MergeReport:
         ]
         if self.duplicates:
             what = "added all the same" if self.duplicates_added else "not added"
-            lines.append(f"{_count(len(self.duplicates), 'duplicate')}, {what}:")
+            lines.append(f"{count(len(self.duplicates), 'duplicate')}, {what}:")
             lines += _shown([f"{o!r} here, {t!r} there" for o, t in self.duplicates])
         if self.conflicts:
-            lines.append(f"{_count(len(self.conflicts), 'conflict')}, same uid and other values:")
+            lines.append(f"{count(len(self.conflicts), 'conflict')}, same uid and other values:")
             lines += _shown(
                 [
                     f"{c.ours!r} in image {c.image!r}: {', '.join(c.fields)} differ; "
@@ -399,7 +400,7 @@ class MergeReport:
                 ]
             )
         changed = [
-            _count(len(ids), noun)
+            count(len(ids), noun)
             for noun, ids in (
                 ("image", self.image_ids),
                 ("category", self.category_ids),
@@ -595,7 +596,7 @@ class _Merge:
         alike = [s.file_name for s in self.other._images if _base(s.file_name) in here]
         if alike:
             self.notes.append(
-                f"no image has the file name of one here, though {_count(len(alike), 'image')} "
+                f"no image has the file name of one here, though {count(len(alike), 'image')} "
                 f"differ in the folder only, such as {alike[0]!r} from {here[_base(alike[0])]!r}: "
                 "if they are the same, pass match='hash' to match images by their content"
             )
@@ -787,7 +788,7 @@ class _Merge:
             for state in self.new_images:
                 dataset._add_image(state)
                 dataset._n_done += state.is_done
-            with dataset.transaction(f"merge {_count(len(self.records), 'instance')}"):
+            with dataset.transaction(f"merge {count(len(self.records), 'instance')}"):
                 for record in tqdm(self.records, "add", unit="instance", delay=1.0, leave=False):
                     dataset._history.do(
                         PrimitiveChange("instance", record.uid, record.image, None, record)

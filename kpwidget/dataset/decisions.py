@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
 
-from kpwidget.dataset.views import _count
 from kpwidget.history import PrimitiveChange
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,7 +225,7 @@ class Decisions(Sequence[Decision]):
         every = self[:]
         counts = [(sum(one.verdict == verdict for one in every), verdict) for verdict in VERDICTS]
         said = ", ".join(f"{n} {verdict}" for n, verdict in counts if n)
-        return f"<{_count(len(every), 'decision')}{': ' * bool(said)}{said}>"
+        return f"<{count(len(every), 'decision')}{': ' * bool(said)}{said}>"
 
 
 _SHOWN: Final = ("check", "kind", "image", "instance", "keypoint", "verdict", "annotator")

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from kpwidget.dataset.views import _count
 from kpwidget.history import PrimitiveChange
 from kpwidget.schema import Category, Schema, _show
 from kpwidget.schemas.orders import find_other_order, has_other_orders
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     from kpwidget.dataset.core import Dataset
@@ -156,13 +156,13 @@ class Migration:
         if not self.is_needed:
             return f"category {self.category!r} has this schema already: nothing to do"
         would = "would be " if self.is_dry_run else ""
-        lines = [f"category {self.category!r}, {_count(self.n_instances, 'instance')}:"]
+        lines = [f"category {self.category!r}, {count(self.n_instances, 'instance')}:"]
         n_sources: dict[str | None, int] = {}
         for point in self.points:
             n_sources[point.before] = n_sources.get(point.before, 0) + 1
         n_unchanged = 0
         for point in self.points:
-            labels = _count(point.n_labels, "label")
+            labels = count(point.n_labels, "label")
             moved = f"from place {(point.index_before or 0) + 1} to {(point.index_after or 0) + 1}"
             if point.what == "added":
                 lines.append(f"  {point.after!r} {would}added, unlabeled")
@@ -181,7 +181,7 @@ class Migration:
         if len(lines) > _N_LINES:
             lines[_N_LINES:] = [f"  and {len(lines) - _N_LINES} more"]
         if n_unchanged:
-            lines.append(f"  {_count(n_unchanged, 'keypoint')} {would}kept as they are")
+            lines.append(f"  {count(n_unchanged, 'keypoint')} {would}kept as they are")
         if self.other:
             lines.append(f"  {', '.join(self.other)} {would}replaced")
         lines += [f"  {note}" for note in self.notes]
@@ -224,7 +224,7 @@ def migrate(
         gone = [point for point in points if point.after is None and point.n_labels]
         if gone and not remove and not dry_run:
             raise ValueError(
-                f"{where}: this would remove {_count(sum(p.n_labels for p in gone), 'label')}: "
+                f"{where}: this would remove {count(sum(p.n_labels for p in gone), 'label')}: "
                 + ", ".join(f"{p.n_labels} of {p.before!r}" for p in gone[:_N_SHOWN])
                 + (f" and of {len(gone) - _N_SHOWN} more" if len(gone) > _N_SHOWN else "")
                 + ". Nothing was changed. Pass remove=True to remove them (undo brings them back, "
@@ -268,7 +268,7 @@ def _unseen_opinions(dataset: Dataset, index: int, old: Schema, new: Schema) -> 
             if point and name in lost:
                 found[opinion.name, name] = found.get((opinion.name, name), 0) + 1
     return [
-        f"pass {of!r}: {_count(n, 'opinion')} on {name!r} not seen under the new schema "
+        f"pass {of!r}: {count(n, 'opinion')} on {name!r} not seen under the new schema "
         "(undo shows them again)"
         for (of, name), n in found.items()
     ]

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset.table import Point
 from kpwidget.dataset.values import checked_points
-from kpwidget.dataset.views import _count
 from kpwidget.history import PrimitiveChange
 from kpwidget.metrics import match_labels
 from kpwidget.schema import Category
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,7 +221,7 @@ class Passes(Sequence[Opinion]):
         """Return the counts."""
         opinions = self._all()
         counts = [
-            f"{name!r}: {_count(sum(o.name == name for o in opinions), 'instance')}"
+            f"{name!r}: {count(sum(o.name == name for o in opinions), 'instance')}"
             for name in self.names
         ]
         return f"<passes: {', '.join(counts) or 'none'}>"
@@ -289,7 +289,7 @@ class PassReport:
             (self.missing_images, "image", "with labels there that are not here"),
         )
         lines += [
-            f"{_count(len(names), noun)} {words}: {_listed(names)}"
+            f"{count(len(names), noun)} {words}: {_listed(names)}"
             for names, noun, words in rest
             if names
         ]

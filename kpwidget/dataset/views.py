@@ -23,6 +23,7 @@ from kpwidget.dataset.values import as_int, checked_bbox, checked_point, checked
 from kpwidget.history import PrimitiveChange
 from kpwidget.images import ImageError, ImageSource, named
 from kpwidget.schema import Category
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,7 +191,7 @@ class ImageInfo:
     def __repr__(self) -> str:
         """Name, status and number of instances."""
         n_instances = len(self.dataset._table.rows_of_image[self._index])
-        return f"ImageInfo({self.file_name!r}, {self.status}, {_count(n_instances, 'instance')})"
+        return f"ImageInfo({self.file_name!r}, {self.status}, {count(n_instances, 'instance')})"
 
 
 class Instance:
@@ -527,7 +528,7 @@ class ImageList(Sequence[ImageInfo]):
     def __repr__(self) -> str:
         """Number of images and the first names."""
         names = ", ".join(repr(image.file_name) for image in self[:3])
-        return f"<{_count(len(self), 'image')}: {names}{', ...' if len(self) > 3 else ''}>"
+        return f"<{count(len(self), 'image')}: {names}{', ...' if len(self) > 3 else ''}>"
 
 
 class InstanceList(Sequence[Instance]):
@@ -588,7 +589,7 @@ class InstanceList(Sequence[Instance]):
 
     def __repr__(self) -> str:
         """Return the number of instances."""
-        return f"<{_count(len(self), 'instance')}>"
+        return f"<{count(len(self), 'instance')}>"
 
 
 class Selection:
@@ -702,19 +703,13 @@ class Selection:
         with self.dataset.lock:
             n_instances = len(self._rows(self.dataset._table))
         return (
-            f"Selection({_count(len(self.images), 'image')}, "
-            f"{_count(n_instances, 'instance')} of {self.dataset!r})"
+            f"Selection({count(len(self.images), 'image')}, "
+            f"{count(n_instances, 'instance')} of {self.dataset!r})"
         )
 
 
 def _extra(fields: Mapping[str, Any] | None, known: frozenset[str]) -> Mapping[str, Any]:
     return MappingProxyType({k: v for k, v in (fields or {}).items() if k not in known})
-
-
-def _count(n: int, noun: str) -> str:
-    if n == 1:
-        return f"1 {noun}"
-    return f"{n} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
 def bboxes_of(dataset: Dataset, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:

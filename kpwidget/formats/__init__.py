@@ -14,7 +14,6 @@ import importlib.metadata
 import inspect
 import itertools
 import os
-import re
 import secrets
 import sys
 import threading
@@ -30,6 +29,7 @@ import numpy as np
 from kpwidget.formats.table import BUILT_IN, Format
 from kpwidget.schema import Category, FormatError, Schema
 from kpwidget.schemas.orders import find_other_order, has_other_orders
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -646,40 +646,6 @@ def needed(module: str, install: str, what: str) -> Any:
             f"{what} takes {module.partition('.')[0]}, which is not installed ({error}): "
             f'pip install "{install}"'
         ) from error
-
-
-def count(n: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Parameters
-    ----------
-    n : int
-    noun : str
-        In the singular; of several words that which comes before "of", "that", "on", "with" and
-        the like is put into the plural.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> count(1, "image"), count(3, "category"), count(1200, "bbox without a size")
-    ('1 image', '3 categories', '1,200 bboxes without a size')
-    """
-    if n == 1:
-        return f"1 {noun}"
-    parts = _AFTER_NOUN.split(noun, maxsplit=1)
-    return f"{n:,} {_plural(parts[0])}{''.join(parts[1:])}"
-
-
-_AFTER_NOUN: Final = re.compile(r"( (?:of|on|that|with|without|outside|partly|labeled)\b.*)")
-
-
-def _plural(noun: str) -> str:
-    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
-        return f"{noun[:-1]}ies"
-    return f"{noun}es" if noun.endswith(("x", "s", "ch")) else f"{noun}s"
 
 
 @contextmanager

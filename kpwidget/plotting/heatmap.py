@@ -21,8 +21,9 @@ from kpwidget.plotting.rows import (
     rows_of,
     sizes_in,
 )
-from kpwidget.plotting.text import counted, one_line, set_title
+from kpwidget.plotting.text import one_line, set_title
 from kpwidget.schema import Category
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -211,7 +212,7 @@ def plot_heatmap(
     if len(chosen) < schema.n_keypoints:
         named = ", ".join(one_line(schema.keypoints[k]) for k in chosen[:3])
         named += f" and {len(chosen) - 3} more" if len(chosen) > 3 else ""
-    title = f"{named}: {int(density.counts.sum()):,} in {counted(len(rows), 'instance')}"
+    title = f"{named}: {int(density.counts.sum()):,} in {count(len(rows), 'instance')}"
     left_out = [
         f"{n:,} {why}"
         for n, why in (

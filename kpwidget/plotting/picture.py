@@ -13,6 +13,7 @@ from kpwidget.plotting.grid import plot_grid
 from kpwidget.plotting.image import plot_instance
 from kpwidget.plotting.skeleton import plot_schema
 from kpwidget.schema import INSTANCE_COLORS, Schema
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -63,7 +64,7 @@ def _colors_of(thing: ImageInfo | Instance | Schema) -> list[str]:
 
 def _described(image: ImageInfo) -> str:
     n = len(image.instances)
-    return f"{image.file_name} ({n} instance{'' if n == 1 else 's'})"
+    return f"{image.file_name} ({count(n, 'instance')})"
 
 
 def _picture_of(canvas: FigureCanvasAgg) -> Image.Image:

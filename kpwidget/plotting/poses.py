@@ -11,8 +11,9 @@ from matplotlib.collections import LineCollection
 from kpwidget.geometry import align_poses, mean_pose
 from kpwidget.plotting.marks import NEUTRAL, draw_edges, draw_keypoints, draw_points, new_axes
 from kpwidget.plotting.rows import Data, keypoints_of, of_category, rows_of
-from kpwidget.plotting.text import PLAIN, counted, set_title
+from kpwidget.plotting.text import PLAIN, set_title
 from kpwidget.schema import Category, Visibility
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +79,7 @@ def plot_pose_space(
     ax.set_xlabel("x (pose sizes)")
     ax.set_ylabel("y (pose sizes)")
     ax.invert_yaxis()
-    title = f"{chosen.name}: {counted(n_all, 'pose')}"
+    title = f"{chosen.name}: {count(n_all, 'pose')}"
     if n_all < len(chosen.rows):
         title += f"\n({len(chosen.rows) - n_all:,} with fewer than two keypoints left out)"
     if n_all == 0:

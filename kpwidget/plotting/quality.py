@@ -13,7 +13,8 @@ from matplotlib.ticker import MaxNLocator
 from kpwidget.images import ImageError
 from kpwidget.plotting.image import show_picture
 from kpwidget.plotting.marks import draw_points, new_axes
-from kpwidget.plotting.text import counted, one_line, set_title
+from kpwidget.plotting.text import one_line, set_title
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,10 +117,7 @@ def plot_jitter(
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("frame of the clip, from 0")
-    counts = ", ".join(
-        counted(int((events["kind"] == kind).sum()), kind).replace("twitchs", "twitches")
-        for kind in _MARKERS
-    )
+    counts = ", ".join(count(int((events["kind"] == kind).sum()), kind) for kind in _MARKERS)
     set_title(
         ax,
         f"Label noise of track {one_line(track[2] or track[1] or track[0])} in "

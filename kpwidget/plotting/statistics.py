@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.plotting.marks import draw_points, new_axes
 from kpwidget.plotting.rows import Data, keypoints_of, of_category, rows_of
-from kpwidget.plotting.text import PLAIN, Labels, counted, one_line, set_title
+from kpwidget.plotting.text import PLAIN, Labels, one_line, set_title
 from kpwidget.schema import INSTANCE_COLORS, Category
+from kpwidget.words import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,7 +175,7 @@ def plot_visibility(
     ax.set_xlim(0, 100)
     ax.set_xlabel("share of instances (%)")
     n_all, n_given = sum(n_instances.values()), len(rows)
-    title = f"{of_what}: {counted(n_all, 'labeled instance')}"
+    title = f"{of_what}: {count(n_all, 'labeled instance')}"
     if n_given > n_all:
         title += f"\n({n_given - n_all:,} without keypoints left out)"
     if by is not None and people in ([], [_NOBODY]):
@@ -285,7 +286,7 @@ def plot_counts(
         ax.set_xlabel("instances")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         places, align = [(count, i) for i, count in enumerate(counts.tolist())], "beside"
-        set_title(ax, counted(int(counts.sum()), "instance"))
+        set_title(ax, count(int(counts.sum()), "instance"))
     else:
         if ax is None:
             ax = new_axes(min(7.0, max(3.5, 0.2 * n + 1.0)), 3.2)
@@ -295,11 +296,11 @@ def plot_counts(
         if of == "images":
             ax.set_xlabel("instances in the image")
             ax.set_ylabel("images")
-            title = f"{counted(len(found.images), 'image')}, {counted(len(found.rows), 'instance')}"
+            title = f"{count(len(found.images), 'image')}, {count(len(found.rows), 'instance')}"
         else:
             ax.set_xlabel("labeled keypoints of the instance")
             ax.set_ylabel("instances")
-            title = counted(len(found.rows), "instance")
+            title = count(len(found.rows), "instance")
         set_title(ax, title)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -384,7 +385,7 @@ def plot_sizes(
                     found.dataset.categories, boxes[is_sized], point_kw)  # fmt: skip
     else:
         _draw_histogram(ax, roots[is_sized], bar_kw)
-    title = counted(int(is_sized.sum()), "instance")
+    title = count(int(is_sized.sum()), "instance")
     if n_left:
         title += f" ({n_left:,} without a size left out)"
     set_title(ax, title)

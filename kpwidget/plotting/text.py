@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.transforms import Transform
 
-__all__ = ["PLAIN", "Labels", "counted", "dpi_of", "fit_text", "one_line", "set_title", "width_of"]
+__all__ = ["PLAIN", "Labels", "dpi_of", "fit_text", "one_line", "set_title", "width_of"]
 
 _HALO_WIDTH = 1.1  # points, around letters
 _GLYPH_SIZE = 100.0  # text_to_path makes outlines of this font size
@@ -31,11 +31,6 @@ _N_PATHS_KEPT = 4096
 # Names come from strangers: neither mathtext nor LaTeX may read them.
 PLAIN: Final[dict[str, Any]] = {"parse_math": False, "usetex": False}
 MAX_NAME_LENGTH: Final = 28
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun, which gets an s unless there is one: "1,200 images"."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def one_line(text: str, length: int = MAX_NAME_LENGTH) -> str:

@@ -40,6 +40,9 @@ LEAST_PER_BIN: Final = 5
 """Instances a bin on average below which a table of two dimensions tells nothing: with more bins
 than instances everything looks empty."""
 
+_MOST_LISTED: Final = 4
+"""Bins of two dimensions that a finding names; `coverage` has all."""
+
 # cocoeval.py of pycocotools, Params.setDetParams: areas of 32**2 and 96**2 px.
 _SIZES: Final = (32.0, 96.0)
 
@@ -251,7 +254,7 @@ def _counted(labels: Labels, angles: Sequence[Angle]) -> Iterator[tuple[object, 
 
 
 def coverage_findings(found: pd.DataFrame, category: str) -> list[Finding]:
-    """Empty bins of `coverage`, those next to filled ones first.
+    """Empty bins of `coverage`, a finding a dimension.
 
     Parameters
     ----------
@@ -263,36 +266,54 @@ def coverage_findings(found: pd.DataFrame, category: str) -> list[Finding]:
     Returns
     -------
     list of Finding
-        Notes. Bins of one dimension that are empty are not told again with a second one. Nothing
-        is told of a dimension with fewer than 5 instances a bin, but that there are not enough
-        data.
+        Notes, those with most empty bins next to filled ones first; `value` is the number of empty
+        bins. The reason lists those of the dimension alone, the ones next to filled bins first,
+        and how many are empty with each second dimension, without what is empty alone. Nothing is
+        told of a dimension with fewer than 5 instances a bin, but that there are not enough data.
     """
-    single = found[(found["by"] == "") & found["is_empty"]]
-    empty = set(zip(single["dimension"], single["bin"], strict=True))
     has_few = found["expected"] < LEAST_PER_BIN
-    rows = found[found["is_empty"] & ~has_few].sort_values(
-        ["is_next_to_filled", "by", "expected"], ascending=[False, True, False], kind="stable"
-    )
-    out = []
-    for row in rows_in(rows):
-        if row.by and ({(row.dimension, row.bin), (row.by, row.by_bin)} & empty):
-            continue
-        what = f"{row.dimension} at {row.bin}" + (f" with {row.by} {row.by_bin}" if row.by else "")
-        beside = "; the next bin has some" if row.is_next_to_filled else ""
-        out.append(
-            Finding(
-                "coverage", "note", None, None,
-                None if row.dimension in ("view", "size", "visible") else row.dimension,
-                0.0, float(row.expected),
-                f"{category}: no instance with {what} among {row.n_total:,} (95 %: fewer than "
-                f"{in_percent(row.high)}; not known of {row.n_unknown:,}){beside}",
-                "label images that show it, or say that it does not occur",
-                f"{category}: {what}",
+    empty = found[found["is_empty"] & ~has_few]
+    alone = {(row.dimension, row.bin) for row in rows_in(empty) if not row.by}
+    out: list[tuple[int, Finding]] = []
+    for dimension in dict.fromkeys(empty["dimension"]):
+        of = empty[empty["dimension"] == dimension]
+        rows = [
+            row
+            for row in rows_in(of.sort_values("is_next_to_filled", ascending=False, kind="stable"))
+            if not (row.by and ({(row.dimension, row.bin), (row.by, row.by_bin)} & alone))
+        ]
+        single = [row for row in rows if not row.by]
+        texts = []
+        if single:
+            near = ", ".join(row.bin for row in single if row.is_next_to_filled)
+            far = ", ".join(row.bin for row in single if not row.is_next_to_filled)
+            texts.append(
+                f"no instance with {dimension} at {near}{', further off ' * bool(far)}{far} among "
+                f"{single[0].n_total:,} (95 %: fewer than {in_percent(single[0].high)}"
+                f"{' each' * (len(single) > 1)}; not known of {single[0].n_unknown:,})"
             )
+        for by in dict.fromkeys(row.by for row in rows if row.by):
+            both = [row for row in rows if row.by == by]
+            n_bins = int(((found["dimension"] == dimension) & (found["by"] == by)).sum())
+            some = ", ".join(f"{row.bin} {row.by_bin}" for row in both[:_MOST_LISTED])
+            more = ", ..." if len(both) > _MOST_LISTED else ""
+            texts.append(
+                f"no instance in {len(both)} of {n_bins} bins of {dimension} by {by} ({some}{more})"
+            )
+        if not texts:
+            continue
+        note = Finding(
+            "coverage", "note", None, None,
+            None if dimension in ("view", "size", "visible") else dimension,
+            float(len(rows)), 0.0, f"{category}: {'; '.join(texts)}",
+            "label images that show them, or say that they do not occur",
+            f"{category}: {dimension}",
         )  # fmt: skip
+        out.append((sum(row.is_next_to_filled for row in rows), note))
+    notes = [note for _, note in sorted(out, key=lambda one: -one[0])]
     few = list(dict.fromkeys(found[has_few]["dimension"]))
     if few:
-        out.append(
+        notes.append(
             Finding(
                 "coverage", "note", None, None, None, math.nan, float(LEAST_PER_BIN),
                 f"{category}: not enough data for {', '.join(few)}: fewer than {LEAST_PER_BIN} "
@@ -301,7 +322,7 @@ def coverage_findings(found: pd.DataFrame, category: str) -> list[Finding]:
                 f"{category}: not enough data",
             )
         )  # fmt: skip
-    return out
+    return notes
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.passes import pair_labels
+from kpwidget.quality.labels import labels_in, rows_of
 from kpwidget.schema import Category, Schema
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["DoubleLabels", "Swap", "double_labels", "limb_frames", "turned", "without_swaps"]
 
@@ -106,7 +103,8 @@ def double_labels(
     KeyError
         If there is no pass of this name.
     """
-    chosen = first._categories[first._category_index(category)]
+    index = first._category_index(category)
+    chosen = first._categories[index]
     unmatched: tuple[list[str], list[str]] = ([], [])
     found: dict[str, dict[str, Floats]] = {}
     if isinstance(second, Dataset):
@@ -127,33 +125,27 @@ def double_labels(
         used = [o for o in first.passes if second is None or o.name == second]
         names = ("labels", *sorted({opinion.name for opinion in used}))
         for opinion in used:
-            if first.instance(opinion.uid).category == chosen:
-                of_uid = found.setdefault(opinion.uid, {})
-                of_uid[opinion.name] = opinion.keypoints(chosen.keypoints)
+            of_uid = found.setdefault(opinion.uid, {})
+            of_uid[opinion.name] = opinion.keypoints(chosen.keypoints)
     with first.lock:
-        table: pd.DataFrame = first.to_pandas().set_index("uid")
-        uids = [uid for uid in table.index if uid in found]
-        keypoints = np.full((len(uids), len(names), chosen.n_keypoints, 3), np.nan)
-        keypoints[..., 2] = 0
-        is_there = np.zeros(keypoints.shape[:2], np.bool_)
-        for i, uid in enumerate(uids):
-            keypoints[i, 0] = first.instance(uid).keypoints
-            is_there[i, 0] = True
-            for j, name in enumerate(names[1:], 1):  # a pass may be called "labels", too
-                if name in found[uid]:
-                    keypoints[i, j] = found[uid][name]
-                    is_there[i, j] = True
-    area = table["area"].reindex(uids).to_numpy(np.float64)
-    return DoubleLabels(
-        chosen,
-        names,
-        uids,
-        table["image"].reindex(uids).tolist(),
-        keypoints,
-        is_there,
-        np.where(area > 0, area, np.nan),
-        unmatched,
-    )
+        rows = rows_of(first)
+        rows = rows[first._table.column("category", rows) == index]
+        is_found = np.array([uid in found for uid in first._table.uids(rows.tolist())], np.bool_)
+        labels = labels_in(first, index, rows[is_found])
+        uids = first._table.uids(labels.rows.tolist())
+        images = [labels.file_name(i) for i in range(len(uids))]
+    keypoints = np.full((len(uids), len(names), chosen.n_keypoints, 3), np.nan)
+    keypoints[..., 2] = 0
+    keypoints[:, 0] = labels.points
+    is_there = np.zeros(keypoints.shape[:2], np.bool_)
+    is_there[:, 0] = True
+    for i, uid in enumerate(uids):
+        for j, name in enumerate(names[1:], 1):  # a pass may be called "labels", too
+            if name in found[uid]:
+                keypoints[i, j] = found[uid][name]
+                is_there[i, j] = True
+    area = np.where(labels.area > 0, labels.area, np.nan)
+    return DoubleLabels(chosen, names, uids, images, keypoints, is_there, area, unmatched)
 
 
 def without_swaps(labels: DoubleLabels) -> tuple[Floats, list[Swap]]:

@@ -28,6 +28,8 @@ runs of 100 images."""
 
 LEVEL: Final = 0.05
 
+_PERMUTATIONS: Final = 999
+
 _MOST_IMAGES: Final = 400
 """More are put together, neighbours into one: a test of 100,000 images would take minutes."""
 
@@ -38,7 +40,6 @@ _LEAST_ACROSS: Final = 5
 _MOST_CELLS: Final = 500_000
 """Of pairs and changes that are tried: fewer of these in a long pass, which else took minutes."""
 
-_Z: Final = 1.959963984540054
 _VALUES_AT_A_TIME: Final = 2_000_000
 
 
@@ -86,7 +87,7 @@ def drift_test(
     *,
     times: ArrayLike | None = None,
     rng: np.random.Generator | int | None = None,
-    n_permutations: int = 999,
+    n_permutations: int = _PERMUTATIONS,
 ) -> DriftTest:
     """Test whether any of several series changes its mean in the course of labeling.
 
@@ -199,7 +200,7 @@ def drift_test(
         if min(len(before), len(after)) < 2:
             continue
         shift = after.mean() - before.mean()
-        half = _Z * math.sqrt(before.var(ddof=1) / len(before) + after.var(ddof=1) / len(after))
+        half = _half_of_difference(before, after)
         result["shift"][series] = shift
         result["low"][series], result["high"][series] = shift - half, shift + half
     return DriftTest(
@@ -214,6 +215,21 @@ def drift_test(
         n,
         nothing,
     )
+
+
+def _half_of_difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Half the 95 % interval of the difference of two means of two values or more.
+
+    By B. L. Welch, The generalization of Student's problem when several different population
+    variances are involved, Biometrika 34 (1947).
+    """
+    from scipy.special import stdtrit
+
+    one, other = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
+    if one + other == 0:
+        return 0.0
+    freedom = (one + other) ** 2 / (one**2 / (len(a) - 1) + other**2 / (len(b) - 1))
+    return float(stdtrit(freedom, 0.975)) * math.sqrt(one + other)
 
 
 def _test_pairs(
@@ -234,27 +250,29 @@ def _test_pairs(
     if len(changes) > most:
         changes = changes[np.linspace(0, len(changes) - 1, most).astype(np.int64)]
     is_across = (times[:, 0] < changes[:, None]) & (times[:, 1] >= changes[:, None])
-    weight = (1 / np.maximum(np.bincount(of, minlength=n_images), 1))[of]  # an image counts once
-    n_across = (is_across * weight) @ is_known
+    count = np.zeros((n_images, n_series))
+    np.add.at(count, of, is_known)
+    weight = is_known / np.maximum(count, 1)[of]  # an image counts once in each series
+    n_across = is_across @ weight
     # Of all pairs, whatever their sign: noise alone where nothing changes.
-    size = np.sqrt(weight @ known**2 / np.maximum(weight @ is_known, 1))
+    size = np.sqrt((weight * known**2).sum(axis=0) / np.maximum(weight.sum(axis=0), 1))
     is_used = (n_across >= _LEAST_ACROSS - 1e-9) & (size > 1e-12)
     used = np.flatnonzero(is_used.any(axis=0))
     result = {name: np.full(n_series, math.nan) for name in ("stat", "p", "shift", "low", "high")}
     at, when, n_of = np.full(n_series, -1), np.full(n_series, math.nan), np.zeros(n_series, int)
     p_value = math.nan
     if n_images >= LEAST_IMAGES and len(used):
-        across, known = is_across * weight, known[:, used]
+        known = (weight * known)[:, used]
         root = np.sqrt(np.maximum(n_across[:, used], 1)) * size[used]
         scale = np.where(is_used[:, used], 1 / root, 0.0)
-        observed = np.abs(across @ known) * scale
+        observed = np.abs(is_across @ known) * scale
         best = observed.argmax(axis=0)
         largest = np.empty(n_flips)
         at_a_time = max(1, _VALUES_AT_A_TIME // is_across.size)
         for start in range(0, n_flips, at_a_time):
             chunk = min(at_a_time, n_flips - start)
             signs = rng.choice([-1.0, 1.0], (chunk, n_images))[:, of]
-            sums = (signs[:, None] * across).reshape(-1, len(of)) @ known
+            sums = (signs[:, None] * is_across).reshape(-1, len(of)) @ known
             flipped = np.abs(sums.reshape(chunk, len(changes), -1)) * scale
             largest[start : start + chunk] = flipped.max(axis=(1, 2))
         found = observed.max(axis=0)
@@ -349,6 +367,7 @@ class Drift:
         pairs: pd.DataFrame | None = None,
         n_anchors: int = 0,
         rng: np.random.Generator | int | None = None,
+        n_permutations: int = _PERMUTATIONS,
     ) -> Drift:
         """Test differences of keypoints that stand in the order of labeling.
 
@@ -370,7 +389,8 @@ class Drift:
             What each row is; for anchors with columns first and again, for the test of pairs (see
             `drift_test`), in the frame of the limb.
         n_anchors : int, default 0
-        rng : numpy.random.Generator or int, optional
+        rng, n_permutations
+            As of `drift_test`.
 
         Returns
         -------
@@ -386,7 +406,7 @@ class Drift:
             pairs = pd.DataFrame({"image": list(images)})
         is_timed = is_anchored and "again" in pairs
         times = pairs[["first", "again"]].to_numpy(np.float64) if is_timed else None
-        test = drift_test(flat, of, times=times, rng=rng)
+        test = drift_test(flat, of, times=times, rng=rng, n_permutations=n_permutations)
         means = _means_by(flat, of, len(order))
         columns = np.arange(flat.shape[1])
         change = test.change
@@ -432,8 +452,9 @@ def drift(
     Parameters
     ----------
     data : Dataset or Selection
-        With a journal: the order of labeling is that of the last edit of each instance in
-        `Dataset.history`.
+        With a journal, for `Dataset.history` tells who has put each keypoint where it is, and when.
+        Edits of flags alone and what was undone do not count, keypoints of a file that nobody has
+        moved are left out. Instances are in the order of their last keypoint.
     sigmas : array_like of shape (n_keypoints,), or mapping of category name to that, optional
         As of `kpwidget.quality.check`.
     rng : numpy.random.Generator or int, optional
@@ -444,7 +465,8 @@ def drift(
         One for each annotator and category with labels in the history. Where the annotator has
         labeled 20 images again (``Annotator(ds, anchors=0.05)``, or a pass by the same person), the
         later label is compared with the earlier one, in the frame of the limb as by
-        `kpwidget.quality.agreement`, left-right swaps taken out. Else each keypoint is compared
+        `kpwidget.quality.agreement`, left-right swaps taken out; keypoints that were moved after
+        they had been labeled again are a pair of their own. Else each keypoint is compared
         with where the other keypoints of its instance let expect it (a linear fit over all
         instances); what wanders then may be the content of the images: only anchors tell.
 
@@ -456,50 +478,54 @@ def drift(
     import pandas as pd
 
     dataset = dataset_of(data)
-    history = dataset.history()
+    placed = _placed(dataset.history())
     found: list[Drift] = []
-    if len(history):
-        edits = history[history["what"].isin(["keypoint", "instance"])]
-        last = edits.drop_duplicates("instance", keep="last")
-        place = dict(zip(last["instance"], range(len(last)), strict=True))
-        who = dict(zip(last["instance"], last["annotator"].astype(str), strict=True))
-        seconds = (last["time"] - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-        when = dict(zip(last["instance"], seconds, strict=True))
-        with dataset.lock:
-            for labels in labels_of(data, sigmas):
-                uids = dataset._table.uids(labels.rows.tolist())
-                known = np.array([i for i, uid in enumerate(uids) if uid in place], np.int64)
-                known = known[np.argsort([place[uids[i]] for i in known.tolist()], kind="stable")]
-                anchors = _anchors(labels, {uids[i]: i for i in known.tolist()}, who, when)
-                offsets: NDArray[np.float64] | None = None
-                for person in sorted({who[uids[i]] for i in known.tolist()}):
-                    pairs, differences = anchors.get(person, (None, None))
-                    n_anchors = 0 if pairs is None else pairs["image"].nunique()
-                    is_anchored = n_anchors >= LEAST_IMAGES
-                    own = [i for i in known.tolist() if who[uids[i]] == person]
-                    if not is_anchored:
-                        if offsets is None:
-                            offsets = offsets_from_others(labels)
-                        differences = offsets[own]
-                        images = [labels.file_name(i) for i in own]
-                        pairs = pd.DataFrame({"image": images, "uid": [uids[i] for i in own]})
-                    assert pairs is not None
-                    assert differences is not None
-                    found.append(
-                        Drift.of_differences(
-                            differences,
-                            pairs["image"].tolist(),
-                            labels.category.keypoints,
-                            labels.sigmas,
-                            float(np.median(labels.size[own])),
-                            annotator=person,
-                            category=labels.category.name,
-                            is_anchored=is_anchored,
-                            pairs=pairs,
-                            n_anchors=n_anchors,
-                            rng=rng,
-                        )
+    with dataset.lock:
+        everything = []
+        for labels in labels_of(data, sigmas) if placed else ():
+            uids = dataset._table.uids(labels.rows.tolist())
+            who, when = _who_and_when(labels, uids, placed)
+            people = sorted({str(name) for name in who[when > -math.inf]})
+            everything.append((labels, uids, who, when, people))
+        # All are corrected together: a p-value must be able to be small enough for that, also where
+        # three shuffles are as extreme.
+        n_tests = sum(len(people) for *_, people in everything)
+        n_permutations = max(_PERMUTATIONS, math.ceil(4 * n_tests / LEVEL))
+        for labels, uids, who, when, people in everything:
+            anchors = _anchors(labels, uids, who, when)
+            offsets: NDArray[np.float64] | None = None
+            for person in people:
+                is_own = who == person
+                last = np.where(is_own, when, -math.inf).max(axis=1)
+                own = np.flatnonzero(last > -math.inf)
+                own = own[np.argsort(last[own], kind="stable")]
+                pairs, differences = anchors.get(person, (None, None))
+                n_anchors = 0 if pairs is None else pairs["image"].nunique()
+                is_anchored = n_anchors >= LEAST_IMAGES
+                if not is_anchored:
+                    if offsets is None:
+                        offsets = offsets_from_others(labels)
+                    differences = np.where(is_own[own, :, None], offsets[own], math.nan)
+                    images = [labels.file_name(i) for i in own.tolist()]
+                    pairs = pd.DataFrame({"image": images, "uid": [uids[i] for i in own.tolist()]})
+                assert pairs is not None
+                assert differences is not None
+                found.append(
+                    Drift.of_differences(
+                        differences,
+                        pairs["image"].tolist(),
+                        labels.category.keypoints,
+                        labels.sigmas,
+                        float(np.median(labels.size[own])),
+                        annotator=person,
+                        category=labels.category.name,
+                        is_anchored=is_anchored,
+                        pairs=pairs,
+                        n_anchors=n_anchors,
+                        rng=rng,
+                        n_permutations=n_permutations,
                     )
+                )
     if not found:
         raise ValueError(
             "the history has no label of an instance that is there: in which order they were "
@@ -508,24 +534,61 @@ def drift(
     return found
 
 
+def _placed(history: pd.DataFrame) -> dict[tuple[str, str | None], tuple[float, str]]:
+    """When each keypoint was put where it is, in seconds since the epoch, and by whom.
+
+    By uid and name, the instance as a whole under None. An edit of the flag alone puts nothing
+    anywhere, and what is undone is as if it had not been.
+    """
+    edits: dict[tuple[str, str | None], list[tuple[float, str]]] = {}
+    for row in rows_in(history[history["what"].isin(["keypoint", "instance"])]):
+        if row.what == "keypoint":
+            before, after = (value and value[:2] for value in (row.before, row.after))
+            if before == after:
+                continue
+        of = edits.setdefault((row.instance, row.keypoint if row.what == "keypoint" else None), [])
+        if row.kind != "undo":
+            of.append((row.time.timestamp(), str(row.annotator)))
+        elif of:
+            of.pop()
+    return {key: of[-1] for key, of in edits.items() if of}
+
+
+def _who_and_when(
+    labels: Labels,
+    uids: Sequence[str],
+    placed: Mapping[tuple[str, str | None], tuple[float, str]],
+) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+    """Who has put each keypoint of each instance where it is, and when; '' and -inf if unknown."""
+    who = np.full((len(uids), labels.category.n_keypoints), "", object)
+    when = np.full(who.shape, -math.inf)
+    rows = {uid: i for i, uid in enumerate(uids)}
+    columns = {name: k for k, name in enumerate(labels.category.keypoints)}
+    for (uid, name), made in sorted(placed.items(), key=lambda item: item[0][1] is not None):
+        if uid in rows and (name is None or name in columns):
+            at = rows[uid], slice(None) if name is None else columns[name]
+            when[at], who[at] = made
+    return who, when
+
+
 def _anchors(
-    labels: Labels, known: Mapping[str, int], who: Mapping[str, str], when: Mapping[str, float]
+    labels: Labels, uids: Sequence[str], who: NDArray[np.object_], when: NDArray[np.float64]
 ) -> dict[str, tuple[pd.DataFrame, NDArray[np.float64]]]:
     """Of each person the instances that they labeled again: pairs, and differences of these.
 
     Parameters
     ----------
     labels : Labels
-    known : mapping of uid to int
-        Places in `labels` of the instances that count.
-    who, when : mapping of uid to str and float
-        Who has labeled an instance, and when, in seconds since the epoch.
+    uids : sequence of str of length n
+    who, when : ndarray of shape (n, n_keypoints)
+        As of `_who_and_when`.
 
     Returns
     -------
     mapping of annotator to (pandas.DataFrame, ndarray of shape (n, n_keypoints, 2))
         As of `Drift.pairs`, in the order of the later labels; the later label less the earlier one
-        in units of s, in the frame of the limb.
+        in units of s, in the frame of the limb. Keypoints that were moved since they were labeled
+        again are a pair of their own, the other way round; those of somebody else are NaN.
     """
     import pandas as pd
 
@@ -536,20 +599,22 @@ def _anchors(
     _, units = limb_frames(double.schema, xy)
     place = {(uid, name): (i, j) for i, uid in enumerate(double.uids)
              for j, name in enumerate(double.names) if j}  # fmt: skip
+    place_of = {uid: i for i, uid in enumerate(uids)}
     rows: dict[str, list[tuple[float, float, str, str, str, NDArray[np.float64]]]] = {}
     for opinion in labels.dataset.passes:
         uid = opinion.uid
-        if (uid, opinion.name) not in place or uid not in known or who[uid] != opinion.annotator:
+        if (uid, opinion.name) not in place or uid not in place_of:
             continue
-        i, j = place[uid, opinion.name]
-        apart = turned(xy[i, j] - xy[i, 0], units[i]) / labels.size[known[uid]]
-        if not np.isfinite(apart).any():
-            continue
-        first, again = when[uid], opinion.time
-        if again < first:  # the label was changed since
-            first, again, apart = again, first, -apart
-        row = (again, first, double.images[i], uid, opinion.name, apart)
-        rows.setdefault(opinion.annotator, []).append(row)
+        (i, j), at = place[uid, opinion.name], place_of[uid]
+        apart = turned(xy[i, j] - xy[i, 0], units[i]) / labels.size[at]
+        is_own = (who[at] == opinion.annotator) & np.isfinite(apart).any(axis=1)
+        is_since = when[at] > opinion.time
+        for chosen, sign in ((is_own & ~is_since, 1.0), (is_own & is_since, -1.0)):
+            if chosen.any():
+                first, again = sorted((float(when[at][chosen].max()), opinion.time))
+                value = np.where(chosen[:, None], sign * apart, math.nan)
+                row = (again, first, double.images[i], uid, opinion.name, value)
+                rows.setdefault(opinion.annotator, []).append(row)
     found = {}
     for person, own in rows.items():
         own.sort(key=lambda row: row[:2])

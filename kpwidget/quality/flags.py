@@ -221,8 +221,9 @@ def flag_findings(labels: Labels) -> list[Finding]:
     Returns
     -------
     list of Finding
-        Warnings: a keypoint that is always occluded, or never, while the others are in fewer, or in
-        more and at least 5 %, of their labels (the 95 % intervals are apart); an annotator who
+        Warnings: a keypoint that is always occluded, or never, while the others are in less than
+        95 %, or in more than 5 %, of their labels (exact test: in each instance any of its labeled
+        keypoints could have had any of its flags); an annotator who
         never marks anything as occluded, or everything, where the others do (Fisher's exact test
         over images); a flip pair of which one side is occluded, or unlabeled, alone more often than
         the other (sign test over images with one of the two, mid-p [1]_, and the share outside of
@@ -274,28 +275,45 @@ def flag_findings(labels: Labels) -> list[Finding]:
             f"labeled in none of {len(flags):,} instances",
             "label it, or leave it out of the schema",
         )  # fmt: skip
-    for k in np.flatnonzero(n_labeled >= _LEAST).tolist():
-        n, n_hidden = int(n_labeled[k]), int(n_occluded[k])
-        n_rest, n_hidden_rest = total - n, int(n_occluded.sum()) - n_hidden
+    often = np.flatnonzero(n_labeled >= _LEAST).tolist()
+    tests = [(k, flag, _always(flags, k, flag)) for k in often for flag in (1, 2)]
+    is_found = holm([p for *_, p in tests], _LEVEL)
+    for (k, flag, _), yes in zip(tests, is_found, strict=True):
+        n, n_rest = int(n_labeled[k]), total - int(n_labeled[k])
+        n_hidden_rest = int(n_occluded.sum() - n_occluded[k])
+        low, high = wilson(n_hidden_rest, n_rest)
+        if not yes or (high > 1 - _LEVEL if flag == 1 else low < _LEVEL):
+            continue
         rest = n_hidden_rest / max(1, n_rest)
-        if n_hidden == n and wilson(n, n)[0] > wilson(n_hidden_rest, n_rest)[1]:
+        others = f"the other keypoints are in {in_percent(rest)}"
+        if flag == 1:
             kind = "always occluded"
             text = (
                 f"occluded in all {n:,} instances where it is labeled (95 %: more than "
-                f"{in_percent(wilson(n, n)[0])}), the other keypoints are in {in_percent(rest)}"
+                f"{in_percent(wilson(n, n)[0])}), {others}"
             )
-        elif n_hidden == 0 and wilson(0, n)[1] < wilson(n_hidden_rest, n_rest)[0] > _LEVEL:
+        else:
             kind = "never occluded"
             text = (
                 f"never occluded in {n:,} instances (95 %: fewer than "
-                f"{in_percent(wilson(0, n)[1])}), the other keypoints are in {in_percent(rest)}"
+                f"{in_percent(wilson(0, n)[1])}), {others}"
             )
-        else:
-            continue
-        tell(kind, "warning", names[k], n_hidden / n, rest, text, "look at some of them")
+        tell(kind, "warning", names[k], float(flag == 1), rest, text, "look at some of them")
     found += _annotators(labels)
     found += _leaning(labels)
     return found
+
+
+def _always(flags: NDArray[np.float64], k: int, flag: int) -> float:
+    """How likely keypoint `k` has this flag wherever it is labeled, by the flags of each instance.
+
+    The product of the shares of the flag among the labeled keypoints of each instance: instances in
+    which more is hidden than in others are no sign of anything. 1 where it has another flag.
+    """
+    chosen = flags[flags[:, k] > 0]
+    if (chosen[:, k] != flag).any():
+        return 1.0
+    return float(((chosen == flag).sum(axis=1) / (chosen > 0).sum(axis=1)).prod())
 
 
 def _annotators(labels: Labels) -> Iterator[Finding]:

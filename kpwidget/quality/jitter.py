@@ -56,6 +56,12 @@ _WITHIN: Final = 3
 """Frames within which a twitch returns."""
 
 _LEAST_EVENT_PX: Final = 1.0
+
+_MOST_EVENTS: Final = 5
+"""Twitches, or jumps, of a keypoint of a track from where on one finding tells of all: legs that
+step have dozens."""
+
+_MOST_LISTED: Final = 8
 _Z: Final = 1.959963984540054
 
 
@@ -367,21 +373,37 @@ def jitter_findings(found: Jitter) -> list[Finding]:
     Returns
     -------
     list of Finding
-        Warnings: each twitch and jump; a keypoint of a track whose labels are noisier than
+        Warnings: each twitch and jump, where a keypoint of a track has more than five of a kind one
+        for all of them, at the largest; a keypoint of a track whose labels are noisier than
         1 sigma*s, its interval considered. Notes: estimates that could not be made.
     """
-    out = [
-        Finding(
-            "jitter", "warning", event.image, event.instance, event.keypoint, event.sds, MANY_SDS,
-            f"{event.kind} of {event.size_px:.1f} px ({event.sigmas:.1f} sigma*s), "
-            f"{event.sds:.0f} robust sd of this track's second differences"
-            + (": it is back within three frames" if event.kind == "twitch" else ": it stays"),
-            "look at this frame and the ones beside it"
-            + ("" if event.kind == "twitch" else ": a limb that steps looks the same"),
-            event.kind,
-        )
-        for event in rows_in(found.events)
-    ]  # fmt: skip
+    out = []
+    track = ["category", "clip", "track", "keypoint", "kind"]
+    for _, of in found.events.groupby(track, sort=False):
+        events = rows_in(of)
+        is_twitch = events[0].kind == "twitch"
+        many, look, kind = "", "look at this frame and the ones beside it", events[0].kind
+        if len(events) > _MOST_EVENTS:
+            kind = "twitches" if is_twitch else "jumps"
+            first = ", ".join(event.image for event in events[:_MOST_LISTED])
+            many = (
+                f"; the largest of {len(events)} {kind} of this keypoint in track "
+                f"{events[0].track!r}, the first of them in {first}"
+            )
+            look = "look at some of those in kp.quality.jitter(ds).events: so many may be motion"
+            events = [max(events, key=lambda event: event.size_px)]
+        for event in events:
+            out.append(
+                Finding(
+                    "jitter", "warning", event.image, event.instance, event.keypoint, event.sds,
+                    MANY_SDS,
+                    f"{event.kind} of {event.size_px:.1f} px ({event.sigmas:.1f} sigma*s), "
+                    f"{event.sds:.0f} robust sd of this track's second differences"
+                    + (": it is back within three frames" if is_twitch else ": it stays") + many,
+                    look + ("" if is_twitch else ": a limb that steps looks the same"),
+                    kind,
+                )
+            )  # fmt: skip
     for row in rows_in(found.estimates):
         if row.verdict == "told" and row.low_sigmas > 1:
             out.append(

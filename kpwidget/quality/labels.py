@@ -20,6 +20,7 @@ __all__ = [
     "Labels",
     "dataset_of",
     "flip_pairs_of",
+    "labels_in",
     "labels_of",
     "rows_of",
     "sigmas_of",
@@ -30,7 +31,7 @@ UNIFORM_SIGMA = 0.05
 
 
 class Labels(NamedTuple):
-    """Instances of one category that have a labeled keypoint, in the order of the dataset.
+    """Instances of one category, in the order of the dataset.
 
     Attributes
     ----------
@@ -42,9 +43,10 @@ class Labels(NamedTuple):
         Positions of their images.
     points : ndarray of shape (n, n_keypoints, 3)
         x, y in image pixels and visibility, as `Instance.keypoints`; unlabeled is (NaN, NaN, 0).
+    area : ndarray of shape (n,)
+        In square pixels: the file's, else that of the bbox; NaN where there is neither.
     size : ndarray of shape (n,)
-        Root of the area, in pixels: the s of OKS. The file's area, else that of the bbox; at least
-        1.
+        Root of the area, in pixels: the s of OKS; at least 1, also where it is not known.
     sigmas : ndarray of shape (n_keypoints,)
         As COCO's, before doubling.
     sigma_source : str
@@ -56,6 +58,7 @@ class Labels(NamedTuple):
     rows: NDArray[np.int64]
     images: NDArray[np.int64]
     points: NDArray[np.float64]
+    area: NDArray[np.float64]
     size: NDArray[np.float64]
     sigmas: NDArray[np.float64]
     sigma_source: str
@@ -101,17 +104,36 @@ def labels_of(
     everything = everything[table.n_labeled_of(everything) > 0]
     of = table.column("category", everything)
     for index in np.unique(of).tolist():
-        category = dataset.categories[index]
-        rows = everything[of == index]
-        area = table.column("area", rows)
-        unknown = np.flatnonzero(np.isnan(area))
-        area[unknown] = bboxes_of(dataset, rows[unknown])[:, 2:].prod(axis=1)
-        given = sigmas.get(category.name) if isinstance(sigmas, Mapping) else sigmas
-        values, source = sigmas_of(category.schema, given)
-        size = np.sqrt(np.maximum(np.nan_to_num(area, nan=1.0), 1.0))
-        images = np.asarray(table.column("image", rows), np.int64)
-        points = table.keypoints_of(index, rows)
-        yield Labels(dataset, category, rows, images, points, size, values, source)
+        yield labels_in(dataset, index, everything[of == index], sigmas)
+
+
+def labels_in(
+    dataset: Dataset,
+    index: int,
+    rows: NDArray[np.int64],
+    sigmas: Mapping[str, ArrayLike] | ArrayLike | None = None,
+) -> Labels:
+    """Instances of one category in these rows of the table; the caller holds the dataset's lock.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    index : int
+        Position of the category, which all of them are of.
+    rows : ndarray of int
+    sigmas : array_like of shape (n_keypoints,), or mapping of category name to that, optional
+        See `sigmas_of`.
+    """
+    category, table = dataset.categories[index], dataset._table
+    area = table.column("area", rows)
+    unknown = np.flatnonzero(np.isnan(area))
+    area[unknown] = bboxes_of(dataset, rows[unknown])[:, 2:].prod(axis=1)
+    given = sigmas.get(category.name) if isinstance(sigmas, Mapping) else sigmas
+    values, source = sigmas_of(category.schema, given)
+    size = np.sqrt(np.maximum(np.nan_to_num(area, nan=1.0), 1.0))
+    images = np.asarray(table.column("image", rows), np.int64)
+    points = table.keypoints_of(index, rows)
+    return Labels(dataset, category, rows, images, points, area, size, values, source)
 
 
 def sigmas_of(schema: Schema, sigmas: ArrayLike | None = None) -> tuple[NDArray[np.float64], str]:
