@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
@@ -53,6 +55,10 @@ _POSES = {
 _POSES_IN_MEAN, _POSES_LOOKED_AT = 1000, 20_000
 #: How many conflicts, and findings of an image, are shown at once.
 _SHOWN_CONFLICTS, _SHOWN_FINDINGS = 3, 40
+
+
+#: Annotators with anchors, by dataset: they draw on one sheet.
+_SHARING: WeakKeyDictionary[Dataset, WeakSet[Annotator]] = WeakKeyDictionary()
 
 
 class _Again(NamedTuple):
@@ -150,6 +156,7 @@ class Annotator(Board):
         cursor = Cursor(category=first)
         super().__init__(dataset, index, (said and _under_way(dataset, index)) or cursor, height)
         if self._anchors is not None:
+            _SHARING.setdefault(dataset, WeakSet()).add(self)
             self._watch_sheet(self._anchors)
 
     @property
@@ -171,6 +178,16 @@ class Annotator(Board):
             f"{image.file_name!r}, {len(image.instances)} instances)"
         )
 
+    def close(self) -> None:
+        """End the widget on both sides. What is labeled stays in the dataset.
+
+        An image that is shown again is left: what is drawn there becomes a pass.
+        """
+        if not self._is_closed and self._again is not None:
+            with self._callbacks_after(), self._dataset.lock:
+                self._show(self._again.asked)
+        super().close()
+
     # -- the edits ------------------------------------------------------------------------------
 
     def _step(self, label: str, edit: dict[str, Any], token: tuple[str, int], after: Cursor) -> Any:
@@ -187,7 +204,13 @@ class Annotator(Board):
     @property
     def _origin(self) -> tuple[str, ...]:
         """Whose steps undo takes back: this person's by widget, before a rerun of the cell too."""
-        return _origin_of(self._dataset) if self._again is None else self._again.origin
+        blind = self._blind
+        return _origin_of(self._dataset) if blind is None else blind.origin
+
+    @property
+    def _blind(self) -> _Again | None:
+        """The image that is shown again, unless the edit is a late one of a label."""
+        return None if self._sheet is self._dataset else self._again
 
     def _apply_point(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         after = self._next(edit)
@@ -286,7 +309,7 @@ class Annotator(Board):
     def _apply_repeat(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         """Put copies of the instances of the image before into this one."""
         image = self._image_of(edit)
-        place = image.index if self._again is None else self._again.asked
+        place = image.index if self._blind is None else self._blind.asked
         if place == 0:
             raise Refused("This is the first image: there is none before it.")
         before = self._dataset.images[place - 1]
@@ -447,8 +470,8 @@ class Annotator(Board):
         if self._anchors is not None:
             left = None if self._again is None else self._index
             try:
-                self._anchors.bring_in(left)
-            except ValueError as error:  # the image must be left all the same
+                self._anchors.bring_in(left, self._held())
+            except (ValueError, OSError) as error:  # the image must be left all the same
                 self._notify("error", f"What was drawn last is not a pass yet: {words(error)}")
             if left is not None:  # every image is another one, also the same
                 self._sheet, self._again = self._dataset, None
@@ -466,16 +489,26 @@ class Annotator(Board):
 
     # -- images that come again -----------------------------------------------------------------
 
+    def _held(self) -> set[int]:
+        """Images that are drawn on in other annotators of the dataset, as far as one sees these."""
+        return {
+            one._index
+            for one in _SHARING.get(self._dataset, ())
+            if one is not self and one._again is not None and one._clients.keys() - one._gone
+        }
+
     def _watch_sheet(self, anchors: Anchors) -> None:
         self._unsubscribe.append(anchors.sheet._history.watch(self._on_dataset_change))
         for client, seq in anchors.sheet._tokens.items():
             self._applied[client] = max(seq, self._applied.get(client, 0))
 
-    def _take_edits(self, name: str, base: int, edits: list[Any]) -> None:
-        if self._anchors is None:
-            return super()._take_edits(name, base, edits)
-        with self._anchors.sheet._history.callbacks_after():  # its journal is written once, too
-            super()._take_edits(name, base, edits)
+    @contextmanager
+    def _callbacks_after(self) -> Iterator[None]:
+        # The journal of the labels is written first: a kernel that ends in between leaves a pass
+        # and what was drawn for it, and not neither.
+        sheet = self._dataset if self._anchors is None else self._anchors.sheet
+        with sheet._history.callbacks_after(), super()._callbacks_after():
+            yield
 
     def _apply(self, client: str, seq: int, edit: dict[str, Any]) -> None:
         """Apply an edit to what it was made on: the dataset, or what is drawn blind."""
@@ -497,7 +530,7 @@ class Annotator(Board):
             anchors = self._anchors
             if (
                 anchors is None
-                or edit.get("op") in ("undo", "redo")
+                or edit.get("op") in ("undo", "redo", "repeat")  # of what, is not known any more
                 or not is_index(index, len(anchors.sheet))
                 or not anchors.takes(index)
             ):
@@ -531,11 +564,11 @@ class Annotator(Board):
             return
         if edit.get("to") not in ("next", "unlabeled"):
             return
-        again = self._anchors.pick(left, self._index)
-        if again is None:
-            return
         if self._anchors.fit():
             self._watch_sheet(self._anchors)
+        again = self._anchors.pick(left, self._index, self._held())
+        if again is None:
+            return
         asked = self._index
         if self._cursor.instance is not None:
             self._left[asked] = self._cursor
