@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
 
+from kpwidget.dataset.values import checked_time
 from kpwidget.dataset.views import _count
 from kpwidget.history import PrimitiveChange
 
@@ -96,7 +97,7 @@ class Decision:
             raise ValueError(f"a decision is one of {', '.join(VERDICTS)}, not {verdict!r}")
         name = None if keypoint is None else str(keypoint)
         about = (str(value["h"]), str(value["n"]), image, uid, name)
-        return cls(*about, verdict, str(value["a"]), float(value["t"]), str(value["on"]))
+        return cls(*about, verdict, str(value["a"]), checked_time(value["t"]), str(value["on"]))
 
 
 class Place(NamedTuple):
