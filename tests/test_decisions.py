@@ -231,6 +231,12 @@ def test_copies_parts_and_what_is_merged_bring_theirs() -> None:
     report = other.merge(dataset, on_conflict="both")
     assert [d.instance for d in other.decisions] == [report.uids["one"]]
     assert len(found(other)) == 3  # the two of cleo's, and one of the two that came
+    more = kp.Dataset.from_images({"c.png": np.zeros((48, 64), np.uint8)}, other.categories)
+    more.decide({"check": "drift", "image": "c.png"}, "fine", "ben")
+    more.decide({"check": "drift"}, "fine", "ben")  # about all of that dataset, and not of this
+    other.merge(more)
+    table = other.decisions.to_pandas().iloc[1:]
+    assert table[["image", "annotator", "holds"]].values.tolist() == [["c.png", "ben", True]]
 
 
 def test_no_labels_file_has_them_and_the_reports_say_so(tmp_path: Path) -> None:
