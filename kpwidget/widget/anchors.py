@@ -182,6 +182,8 @@ class Anchors:
         drawn = sorted({instance.image.index for instance in sheet.instances}.difference(held))
         if left is not None and left not in drawn:
             self._refused.add(left)
+        if self._dataset._history._open is not None:
+            return  # the pass might be taken back with the transaction, and the drawing be lost
         for index in drawn:
             if self._is_in(index):
                 continue

@@ -513,7 +513,7 @@ class Annotator(Board):
     def _apply(self, client: str, seq: int, edit: dict[str, Any]) -> None:
         """Apply an edit to what it was made on: the dataset, or what is drawn blind."""
         index = edit.get("image")
-        if not is_index(index, 2 * AGAIN):
+        if not is_index(index, 2 * AGAIN) or edit.get("op") == "goto":  # from where one is
             return super()._apply(client, seq, edit)
         assert isinstance(index, int)
         is_again = index >= AGAIN

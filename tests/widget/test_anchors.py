@@ -216,6 +216,32 @@ def test_a_view_that_was_closed_holds_nothing_back(make, dataset):
     assert len(dataset.passes) == 1
 
 
+def test_leaving_inside_a_transaction_that_fails_keeps_what_was_drawn(make, dataset):
+    browser = make(dataset, anchors=1.0, rng=0)
+    until_again(browser)
+    draw(browser, "again")
+
+    def fail() -> None:
+        with dataset.transaction("of code"):
+            browser.annotator.goto(4)
+            dataset.add_instance(99)
+
+    with pytest.raises(IndexError):
+        fail()
+    assert (index_of(browser), len(dataset.passes)) == (4, 0)
+    go(browser)
+    assert len(dataset.passes) == 1
+
+
+def test_goto_is_from_what_is_shown_wherever_it_says_it_is_from(make, dataset):
+    browser = make(dataset, anchors=1.0, rng=0)
+    until_again(browser)
+    browser.do(op="goto", to="next", image=2)
+    assert index_of(browser) == 3
+    draw(browser, "three")
+    assert "three" in dataset
+
+
 def test_close_makes_what_was_drawn_a_pass(make, dataset):
     browser = make(dataset, anchors=1.0, rng=0)
     until_again(browser)
