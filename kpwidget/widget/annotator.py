@@ -57,6 +57,8 @@ _POSES_IN_MEAN, _POSES_LOOKED_AT = 1000, 20_000
 _SHOWN_CONFLICTS, _SHOWN_FINDINGS = 3, 40
 
 
+#: Conflicts about what no labels file has: code decides these.
+_BESIDE = ("pass", "decision")
 #: Annotators with anchors, by dataset: they draw on one sheet.
 _SHARING: WeakKeyDictionary[Dataset, WeakSet[Annotator]] = WeakKeyDictionary()
 
@@ -416,7 +418,10 @@ class Annotator(Board):
         dataset = self._dataset
         if dataset.path is None or dataset.recorder is None or not dataset._saves_itself:
             return
-        if dataset.is_saved or dataset.conflicts or dataset.recorder.journal.error is not None:
+        # One about what the file has not, is shown nowhere here and must not keep it from being
+        # saved: the mark of the file keeps it.
+        in_file = [one for one in dataset.conflicts if one.what not in _BESIDE]
+        if dataset.is_saved or in_file or dataset.recorder.journal.error is not None:
             return
         try:
             if dataset.path.exists() and dataset.path.stat().st_size > AUTOSAVED_BYTES:
@@ -678,7 +683,7 @@ class Annotator(Board):
     def _scene(self) -> dict[str, Any]:
         dataset, sheet = self._dataset, self._sheet
         undo, redo = sheet.undo_top(origin=self._origin), sheet.redo_top(origin=self._origin)
-        aside = ("category", "pass", "decision")
+        aside = ("category", *_BESIDE)
         shown_conflicts = [one for one in dataset.conflicts if one.what not in aside]
         scene = super()._scene()
         if self._again is not None:  # nothing tells that it is not the one that was asked for
