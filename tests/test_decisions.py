@@ -231,6 +231,12 @@ def test_copies_parts_and_what_is_merged_bring_theirs() -> None:
     report = other.merge(dataset, on_conflict="both")
     assert [d.instance for d in other.decisions] == [report.uids["one"]]
     assert len(found(other)) == 3  # the two of cleo's, and one of the two that came
+    more = kp.Dataset.from_images({"c.png": np.zeros((48, 64), np.uint8)}, other.categories)
+    more.decide({"check": "drift", "image": "c.png"}, "fine", "ben")
+    more.decide({"check": "drift"}, "fine", "ben")  # about all of that dataset, and not of this
+    other.merge(more)
+    table = other.decisions.to_pandas().iloc[1:]
+    assert table[["image", "annotator", "holds"]].values.tolist() == [["c.png", "ben", True]]
 
 
 def test_no_labels_file_has_them_and_the_reports_say_so(tmp_path: Path) -> None:
@@ -394,7 +400,16 @@ def test_they_survive_packing_the_journal(tmp_path: Path) -> None:
     assert (said(again), told(again)) == ([BEAK_IS_FINE], ["right_eye"])
 
 
-def test_a_damaged_decision_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        pytest.param("v", "<b>whatever", "a decision is one of fine, fixed, not '<b>whatever'"),
+        pytest.param("t", 1e300, "a time is a number of seconds since 1970, not 1e+300"),
+    ],
+)
+def test_a_damaged_decision_is_told_and_the_rest_is_read(
+    tmp_path: Path, field: str, value: object, told: str
+) -> None:
     from kpwidget.journal import line_of
 
     dataset = started(tmp_path)
@@ -402,13 +417,13 @@ def test_a_damaged_decision_is_told_and_the_rest_is_read(tmp_path: Path) -> None
     path = dataset.recorder.journal.path
     lines = path.read_bytes().splitlines(keepends=True)
     content = json.loads(lines[-1][9:])
-    content["d"][0][5]["v"] = "<b>whatever"
+    content["d"][0][5][field] = value
     path.write_bytes(b"".join([*lines[:-1], line_of(content)]))
     again = opened(tmp_path)
     assert len(again.instances) == 2
     assert said(again) == []
     [problem] = again.journal_problems
-    assert "a decision is one of fine, fixed, not '<b>whatever'" in problem
+    assert told in problem
 
 
 def test_the_command_respects_the_journal_beside_the_file_and_leaves_it_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 import kpwidget as kp
 from kpwidget import history, store
 from kpwidget.dataset import PassReport
+from kpwidget.dataset.passes import Opinion
 
 SCHEMA = kp.Schema("bird", ["beak", "eye", "tail"], [(1, 2), (2, 3)])
 IMAGES = {name: np.zeros((60, 80)) for name in ("a.png", "b.png", "c.png")}
@@ -699,3 +701,16 @@ def test_time_of_an_opinion_is_in_the_journal_when_undo_has_forgotten_it(
     monkeypatch.setattr("kpwidget.dataset.passes.time.time", lambda: end + 500)
     tiny_dataset.add_pass(again, "second")
     assert begin - 1e-3 <= tiny_dataset.passes[0].time <= end + 1e-3
+
+
+def test_an_opinion_of_a_damaged_journal_is_refused_in_words() -> None:
+    kept = {"n": "second", "a": "ben", "k": ["top", "tip"], "p": [[5, 1, 2.0], None], "t": 7.0}
+    assert Opinion.from_json("u", kept).points == ((5, 1, 2), None)
+    for wrong, told in (
+        ({"p": [[math.inf, 1, 2], None]}, "pass 'second' of instance 'u': keypoint 'top': x is a"),
+        ({"p": [[5, 1, 7.5], None]}, "visibility is 0 .* not 7.5"),
+        ({"p": [[5, 1], None]}, "names and points disagree"),
+        ({"t": 1e300}, "a time is a number of seconds since 1970, not 1e"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            Opinion.from_json("u", {**kept, **wrong})

@@ -799,17 +799,10 @@ class _Merge:
                         dataset._history.do(
                             PrimitiveChange("pass", record.uid, record.image, None, opinion, name)
                         )
-                    for name, decision in self.other._decisions.get(uid, {}).items():
-                        decision = replace(
-                            decision,
-                            instance=record.uid,
-                            image=dataset._images[record.image].file_name,
-                        )
-                        dataset._history.do(
-                            PrimitiveChange(
-                                "decision", record.uid, record.image, None, decision, name
-                            )
-                        )
+                    self._bring_decisions(uid, record.uid, record.image)
+                for index_there, index in enumerate(self.image_of):
+                    if index >= n_images:
+                        self._bring_decisions(index_there, None, index)
                 dataset._table.edited.difference_update(self.as_read)
                 is_done = True
         finally:
@@ -817,6 +810,14 @@ class _Merge:
                 dataset._forget_added(n_images, n_categories)
         if self.new_images or self.new_categories:
             dataset._revision += 1
+
+    def _bring_decisions(self, owner: str | int, uid: str | None, image: int) -> None:
+        """Add those of the other dataset about an instance, or an image, that came from it."""
+        dataset = self.dataset
+        file_name = dataset._images[image].file_name
+        for key, decision in self.other._decisions.get(owner, {}).items():
+            decision = replace(decision, instance=uid, image=file_name)
+            dataset._history.do(PrimitiveChange("decision", uid, image, None, decision, key))
 
     def report(self) -> MergeReport:
         """Return what was done."""

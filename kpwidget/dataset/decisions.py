@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, overload
 
+from kpwidget.dataset.values import checked_time
 from kpwidget.history import PrimitiveChange
 from kpwidget.words import count
 
@@ -29,6 +30,7 @@ __all__ = [
     "decide",
     "decision_at",
     "decision_on",
+    "is_missing",
     "kept_decisions",
     "place_of",
     "put_decision",
@@ -95,7 +97,7 @@ class Decision:
             raise ValueError(f"a decision is one of {', '.join(VERDICTS)}, not {verdict!r}")
         name = None if keypoint is None else str(keypoint)
         about = (str(value["h"]), str(value["n"]), image, uid, name)
-        return cls(*about, verdict, str(value["a"]), float(value["t"]), str(value["on"]))
+        return cls(*about, verdict, str(value["a"]), checked_time(value["t"]), str(value["on"]))
 
 
 class Place(NamedTuple):
@@ -364,4 +366,14 @@ def _text_of(finding: Any, name: str) -> str | None:
     """A field of a finding or of a row of a table of them, as text; None where it has none."""
     is_mapping = isinstance(finding, Mapping) or hasattr(finding, "to_dict")
     value = finding.get(name) if is_mapping else getattr(finding, name, None)
-    return None if value is None or value != value else str(value)
+    return None if is_missing(value) else str(value)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a table has nothing: None, NaN, NaT, or what pandas calls NA."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:  # of NA nobody can say whether it is so
+        return True
+    except ValueError:  # an array
+        return False

@@ -11,13 +11,13 @@ import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, cast, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kpwidget.dataset.table import Point
-from kpwidget.dataset.values import checked_points
+from kpwidget.dataset.values import checked_point, checked_points, checked_time
 from kpwidget.history import PrimitiveChange
 from kpwidget.metrics import match_labels
 from kpwidget.schema import Category
@@ -98,12 +98,19 @@ class Opinion:
     def from_json(cls, uid: str, value: Mapping[str, Any]) -> Opinion:
         """The opinion that a journal has kept; ValueError if it is none."""
         names = tuple(map(str, value["k"]))
-        points = tuple(None if point is None else tuple(map(float, point)) for point in value["p"])
-        if len(names) != len(points) or any(p is not None and len(p) != 3 for p in points):
+        given = value["p"]
+        if len(names) != len(given) or any(p is not None and len(p) != 3 for p in given):
             raise ValueError(f"pass {value['n']!r} of instance {uid!r}: names and points disagree")
-        return cls(
-            uid, str(value["n"]), str(value["a"]), names, cast("Any", points), float(value["t"])
+        problems: list[str] = []
+        points = tuple(
+            # Visibility is a float in journals that were moved or packed by older versions.
+            p
+            and checked_point(name, p[0], p[1], int(p[2]) if p[2] in (0, 1, 2) else p[2], problems)
+            for name, p in zip(names, given, strict=True)
         )
+        if problems:
+            raise ValueError(f"pass {value['n']!r} of instance {uid!r}: {'; '.join(problems)}")
+        return cls(uid, str(value["n"]), str(value["a"]), names, points, checked_time(value["t"]))
 
 
 class Passes(Sequence[Opinion]):

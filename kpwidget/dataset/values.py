@@ -21,11 +21,14 @@ __all__ = [
     "checked_bbox",
     "checked_point",
     "checked_points",
+    "checked_time",
 ]
 
 MAX_COORDINATE: Final = 1e100
 """Limit of |x| and |y|, in image pixels. No image is that large; it keeps the area of a box, a
 product of two differences, below the largest float, so that every dataset can be written."""
+_LAST_TIME: Final = 2**63 / 1e9
+"""In seconds since the epoch: a table of pandas holds int64 nanoseconds, up to the year 2262."""
 
 
 def as_int(value: Any) -> int | None:
@@ -115,6 +118,14 @@ def checked_points(category: Category, keypoints: Any) -> tuple[Point, ...]:
     if problems:
         raise ValueError(f"keypoints of category {category.name!r}: " + "; ".join(problems))
     return tuple(points)
+
+
+def checked_time(value: Any) -> float:
+    """Seconds since the epoch from what a file has; ValueError if they are none."""
+    seconds = as_float(value)
+    if seconds is None or not 0 <= seconds < _LAST_TIME:
+        raise ValueError(f"a time is a number of seconds since 1970, not {value!r}")
+    return seconds
 
 
 def _is_nan(value: Any) -> bool:

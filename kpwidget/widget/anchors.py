@@ -6,6 +6,8 @@ import itertools
 import json
 import re
 import zlib
+from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dataset import Dataset
-from ..dataset.passes import add_pass
+from ..dataset.passes import Opinion, add_pass
 from ..store import attach_journal
 
 #: Images that must have been labeled since: fewer, and the person remembers where the points were.
@@ -66,23 +68,41 @@ class Anchors:
         dataset = self._dataset
         sheet = dataset.start_pass(NAME)
         sheet.lock = sheet._history._lock = dataset.lock
-        if dataset.recorder is not None:
-            schemas = json.dumps([[one.name, one.keypoints] for one in dataset.categories])
-            told_by = zlib.crc32(schemas.encode("utf-8", "surrogatepass"))
-            attach_journal(sheet, dataset.recorder.journal.folder / f"anchors-{told_by:08x}")
+        folder = self._folder()
+        if folder is not None:
+            attach_journal(sheet, folder)
         _SHEETS[dataset] = sheet
         return sheet
 
-    def fit(self) -> bool:
-        """Begin a new sheet if images or categories are others now; whether that was so.
+    def _folder(self) -> Path | None:
+        """Where the journal of a sheet is: of these schemas, and of this person.
 
-        What was drawn on the old one by another schema stays in its journal alone.
+        What another draws in a kernel of their own is not taken for finished here.
         """
-        dataset, sheet = self._dataset, self.sheet
-        is_other = len(sheet) != len(dataset) or sheet.categories != dataset.categories
-        if is_other:
-            self.sheet = self._new_sheet()
-        self.sheet.annotator = dataset.annotator
+        dataset = self._dataset
+        if dataset.recorder is None:
+            return None
+        by = [dataset.annotator, *([one.name, one.keypoints] for one in dataset.categories)]
+        told_by = zlib.crc32(json.dumps(by).encode("utf-8", "surrogatepass"))
+        folder: Path = dataset.recorder.journal.folder
+        return folder / f"anchors-{told_by:08x}"
+
+    def fit(self) -> bool:
+        """Begin a new sheet if images, categories, file or person are others now.
+
+        What was drawn on the old one by another schema stays in its journal alone; one that is only
+        in another place is not left before it is empty. Returned is whether it is another one.
+        """
+        dataset = self._dataset
+        sheet = _SHEETS.get(dataset, self.sheet)
+        recorder = sheet.recorder
+        is_there = (None if recorder is None else recorder.journal.folder) == self._folder()
+        is_alike = len(sheet) == len(dataset) and sheet.categories == dataset.categories
+        if not is_alike or not (is_there or len(sheet.instances)):
+            sheet = self._new_sheet()
+        is_other = sheet is not self.sheet
+        self.sheet = sheet
+        sheet.annotator = dataset.annotator
         return is_other
 
     def takes(self, index: int) -> bool:
@@ -90,15 +110,17 @@ class Anchors:
         is_drawn = len(self.sheet.images[index].instances) > 0
         return is_drawn or not self._rounds_of(index)
 
-    def _rounds_of(self, index: int) -> set[str]:
-        """Rounds in which the instances of an image were labeled again."""
-        table = self._dataset._table
-        of_image = table.uids(table.rows_of_image[index])
-        passes = self._dataset._passes
-        names = (name for uid in of_image for name in passes.get(uid, {}))
-        return {name for name in names if _IS_ROUND.fullmatch(name)}
+    def _rounds_of(self, index: int) -> dict[str, list[Opinion]]:
+        """What was said of the instances of an image when it was labeled again, by round."""
+        dataset = self._dataset
+        found: dict[str, list[Opinion]] = {}
+        for uid in dataset._table.uids(dataset._table.rows_of_image[index]):
+            for name, opinion in dataset._passes.get(uid, {}).items():
+                if _IS_ROUND.fullmatch(name):
+                    found.setdefault(name, []).append(opinion)
+        return found
 
-    def pick(self, left: int, wanted: int) -> int | None:
+    def pick(self, left: int, wanted: int, held: Collection[int] = ()) -> int | None:
         """The image that is to come before the one that is wanted, or None.
 
         Parameters
@@ -106,13 +128,16 @@ class Anchors:
         left, wanted : int
             Indices. An image that was finished counts once, when it is left, and not as long as
             there is none that could come again.
+        held : collection of int
+            What other annotators of the dataset show again.
         """
         if left in self._counted:
             return None
         known = self._candidates()
         if not known[left]:
             return None
-        known[[left, wanted, *self._refused, *self._last_labeled()]] = False
+        drawn = (instance.image.index for instance in self.sheet.instances)  # and no pass yet
+        known[[left, wanted, *self._refused, *self._last_labeled(), *held, *drawn]] = False
         candidates = np.flatnonzero(known)
         if not len(candidates):
             return None
@@ -143,25 +168,42 @@ class Anchors:
         images = dict.fromkeys(step.image for step in steps if step.image is not None)
         return [image for image in images if image >= 0][:LEAST_SINCE]
 
-    def bring_in(self, left: int | None = None) -> None:
+    def bring_in(self, left: int | None = None, held: Collection[int] = ()) -> None:
         """Make what was drawn a pass of the dataset, and the sheet empty.
 
         Parameters
         ----------
         left : int, optional
             The image that was shown: without labels it counts as not looked at.
+        held : collection of int
+            Images on which others still draw.
         """
         sheet = self.sheet
-        drawn = sorted({instance.image.index for instance in sheet.instances})
+        drawn = sorted({instance.image.index for instance in sheet.instances}.difference(held))
         if left is not None and left not in drawn:
             self._refused.add(left)
+        if self._dataset._history._open is not None:
+            return  # the pass might be taken back with the transaction, and the drawing be lost
         for index in drawn:
+            if self._is_in(index):
+                continue
             rounds = (f"{NAME} {n}" if n > 1 else NAME for n in itertools.count(1))
             taken = self._rounds_of(index)
             name = next(name for name in rounds if name not in taken)
             add_pass(self._dataset, sheet, name, None, images=[index])
         with sheet.transaction("wipe"):
-            for instance in list(sheet.instances):
-                instance.remove()
+            for index in drawn:
+                for instance in list(sheet.images[index].instances):
+                    instance.remove()
             for image in sheet.images if sheet.n_done else ():
-                image.set_status("unlabeled")
+                if image.index not in held:
+                    image.set_status("unlabeled")
+
+    def _is_in(self, index: int) -> bool:
+        """Whether what was drawn is a pass already: the kernel ended before the sheet was empty."""
+        return any(
+            np.array_equal(one.keypoints, opinion.keypoints(one.category.keypoints), equal_nan=True)
+            for one in self.sheet.images[index].instances
+            for opinions in self._rounds_of(index).values()
+            for opinion in opinions
+        )

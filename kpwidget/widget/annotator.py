@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
@@ -53,6 +55,12 @@ _POSES = {
 _POSES_IN_MEAN, _POSES_LOOKED_AT = 1000, 20_000
 #: How many conflicts, and findings of an image, are shown at once.
 _SHOWN_CONFLICTS, _SHOWN_FINDINGS = 3, 40
+
+
+#: Conflicts about what no labels file has: code decides these.
+_BESIDE = ("pass", "decision")
+#: Annotators with anchors, by dataset: they draw on one sheet.
+_SHARING: WeakKeyDictionary[Dataset, WeakSet[Annotator]] = WeakKeyDictionary()
 
 
 class _Again(NamedTuple):
@@ -150,6 +158,7 @@ class Annotator(Board):
         cursor = Cursor(category=first)
         super().__init__(dataset, index, (said and _under_way(dataset, index)) or cursor, height)
         if self._anchors is not None:
+            _SHARING.setdefault(dataset, WeakSet()).add(self)
             self._watch_sheet(self._anchors)
 
     @property
@@ -171,6 +180,16 @@ class Annotator(Board):
             f"{image.file_name!r}, {len(image.instances)} instances)"
         )
 
+    def close(self) -> None:
+        """End the widget on both sides. What is labeled stays in the dataset.
+
+        An image that is shown again is left: what is drawn there becomes a pass.
+        """
+        if not self._is_closed and self._again is not None:
+            with self._callbacks_after(), self._dataset.lock:
+                self._show(self._again.asked)
+        super().close()
+
     # -- the edits ------------------------------------------------------------------------------
 
     def _step(self, label: str, edit: dict[str, Any], token: tuple[str, int], after: Cursor) -> Any:
@@ -187,7 +206,13 @@ class Annotator(Board):
     @property
     def _origin(self) -> tuple[str, ...]:
         """Whose steps undo takes back: this person's by widget, before a rerun of the cell too."""
-        return _origin_of(self._dataset) if self._again is None else self._again.origin
+        blind = self._blind
+        return _origin_of(self._dataset) if blind is None else blind.origin
+
+    @property
+    def _blind(self) -> _Again | None:
+        """The image that is shown again, unless the edit is a late one of a label."""
+        return None if self._sheet is self._dataset else self._again
 
     def _apply_point(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         after = self._next(edit)
@@ -286,7 +311,7 @@ class Annotator(Board):
     def _apply_repeat(self, edit: dict[str, Any], token: tuple[str, int]) -> None:
         """Put copies of the instances of the image before into this one."""
         image = self._image_of(edit)
-        place = image.index if self._again is None else self._again.asked
+        place = image.index if self._blind is None else self._blind.asked
         if place == 0:
             raise Refused("This is the first image: there is none before it.")
         before = self._dataset.images[place - 1]
@@ -393,7 +418,10 @@ class Annotator(Board):
         dataset = self._dataset
         if dataset.path is None or dataset.recorder is None or not dataset._saves_itself:
             return
-        if dataset.is_saved or dataset.conflicts or dataset.recorder.journal.error is not None:
+        # One about what the file has not, is shown nowhere here and must not keep it from being
+        # saved: the mark of the file keeps it.
+        in_file = [one for one in dataset.conflicts if one.what not in _BESIDE]
+        if dataset.is_saved or in_file or dataset.recorder.journal.error is not None:
             return
         try:
             if dataset.path.exists() and dataset.path.stat().st_size > AUTOSAVED_BYTES:
@@ -447,8 +475,8 @@ class Annotator(Board):
         if self._anchors is not None:
             left = None if self._again is None else self._index
             try:
-                self._anchors.bring_in(left)
-            except ValueError as error:  # the image must be left all the same
+                self._anchors.bring_in(left, self._held())
+            except (ValueError, OSError) as error:  # the image must be left all the same
                 self._notify("error", f"What was drawn last is not a pass yet: {words(error)}")
             if left is not None:  # every image is another one, also the same
                 self._sheet, self._again = self._dataset, None
@@ -466,21 +494,31 @@ class Annotator(Board):
 
     # -- images that come again -----------------------------------------------------------------
 
+    def _held(self) -> set[int]:
+        """Images that are drawn on in other annotators of the dataset, as far as one sees these."""
+        return {
+            one._index
+            for one in _SHARING.get(self._dataset, ())
+            if one is not self and one._again is not None and one._clients.keys() - one._gone
+        }
+
     def _watch_sheet(self, anchors: Anchors) -> None:
         self._unsubscribe.append(anchors.sheet._history.watch(self._on_dataset_change))
         for client, seq in anchors.sheet._tokens.items():
             self._applied[client] = max(seq, self._applied.get(client, 0))
 
-    def _take_edits(self, name: str, base: int, edits: list[Any]) -> None:
-        if self._anchors is None:
-            return super()._take_edits(name, base, edits)
-        with self._anchors.sheet._history.callbacks_after():  # its journal is written once, too
-            super()._take_edits(name, base, edits)
+    @contextmanager
+    def _callbacks_after(self) -> Iterator[None]:
+        # The journal of the labels is written first: a kernel that ends in between leaves a pass
+        # and what was drawn for it, and not neither.
+        sheet = self._dataset if self._anchors is None else self._anchors.sheet
+        with sheet._history.callbacks_after(), super()._callbacks_after():
+            yield
 
     def _apply(self, client: str, seq: int, edit: dict[str, Any]) -> None:
         """Apply an edit to what it was made on: the dataset, or what is drawn blind."""
         index = edit.get("image")
-        if not is_index(index, 2 * AGAIN):
+        if not is_index(index, 2 * AGAIN) or edit.get("op") == "goto":  # from where one is
             return super()._apply(client, seq, edit)
         assert isinstance(index, int)
         is_again = index >= AGAIN
@@ -497,7 +535,7 @@ class Annotator(Board):
             anchors = self._anchors
             if (
                 anchors is None
-                or edit.get("op") in ("undo", "redo")
+                or edit.get("op") in ("undo", "redo", "repeat")  # of what, is not known any more
                 or not is_index(index, len(anchors.sheet))
                 or not anchors.takes(index)
             ):
@@ -531,11 +569,11 @@ class Annotator(Board):
             return
         if edit.get("to") not in ("next", "unlabeled"):
             return
-        again = self._anchors.pick(left, self._index)
-        if again is None:
-            return
         if self._anchors.fit():
             self._watch_sheet(self._anchors)
+        again = self._anchors.pick(left, self._index, self._held())
+        if again is None:
+            return
         asked = self._index
         if self._cursor.instance is not None:
             self._left[asked] = self._cursor
@@ -645,7 +683,7 @@ class Annotator(Board):
     def _scene(self) -> dict[str, Any]:
         dataset, sheet = self._dataset, self._sheet
         undo, redo = sheet.undo_top(origin=self._origin), sheet.redo_top(origin=self._origin)
-        aside = ("category", "pass", "decision")
+        aside = ("category", *_BESIDE)
         shown_conflicts = [one for one in dataset.conflicts if one.what not in aside]
         scene = super()._scene()
         if self._again is not None:  # nothing tells that it is not the one that was asked for

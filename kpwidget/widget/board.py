@@ -13,6 +13,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -168,7 +169,7 @@ class Board(Stage):
         image : int or str
             Its position or its file name.
         """
-        with self._dataset.lock:
+        with self._callbacks_after(), self._dataset.lock:
             self._show(self._dataset.images[image].index)
         self._publisher.wake()
 
@@ -306,8 +307,12 @@ class Board(Stage):
                 client = self._clients[name]
                 client.durable = max(client.durable, client.applied)
 
+    def _callbacks_after(self) -> AbstractContextManager[None]:
+        """Hold back callbacks of edits, and the writing of the journal, until the body is over."""
+        return self._dataset._history.callbacks_after()
+
     def _take_edits(self, name: str, base: int, edits: list[Any]) -> None:
-        with self._dataset._history.callbacks_after(), self._dataset.lock:
+        with self._callbacks_after(), self._dataset.lock:
             client = self._clients.setdefault(name, _Client())
             self._gone.discard(name)
             # Everything up to `base` was acknowledged; a restarted kernel has forgotten that.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ..dataset.decisions import WHOLE, Decision, Place, decision_at, place_of
+from ..dataset.decisions import WHOLE, Decision, Place, decision_at, is_missing, place_of
 from .wire import Refused, sendable, shown
 
 if TYPE_CHECKING:
@@ -92,26 +93,28 @@ class Review:
         self._images = images
         self.frame = _checked(findings)
         self._rows = [
-            {str(name): None if value is None or value != value else value
-             for name, value in row.items()}
+            {str(name): None if is_missing(value) else str(value) for name, value in row.items()}
             for row in self.frame[[c for c in self.frame if c in _COLUMNS]].to_dict("records")
-        ]  # fmt: skip
+        ]
         n = len(self._rows)
         self.checks = _choices(self._rows, "check")
         self.severities = _choices(self._rows, "severity")
         self._places: list[Place | None] = [None] * n
         self._decisions: list[Decision | None] = [None] * n
+        #: For each whether it is there, decided, and of the check and severity asked for: an edit
+        #: of an image looks at its own findings, and not at all there are.
+        self._is_there, self._is_decided = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        self._fits = np.ones(n, np.bool_)
         #: Findings by the image that they are, or were, about.
         self._of_image: dict[int, list[int]] = {}
         self._id_of: dict[tuple[str | int, str], int] = {}
         for i, row in enumerate(self._rows):
-            place = self._places[i] = self._find(row)
+            place = self._look(i)
             index: int | None = None if place is None else place.image
             if place is not None:
-                self._decisions[i] = decision_at(dataset, place)
                 self._id_of.setdefault((place.owner, place.key), i)
-            elif row.get("image") is not None:
-                known = dataset._indices_of_file_name.get(str(row["image"]), [])
+            else:
+                known = dataset._indices_of_file_name.get(row["image"] or "", [])
                 index = known[0] if len(known) == 1 else None
             if index is not None:
                 self._of_image.setdefault(index, []).append(i)
@@ -119,47 +122,58 @@ class Review:
         self.current: int | None = None
         self.rev = 0
         self.order: list[int] = []
-        self._place_in_order: dict[int, int] = {}
         self._list()
 
-    def _find(self, row: dict[str, Any]) -> Place | None:
-        try:
-            place = place_of(self._dataset, row)
-        except (KeyError, ValueError):
-            return None
-        return place if place.image == WHOLE or place.image in self._images else None
+    def _look(self, i: int) -> Place | None:
+        """Find out where a finding is, and what was decided about it."""
+        place: Place | None = None
+        with suppress(KeyError, ValueError):
+            place = place_of(self._dataset, self._rows[i])
+        if place is not None and place.image != WHOLE and place.image not in self._images:
+            place = None
+        self._places[i] = place
+        decision = self._decisions[i] = place and decision_at(self._dataset, place)
+        self._is_there[i], self._is_decided[i] = place is not None, decision is not None
+        return place
 
     @property
     def gone(self) -> list[int]:
         """Those that are not listed, as what they are about is not there."""
-        return [i for i, place in enumerate(self._places) if place is None]
+        gone: list[int] = np.flatnonzero(~self._is_there).tolist()
+        return gone
 
     def update(self, images: Iterable[int]) -> None:
         """Look again at the findings about some images, after their labels or decisions changed."""
-        for index in images:
-            for i in self._of_image.get(index, ()):
-                place = self._places[i] = self._find(self._rows[i])
-                self._decisions[i] = None if place is None else decision_at(self._dataset, place)
-        self._list()
+        found = [i for index in images for i in self._of_image.get(index, ())]
+        for i in found:
+            self._look(i)
+        if found:
+            self._list()
 
     def ask(self, wanted: Filter) -> None:
         """List others."""
         self.filter = wanted
+        check, severity = wanted.check, wanted.severity
+        self._fits = np.array(
+            [
+                (not check or row["check"] == check)
+                and (not severity or row.get("severity") == severity)
+                for row in self._rows
+            ],
+            np.bool_,
+        )
         self._list()
 
     def _list(self) -> None:
-        check, severity, state = self.filter.check, self.filter.severity, self.filter.state
-        self.order = [
-            i
-            for i, (row, place, decision) in enumerate(
-                zip(self._rows, self._places, self._decisions, strict=True)
-            )
-            if place is not None
-            and (not check or row["check"] == check)
-            and (not severity or row.get("severity") == severity)
-            and (state == "all" or (decision is None) == (state == "open"))
-        ]
-        self._place_in_order = {i: at for at, i in enumerate(self.order)}
+        is_listed = self._fits & self._is_there
+        if self.filter.state != "all":
+            is_listed &= self._is_decided == (self.filter.state == "decided")
+        self.order = np.flatnonzero(is_listed).tolist()
+
+    def _position(self, finding: int | None) -> int | None:
+        """Place of a finding in the list; None if it is not in it."""
+        at = 0 if finding is None else bisect_left(self.order, finding)
+        return at if self.order[at : at + 1] == [finding] else None
 
     # -- walking --------------------------------------------------------------------------------
 
@@ -170,7 +184,7 @@ class Review:
         if self.current is None:
             return self.order[0 if step > 0 else -1]
         at = bisect_left(self.order, self.current) + min(step, 0)
-        if step > 0 and self.current in self._place_in_order:
+        if step > 0 and self._position(self.current) is not None:
             at += 1
         if not 0 <= at < len(self.order):
             raise Refused(f"This is the {'last' if step > 0 else 'first'} finding of the list.")
@@ -229,20 +243,17 @@ class Review:
         """What the browser must know: the list around a place, never all of it."""
         n = len(self.order)
         start = max(0, min(start, n - WINDOW))
-        n_there = sum(place is not None for place in self._places)
-        n_decided = sum(
-            decision is not None and place is not None
-            for place, decision in zip(self._places, self._decisions, strict=True)
-        )
+        n_there, n_decided = int(self._is_there.sum()), int(self._is_decided.sum())
         current = self.current
         if current is not None and self._places[current] is None:
             current = None
+        position = self._position(current)
         return {
             "open": n_there - n_decided,
             "decided": n_decided,
             "gone": len(self._rows) - n_there,
             "count": n,
-            "position": -1 if current is None else self._place_in_order.get(current, -1),
+            "position": -1 if position is None else position,
             "current": None if current is None else self._row_to_wire(current),
             "start": start,
             "rows": [self._row_to_wire(i) for i in self.order[start : start + WINDOW]],
@@ -253,7 +264,7 @@ class Review:
 
     def window_of(self, finding: int | None, start: int) -> int:
         """Where the list is to begin so that a finding is in it; `start` if it is already."""
-        at = self._place_in_order.get(-1 if finding is None else finding)
+        at = self._position(finding)
         if at is None or start <= at < start + WINDOW:
             return start
         return at - WINDOW // 2
@@ -332,6 +343,11 @@ def _checked(findings: Any) -> pd.DataFrame:
     expected = "expected a table of findings, as of kpwidget.quality.check(ds)"
     if not isinstance(findings, pd.DataFrame):
         raise TypeError(f"findings: {expected}, got {type(findings).__name__}")
+    twice = [name for name in _COLUMNS if list(findings.columns).count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"findings: {expected}; it has several columns of the name {', '.join(twice)}: keep one"
+        )
     missing = [name for name in ("check", "image") if name not in findings]
     if missing:
         raise ValueError(
@@ -353,7 +369,7 @@ def _checked(findings: Any) -> pd.DataFrame:
 
 
 def _choices(rows: Sequence[dict[str, Any]], name: str) -> list[str]:
-    found = list(dict.fromkeys(str(row[name]) for row in rows))
+    found = list(dict.fromkeys(row[name] for row in rows))
     return [one for one in found if one == sendable(one) and len(one) <= _LETTERS][:_MAX_CHOICES]
 
 

@@ -499,20 +499,18 @@ class Viewer(Board):
     def _decide(self, review: Review, finding: int, verdict: str) -> None:
         """Record what is said of a finding, and go on to the next one that is listed."""
         place, row = review.place(finding), review.row(finding)
-        try:
-            following: int | None = review.after(1)
-        except Refused:
-            following = None
         was = None if verdict == "again" else verdict
         label = f"{was or 'open again'}: {place.check}"
         index = None if place.image == WHOLE else place.image
         with self._dataset.transaction(label, origin=self._origin, image=index):
             self._dataset.decide(row, was)  # type: ignore[arg-type]
         review.update([place.image])
-        if finding == review.current and following is not None and was is not None:
+        if finding == review.current and was is not None and review.order:
+            try:
+                following = review.after(1)
+            except Refused:
+                following = review.order[-1]
             self._open_finding(following)
-        elif finding == review.current and was is not None and review.order:
-            self._open_finding(review.order[-1])
 
     def _take_back(self, review: Review, do: str) -> None:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -178,8 +180,145 @@ def test_an_edit_that_is_late_reaches_what_it_was_made_on(make, dataset):
     assert len(dataset.passes) == 1
 
 
-def opened(folder: Path, schema: kp.Schema) -> Dataset:
-    return kp.open(folder / "labels.json", pictures(6), schema, annotator="ada")
+def test_a_late_edit_of_a_label_is_as_without_the_other_image(make, dataset):
+    browser = make(dataset, anchors=1.0, rng=0)
+    until_again(browser)
+    dataset.instance("zero").set_keypoint("top", 1, 1)
+    browser.do(op="repeat", image=1)  # another view, which still shows that image
+    assert dataset.images[1].instances[1].keypoints[0].tolist() == [1, 1, 2]  # of the one before it
+    browser.do(op="undo", image=1)
+    assert [one.uid for one in dataset.images[1].instances] == ["one"]
+    browser.do(op="repeat", image=AGAIN)
+    assert "no longer shown" in browser.rejections()[-1][1]
+
+
+def test_two_annotators_of_a_dataset_leave_each_other_alone(make, dataset):
+    one, two = (make(dataset, anchors=1.0, rng=0) for _ in range(2))
+    two.client = "c2"
+    until_again(one)
+    draw(one, "again", SQUARE[:2])
+    assert go(two) == 1
+    draw(two, "other", image=4)
+    assert len(dataset.passes) == 0
+    one.point("again", 2, 30, 20, image=AGAIN)
+    assert one.rejections() == []
+    go(one)
+    [opinion] = dataset.passes
+    assert opinion.keypoints()[:, 2].tolist() == [2, 2, 2, 0]
+
+
+def test_a_view_that_was_closed_holds_nothing_back(make, dataset):
+    one, two = (make(dataset, anchors=1.0, rng=0) for _ in range(2))
+    until_again(one)
+    draw(one, "again")
+    one.receive({"kind": "bye", "client": "c1"})  # as when its cell runs again
+    go_as(two, "c2")
+    assert len(dataset.passes) == 1
+
+
+def test_leaving_inside_a_transaction_that_fails_keeps_what_was_drawn(make, dataset):
+    browser = make(dataset, anchors=1.0, rng=0)
+    until_again(browser)
+    draw(browser, "again")
+
+    def fail() -> None:
+        with dataset.transaction("of code"):
+            browser.annotator.goto(4)
+            dataset.add_instance(99)
+
+    with pytest.raises(IndexError):
+        fail()
+    assert (index_of(browser), len(dataset.passes)) == (4, 0)
+    go(browser)
+    assert len(dataset.passes) == 1
+
+
+def test_goto_is_from_what_is_shown_wherever_it_says_it_is_from(make, dataset):
+    browser = make(dataset, anchors=1.0, rng=0)
+    until_again(browser)
+    browser.do(op="goto", to="next", image=2)
+    assert index_of(browser) == 3
+    draw(browser, "three")
+    assert "three" in dataset
+
+
+def test_close_makes_what_was_drawn_a_pass(make, dataset):
+    browser = make(dataset, anchors=1.0, rng=0)
+    until_again(browser)
+    draw(browser, "again")
+    browser.annotator.close()
+    assert [opinion.uid for opinion in dataset.passes] == ["zero"]
+
+
+def test_goto_by_code_calls_back_without_the_lock(make, dataset):
+    browser = make(dataset, anchors=1.0, rng=0)
+    until_again(browser)
+    draw(browser, "again")
+    free = []
+
+    def look() -> None:
+        is_free = dataset.lock.acquire(timeout=1)
+        free.append(is_free)
+        if is_free:
+            dataset.lock.release()
+
+    def call(_: object) -> None:
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+
+    dataset.on_change(call)
+    browser.annotator.goto(4)
+    assert free == [True]
+
+
+def opened(folder: Path, schema: kp.Schema, annotator: str = "ada") -> Dataset:
+    return kp.open(folder / "labels.json", pictures(6), schema, annotator=annotator)
+
+
+def test_a_kernel_that_ends_between_pass_and_sheet_leaves_one_pass(
+    make, schema, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("KPWIDGET_JOURNAL")
+    browser = make(opened(tmp_path, schema), anchors=1.0, rng=0)
+    until_again(browser)
+    draw(browser, "again", SQUARE[:3])
+    [sheet] = (tmp_path / "labels.kpwidget").glob("anchors-*")
+    shutil.copytree(sheet, tmp_path / "kept")
+    go(browser)
+    del browser
+    shutil.rmtree(sheet)
+    (tmp_path / "kept").rename(sheet)
+    dataset = opened(tmp_path, schema)
+    go_as(make(dataset, anchors=1.0, rng=0), "c2")
+    assert [(one.uid, one.name) for one in dataset.passes] == [("zero", "anchor")]
+
+
+def test_what_somebody_draws_in_another_notebook_is_theirs_until_they_leave_it(
+    make, schema, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("KPWIDGET_JOURNAL")
+    browser = make(opened(tmp_path, schema), anchors=1.0, rng=0)
+    until_again(browser)
+    browser.point("again", 0, 5, 5, image=AGAIN, new=True)
+    dataset = opened(tmp_path, schema, "ben")
+    go_as(make(dataset, anchors=1.0, rng=0), "c2")
+    assert len(dataset.passes) == 0
+
+
+def test_the_journal_of_anchors_is_beside_the_file_after_a_save_under_another_name(
+    make, schema, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("KPWIDGET_JOURNAL")
+    dataset = opened(tmp_path, schema)
+    browser = make(dataset, anchors=1.0, rng=0)
+    dataset.save(tmp_path / "other.json")
+    until_again(browser)
+    browser.point("again", 0, 5, 5, image=AGAIN, new=True)
+    del browser
+    dataset = kp.open(tmp_path / "other.json", pictures(6), annotator="ada")
+    go_as(make(dataset, anchors=1.0, rng=0), "c2")
+    assert dataset.passes.names == ["anchor"]
 
 
 def test_what_was_drawn_outlives_the_kernel_and_is_taken_once(make, schema, tmp_path, monkeypatch):
@@ -239,6 +378,7 @@ def test_what_cannot_become_a_pass_keeps_nobody_from_going_on(make, dataset, mon
     until_again(browser)
     browser.hello()
     draw(browser, "again")
+    browser.hello()
     with monkeypatch.context() as patch:
         patch.setattr(anchors, "add_pass", lambda *_, **__: kp.Schema("twice", ["a", "a"]))
         go(browser)
@@ -293,7 +433,7 @@ def test_only_finished_images_of_the_same_person_come_and_each_once_a_round(data
     assert chosen.pick(4, 5) is None  # counted once
     dataset.images[3].set_status("done")
     dataset.images[5].set_status("done")
-    assert chosen._rounds_of(0) == {"anchor"}
+    assert list(chosen._rounds_of(0)) == ["anchor"]
     assert chosen.pick(2, 5) == 4
 
 

@@ -192,6 +192,25 @@ def test_edits_of_others_are_not_taken_in_unasked(make, schema, tmp_path):
     assert len(kp.read(file).instances) == 2
 
 
+def test_two_opinions_about_a_finding_do_not_keep_the_file_from_being_saved(make, schema, tmp_path):
+    images = {"one.png": np.zeros((48, 64, 3), np.uint8)}
+    file = tmp_path / "labels.json"
+    finding = {"check": "sides", "image": "one.png"}
+    bob, ada = (kp.open(file, images, schema, annotator=name) for name in ("bob", "ada"))
+    browser = make(ada)
+    bob.decide(finding, "fine")
+    time.sleep(0.01)  # clocks count milliseconds
+    ada.decide(finding, "fixed")
+    ada.refresh()
+    ada.add_instance(0, keypoints={"top": (5, 6)}, uid="a")
+    assert [one.what for one in ada.conflicts] == ["decision"]
+    browser.annotator._autosave()
+    assert ada.is_saved
+    assert [one.id for one in kp.read(file, images).instances] == [1]
+    again = kp.open(file, images, schema, annotator="ada")
+    assert [one.what for one in again.conflicts] == ["decision"]
+
+
 @pytest.mark.parametrize("kind", ["read", "no autosave", "no journal"])
 def test_a_file_is_not_written_unasked(make, dataset, tmp_path, kind):
     file = tmp_path / "labels.json"

@@ -22,6 +22,7 @@ import kpwidget as kp
 from kpwidget.dataset import Dataset
 from kpwidget.widget import Viewer
 from kpwidget.widget.stage import OPS
+from kpwidget.widget.viewer import _THUMB_SIDE
 
 from .fake_browser import Browser, wait_for
 from .zoo import HOSTILE, IMAGES, picture, query, zoo
@@ -619,7 +620,11 @@ def test_thumbnails_are_made_once(look, many, monkeypatch):
     source = type(many.images[0].source)
     preview = source.preview
     monkeypatch.setattr(
-        source, "preview", lambda self, *a, **k: made.append(1) or preview(self, *a, **k)
+        source,
+        "preview",
+        lambda self, side, *a, **k: (
+            made.extend([1] if side == _THUMB_SIDE else []) or preview(self, side, *a, **k)
+        ),  # the picture of the image shown may come meanwhile
     )
     browser.want([20, 21])
     wait_for(lambda: len(browser.tiles()) == 2)
@@ -1077,8 +1082,31 @@ def test_of_a_selection_its_images_alone_are_walked_through(dataset, table, look
     assert [row["id"] for row in browser.viewer.review["rows"]] == [2, 4]
 
 
+def test_cells_of_any_type_are_taken_as_text(dataset, look):
+    cells = pd.DataFrame({"check": [5], "image": [FILES[0]], "kind": [pd.NA]})
+    cells = cells.assign(reason=[np.arange(3)], keypoint=[pd.NaT], severity="note")
+    browser = look(dataset, findings=cells.astype({"image": "string"}))
+    told = browser.viewer.review
+    assert (told["checks"], told["rows"][0]["reason"]) == (["5"], "[0 1 2]")
+    browser.review("list", check="5")
+    assert browser.viewer.review["count"] == 1
+    browser.review("fine", 0)
+    assert [(one.check, one.kind, one.keypoint) for one in dataset.decisions] == [("5", "", None)]
+    assert dataset.decide(cells.iloc[0], None) is None
+    assert len(dataset.decisions) == 0
+
+
+def test_the_walk_goes_past_the_same_finding_in_another_row(dataset, table, look):
+    browser = look(dataset, findings=pd.concat([table[:1], table[:2]]))
+    browser.review("fine", 0)
+    assert where(browser) == (2, FILES[0], "stick")
+    assert browser.viewer.review["open"] == 1
+
+
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_what_is_no_table_of_findings_is_refused_in_words(dataset, table):
+    with pytest.raises(ValueError, match="several columns of the name check: keep one"):
+        Viewer(dataset, findings=pd.concat([table, table[["check"]]], axis=1))
     with pytest.raises(TypeError, match=r"findings: expected a table of findings.*got list"):
         Viewer(dataset, findings=[])
     with pytest.raises(ValueError, match=r"image is missing among \['check', 'severity'"):
