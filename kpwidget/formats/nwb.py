@@ -11,7 +11,6 @@ import datetime
 import itertools
 import os
 import re
-import secrets
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,11 +22,11 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES
 from kpwidget.dataset.values import MAX_COORDINATE
-from kpwidget.formats import Loss, WriteReport, check_told, count, needed
+from kpwidget.formats import Loss, WriteReport, check_told, count, made_by, needed, write_file
 from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image, progress
 from kpwidget.formats.hdf5 import MAGIC, attribute, check_magic, child, members, small, texts
 from kpwidget.formats.losses import N_EXAMPLES, lost_values
-from kpwidget.formats.sleap import KEY, frames_of, image_names
+from kpwidget.formats.sleap import KEY, frames_of, image_names, lost_frames
 from kpwidget.schema import Category, FormatError, Schema, _show
 
 __all__ = ["is_nwb", "nwb_losses", "read_nwb", "write_nwb"]
@@ -396,7 +395,7 @@ def nwb_losses(dataset: Dataset) -> list[Loss]:
     list of Loss
     """
     with dataset.lock:
-        lost = lost_values(dataset, _KEPT, kept_fields=(KEY,))
+        lost = lost_values(dataset, _KEPT, kept_fields=(KEY,)) + lost_frames(dataset)
         given = [category.name for category in dataset.categories]
         renamed = [
             f"{old!r} to {new!r}"
@@ -479,15 +478,14 @@ def write_nwb(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
         )
         for name, (files, size) in videos.items()
     ])))  # fmt: skip
-    made = target.with_name(f".{target.name}.{secrets.token_hex(6)}.nwb")
-    try:
+
+    def make(made: Path) -> None:
         with pynwb.NWBHDF5IO(os.fspath(made), "w") as stream:
             stream.write(file)
         with h5py.File(made, "r+", libver=("v108", "v108")) as opened:
             _write_frames(opened, frames, [f"{_SKELETONS}/{name}" for name in names], schemas, h5py)
-        os.replace(made, target)
-    finally:
-        made.unlink(missing_ok=True)
+
+    write_file(target, made_by(make, ".nwb"))
     return WriteReport(target, "nwb", n_images, sum(len(of) for _, _, of in frames))
 
 

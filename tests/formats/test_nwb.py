@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -285,3 +286,50 @@ def test_estimates_of_one_of_ten_thousand_nodes_are_refused(tmp_path: Path) -> N
     assert path.stat().st_size < 1_000_000
     with pytest.raises(FormatError, match="3,000,000,000 keypoints, of which it tells of 300,000"):
         kp.read(path)
+
+
+@pytest.mark.parametrize("ending", ["nwb", "slp"])
+def test_frames_that_were_renamed_stay_images_of_their_own(ending: str, tmp_path: Path) -> None:
+    writing()
+    pytest.importorskip("sleap_io", reason="sleap-io is not installed: kpwidget[sleap]")
+    frames = {"mice.mp4/000003.png": 3, "other.png": 3, "mice.mp4/000004.png": 4}
+    content = {
+        "images": [
+            {"id": i, "file_name": name, "sleap": {"video": "mice.mp4", "frame": n}}
+            for i, (name, n) in enumerate(frames.items(), 1)
+        ],
+        "categories": [{"id": 1, "name": "mouse", "keypoints": ["nose"], "skeleton": []}],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "keypoints": [10 * i, 5, 2]} for i in (1, 2)
+        ],
+    }
+    (tmp_path / "in.json").write_text(json.dumps(content))
+    out = tmp_path / f"out.{ending}"
+    report = kp.write(kp.read(tmp_path / "in.json"), out, format=None, allow_loss=True)
+    told = {loss.what: loss.examples for loss in report.losses}
+    assert told["images"] == ("mice.mp4/000004.png",)  # has no instance
+    assert told["sleap"] == ("other.png",)
+    found = kp.read(out).instances
+    assert {i.image.file_name: i.keypoints[0, 0] for i in found} == {
+        "mice.mp4/000003.png": 10, "other.png": 20,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["nwb", "slp"])
+def test_a_link_is_written_through_and_permissions_stay(ending: str, tmp_path: Path) -> None:
+    writing()
+    pytest.importorskip("sleap_io", reason="sleap-io is not installed: kpwidget[sleap]")
+    dataset = Dataset.from_images({"a.png": np.zeros((9, 9, 3), np.uint8)}, kp.Schema("s", ["p"]))
+    (tmp_path / "far").mkdir()
+    real, link = tmp_path / "far" / f"real.{ending}", tmp_path / f"link.{ending}"
+    kp.write(dataset, real, format=None)
+    real.chmod(0o640)
+    link.symlink_to(real)
+    dataset.add_instance("a.png", keypoints={"p": (3, 4)})
+    kp.write(dataset, link, format=None)
+    assert link.is_symlink()
+    assert len(kp.read(real).instances) == 1
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in real.parent.iterdir()] == [real.name]
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        kp.write(dataset, tmp_path / "none" / f"a.{ending}", format=None)
