@@ -16,6 +16,7 @@ import itertools
 import os
 import secrets
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ __all__ = [
     "detect_format",
     "keypoints_of",
     "levels_to_caller",
+    "made_by",
     "needed",
     "read",
     "settle",
@@ -663,6 +665,23 @@ def kept_open(path: Path) -> Iterator[None]:
     finally:
         if held is not None:
             threading.Thread(target=os.close, args=(held,)).start()
+
+
+def made_by(make: Callable[[Path], object], suffix: str) -> Iterator[bytes]:
+    """Content for `write_file` of a file that a library makes, which knows names of files only.
+
+    Parameters
+    ----------
+    make : callable
+        Called with the path at which it is to make the file.
+    suffix : str
+        How the name of that file ends.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, f"made{suffix}")
+        make(made)
+        with open(made, "rb") as file:
+            yield from iter(lambda: file.read(1 << 20), b"")
 
 
 def write_file(

@@ -7,12 +7,14 @@ PyTables would run what a stranger put there.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import math
 import os
 import pickle
 import pickletools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 
 from kpwidget.formats import needed
 from kpwidget.formats.gathered import Gathered
-from kpwidget.formats.hdf5 import MAGIC, check_magic, small
+from kpwidget.formats.hdf5 import MAGIC, check_magic, child, n_unpacked, small
 from kpwidget.images import named
 from kpwidget.schema import FormatError, _show
 
@@ -251,18 +253,17 @@ def _read_h5(path: Path) -> _Table:
     where = os.fspath(path)
     try:
         with h5py.File(path, "r") as file:
-            group = file[H5_KEY] if H5_KEY in file else next(iter(file.values()))
-            if group.file.filename != file.filename:
-                raise ValueError("it links to another file")
-            if "block0_values" in group:
-                names, columns = _levels(group, "axis0")
-                _, index = _levels(group, "axis1")
-                values = small(group["block0_values"])
-                _, order = _levels(group, "block0_items")
+            table = child(file, H5_KEY, h5py) or child(file, next(iter(file)), h5py)
+            parts = functools.partial(child, table, h5py=h5py)
+            if parts("block0_values") is not None:
+                names, columns = _levels(parts, "axis0")
+                _, index = _levels(parts, "axis1")
+                values = small(parts("block0_values"))
+                _, order = _levels(parts, "block0_items")
                 if order != columns:
                     raise ValueError("its columns are not in one block")
             else:
-                table = group["table"]
+                table = parts("table")
                 field = "values_block_0"
                 raw = small(table)
                 if set(raw.dtype.names or ()) != {"index", field}:
@@ -289,22 +290,29 @@ def _read_h5(path: Path) -> _Table:
     return names, columns, [(i, "/".join(row)) for i, row in enumerate(index, 1)], found
 
 
-def _levels(group: Any, axis: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def _levels(
+    parts: Callable[[str], Any], axis: str
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Names and values of an index as pandas stores it: one of texts, or one of several levels."""
-    if f"{axis}_level0" not in group:
-        return ("",), [(_text(cell),) for cell in small(group[axis])]
-    names, parts = [], []
-    for i in range(int(group.attrs[f"{axis}_nlevels"])):
-        if axis != "axis1" and group[f"{axis}_label{i}"].size > _MAX_COLUMNS:
+    if parts(f"{axis}_level0") is None:
+        return ("",), [(_text(cell),) for cell in small(parts(axis))]
+    names, columns = [], []
+    n_text = 0
+    for i in range(int(parts("").attrs[f"{axis}_nlevels"])):
+        values, places = parts(f"{axis}_level{i}"), parts(f"{axis}_label{i}")
+        labels = small(places).tolist()
+        if axis != "axis1" and len(labels) > _MAX_COLUMNS:
             raise ValueError(f"{axis} has more than {_MAX_COLUMNS} columns")
-        level = [_text(cell) for cell in small(group[f"{axis}_level{i}"])]
-        labels = small(group[f"{axis}_label{i}"]).tolist()
+        level = [_text(cell) for cell in small(values)]
         if any(not 0 <= label < len(level) for label in labels):
             raise ValueError(f"{axis}_label{i} has a number that is no value of its level")
-        name = group[f"{axis}_level{i}"].attrs.get("name", b"")
+        n_text += sum(len(level[label]) for label in labels)
+        if n_text > n_unpacked(values):
+            raise ValueError(f"{axis} has far more text than the file")
+        name = values.attrs.get("name", b"")
         names.append(_text(name) if isinstance(name, bytes) else "")
-        parts.append([level[label] for label in labels])
-    return tuple(names), list(zip(*parts, strict=True))
+        columns.append([level[label] for label in labels])
+    return tuple(names), list(zip(*columns, strict=True))
 
 
 def _text(cell: Any) -> str:

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from kpwidget.schema import FormatError, _show
 
-__all__ = ["MAGIC", "attribute", "check_hdf5", "check_magic", "members", "small", "texts"]
+__all__ = [
+    "MAGIC",
+    "attribute",
+    "check_hdf5",
+    "check_magic",
+    "child",
+    "members",
+    "n_unpacked",
+    "small",
+    "texts",
+]
 
 MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 """The first bytes of an HDF5 file."""
@@ -24,6 +34,7 @@ _MAX_BYTES: Final = 1_000_000_000
 _MAX_UNPACKED: Final = 10_000_000  # bytes that a dataset has beyond a thousandfold of its own
 _MAX_ATTRIBUTE: Final = 50_000_000  # an attribute may be dense: those of .slp have a JSON text
 _MAX_OBJECTS: Final = 1_000_000
+_MAX_LINKS: Final = 16
 _AT_ONCE: Final = 100_000_000  # bytes of texts that are made in one go
 
 
@@ -80,7 +91,7 @@ def _check_group(top: Any, h5py: Any) -> None:
                 raise ValueError(f"it has more than {_MAX_OBJECTS:,} groups and datasets")
             if isinstance(child, h5py.Group):
                 waiting.append(child)
-            else:
+            elif isinstance(child, h5py.Dataset):  # else a type that has a name
                 _check_attributes(child)
                 _check_size(child)
 
@@ -101,6 +112,10 @@ def _check_attribute(owner: Any, name: str) -> Any:
 
 
 def _check_size(dataset: Any) -> None:
+    if not hasattr(dataset, "is_virtual"):
+        raise ValueError(
+            f"expected a dataset, got {'nothing' if dataset is None else f'the {dataset!r}'}"
+        )
     if dataset.is_virtual or dataset.external:
         raise ValueError(f"{dataset.name} stands in another file")
     n_bytes = (dataset.size or 0) * dataset.dtype.itemsize
@@ -126,8 +141,10 @@ def members(group: Any, h5py: Any) -> tuple[dict[str, Any], set[str]]:
     Raises
     ------
     ValueError
-        If there is a link to another file.
+        If it is no group, or there is a link to another file.
     """
+    if not isinstance(group, h5py.Group):
+        raise ValueError(f"expected a group, got {'nothing' if group is None else repr(group)}")
     found, paths = {}, set()
     links = group.id.links
     for name in group:
@@ -140,6 +157,53 @@ def members(group: Any, h5py: Any) -> tuple[dict[str, Any], set[str]]:
         else:
             raise ValueError(f"{_show(name)} in {group.name} is a link to another file")
     return found, paths
+
+
+def child(group: Any, path: str, h5py: Any) -> Any:
+    """What stands at a path below a group; None if there is nothing.
+
+    Parameters
+    ----------
+    group : h5py.Group
+    path : str
+        Links to places in the same file are followed, which ``group[path]`` does to any file.
+    h5py : module
+
+    Raises
+    ------
+    ValueError
+        If there is a link to another file on the way, or more than 16 links.
+    """
+    found = group
+    waiting, n_links = path.split("/")[::-1], 0
+    while waiting:
+        name = waiting.pop()
+        if name in ("", "."):
+            continue
+        key = name.encode("utf-8", "surrogateescape")
+        if not isinstance(found, h5py.Group) or not found.id.links.exists(key):
+            return None
+        kind = found.id.links.get_info(key).type
+        if kind == h5py.h5l.TYPE_HARD:
+            found = found[name]
+            continue
+        n_links += 1
+        if kind != h5py.h5l.TYPE_SOFT or n_links > _MAX_LINKS:
+            raise ValueError(f"{_show(name)} in {found.name} is a link to another file, or a loop")
+        target = found.id.links.get_val(key).decode("utf-8", "surrogateescape")
+        found = found.file["/"] if target.startswith("/") else found
+        waiting += target.split("/")[::-1]
+    return found
+
+
+def n_unpacked(owner: Any) -> int:
+    """Characters of text that may be made of an HDF5 file: ten times its bytes, or ten million.
+
+    Parameters
+    ----------
+    owner : h5py.Group or h5py.Dataset
+    """
+    return _MAX_UNPACKED + 10 * int(owner.file.id.get_filesize())
 
 
 def attribute(owner: Any, name: str) -> Any:
@@ -202,6 +266,6 @@ def texts(dataset: Any) -> list[str]:
                 raise ValueError(f"{dataset.name} has a {type(cell).__name__}, expected a text")
             n += len(cell)
             found.append(cell.decode("utf-8", "replace"))
-        if n > _MAX_UNPACKED + 10 * n_file:
+        if n > n_unpacked(dataset):
             raise ValueError(f"{dataset.name} has more text than the file")
     return found

@@ -127,10 +127,11 @@ def gather_rows(
                 kept["iscrowd"] = int(bool(kept.get("iscrowd")))
                 extra = {k: v for k, v in item.items() if k not in _OF_OBJECT}
                 values = kept_of_instances({**kept, "extra": extra or None}, where, gathered)
-                box = [number(v) for v in item.get("bbox") or ()]
+                given_box = item.get("bbox")
+                box = [number(v) for v in given_box] if isinstance(given_box, list) else []
                 if len(box) == 4 and None not in box:
                     values["bbox"] = box
-                elif box:
+                elif given_box not in (None, []):
                     gathered.problems.append(
                         f"{where}: 'bbox' is {_show(item['bbox'])}, expected 4 numbers"
                     )
@@ -191,10 +192,13 @@ def _categories(
                     "...; pass schema= to name them"
                 )
         elif k is not None and given.n_keypoints != k:
-            raise ValueError(
-                f"{gathered.where}: schema {given.name!r} has {given.n_keypoints} keypoints, "
-                f"expected {k} for class {_show(name)}"
+            text = (
+                f"schema {given.name!r} has {given.n_keypoints} keypoints, expected {k} for class "
+                f"{_show(name)}"
             )
+            if isinstance(schema, Sequence):  # which stands in a file
+                raise FormatError.from_problems(gathered.where, [text])
+            raise ValueError(f"{gathered.where}: {text}")
         categories.append(Category(c + 1, given, name))
     if not categories:
         raise FormatError.from_problems(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +53,8 @@ __all__ = ["imagefolder_losses", "is_imagefolder", "read_imagefolder", "write_im
 _ROWS, _TABLE, _CATEGORIES = "metadata.jsonl", "metadata.csv", "categories.json"
 OWN: Final = "kpwidget"
 """Column with JSON of what is null for some: ids, scores, tracks, the bbox and area as given."""
+
+_OF_OWN: Final = ("bbox", "id", "area", "score", "track_id")
 
 _LOOK: Final = 1 << 16
 
@@ -153,7 +155,7 @@ def _rows(path: Path, root: Path, gathered: Gathered, is_split: bool) -> Iterato
     if path.suffix == ".csv":
         reader = csv.DictReader(io.StringIO(text, newline=""))
         records = ((reader.line_num, record) for record in reader)
-    bar = tqdm(records, "reading rows", unit="row", delay=1.0, leave=False)
+    bar = tqdm(_until_error(records, at), "reading rows", unit="row", delay=1.0, leave=False)
     for line, record in bar:
         try:
             if isinstance(record, str):
@@ -184,6 +186,15 @@ def _rows(path: Path, root: Path, gathered: Gathered, is_split: bool) -> Iterato
         yield row
 
 
+def _until_error(records: Iterable[Any], where: str) -> Iterator[Any]:
+    try:
+        yield from records
+    except csv.Error as error:
+        raise FormatError.from_problems(
+            where, [f"{error}; a {_ROWS} can hold what a CSV file cannot"]
+        ) from error
+
+
 def _take_own(row: dict[str, Any], where: str) -> None:
     """Put what `OWN` tells into a row."""
     text, objects = row.get(OWN), row.get("objects")
@@ -191,8 +202,21 @@ def _take_own(row: dict[str, Any], where: str) -> None:
         own = _loaded(text, f"{where}: column {OWN!r}")
         held = own.get("objects") if isinstance(own, dict) else None
         if isinstance(held, dict) and isinstance(objects, dict):
+            boxes, told = objects.get("bbox"), held.get("bbox")
+            if not isinstance(boxes, list) or not isinstance(told, list) or not (
+                len(boxes) == len(told)
+                and all(own in (None, box) for own, box in zip(told, boxes, strict=True))
+            ):  # fmt: skip
+                raise FormatError.from_problems(
+                    where,
+                    [
+                        f"the objects are no longer those that the column {OWN!r} is about: "
+                        "expected as many, with the same boxes; remove the column to read them "
+                        "without ids, scores and tracks"
+                    ],
+                )
             row["image_id"] = own.get("image_id")
-            row["objects"] = {**objects, **held}
+            row["objects"] = {**objects, **{k: held[k] for k in _OF_OWN if k in held}}
 
 
 def _without_ids(objects: Any) -> None:
@@ -202,7 +226,7 @@ def _without_ids(objects: Any) -> None:
 
 
 def _loaded(text: str, where: str) -> Any:
-    check_depth(text.encode(), where)
+    check_depth(text.encode("utf-8", "surrogatepass"), where)
     return _parse_json(text, where)
 
 
@@ -287,12 +311,21 @@ def write_imagefolder(
     is_new = not folder.is_dir() or not os.listdir(folder)
     check_folder(
         folder, {*files, *sources}, "imagefolder",
-        lambda there: (there / _CATEGORIES).is_file() and (there / _ROWS).is_file(),
+        _is_ours,
         lambda name: name.endswith(tuple(IMAGE_SUFFIXES)) or name.endswith((_ROWS, _TABLE)),
     )  # fmt: skip
     write_images(folder, sources, images)
     write_files(folder, files, is_new=is_new)
     return WriteReport(folder, "huggingface", n_images, n_instances, 0, tuple(notes))
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether the table is one that was written here; others have a ``categories.json``, too."""
+    if not ((folder / _CATEGORIES).is_file() and (folder / _ROWS).is_file()):
+        return False
+    with open(folder / _ROWS, "rb") as file:
+        first = file.readline(1_000_000_000)
+    return not first or f'"{OWN}":'.encode() in first
 
 
 def _objects_by_image(dataset: Dataset, names: list[str]) -> Iterator[dict[str, Any]]:

@@ -8,9 +8,9 @@ sleap-io does not read lists of images, and both it and pynwb run through whatev
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import re
-import secrets
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,17 +22,18 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES
 from kpwidget.dataset.values import MAX_COORDINATE
-from kpwidget.formats import Loss, WriteReport, count, needed
+from kpwidget.formats import Loss, WriteReport, check_told, count, made_by, needed, write_file
 from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image, progress
-from kpwidget.formats.hdf5 import MAGIC, attribute, check_magic, members, small, texts
+from kpwidget.formats.hdf5 import MAGIC, attribute, check_magic, child, members, small, texts
 from kpwidget.formats.losses import N_EXAMPLES, lost_values
-from kpwidget.formats.sleap import KEY, frames_of, image_names
+from kpwidget.formats.sleap import KEY, frames_of, image_names, lost_frames
 from kpwidget.schema import Category, FormatError, Schema, _show
 
 __all__ = ["is_nwb", "nwb_losses", "read_nwb", "write_nwb"]
 
 _LOOK: Final = 1 << 20
 _MAX_NUMBERS: Final = 1_000_000  # of estimates, beyond those that the file has bytes for
+_MIN_BYTES: Final = 100  # that a frame or an instance has in the file: it is a group of its own
 _TRAINING: Final = "/processing/behavior/PoseTraining"
 _SKELETONS: Final = "/processing/behavior/Skeletons"
 
@@ -100,7 +101,8 @@ def read_nwb(
             found.put(gathered, categories)
     except FormatError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError,
+            OverflowError) as error:  # fmt: skip
         raise FormatError.from_problems(
             where, [f"cannot be read as NWB ({type(error).__name__}: {str(error)[:200]})"]
         ) from error
@@ -135,11 +137,16 @@ class _Poses:
         self._videos: dict[str, Any] = {}
         self._trainings: list[Any] = []
         self._estimates: list[Any] = []
+        self._n_left = int(file.id.get_filesize()) // _MIN_BYTES
         for name in ("acquisition", "processing"):
-            for group in self._groups(file[name]).values() if name in file else ():
+            top = self._child(file, name)
+            for group in self._groups(top).values() if top is not None else ():
                 self._add(group)
                 for inner in self._groups(group).values():
                     self._add(inner)
+
+    def _child(self, group: Any, name: str) -> Any:
+        return child(group, name, self._h5py)
 
     def _groups(self, group: Any) -> dict[str, Any]:
         """Groups in a group, those with a number in its order."""
@@ -154,24 +161,29 @@ class _Poses:
         kind = attribute(group, "neurodata_type")
         if kind == "PoseTraining":
             self._trainings.append(group)
-            for video in self._groups(group["source_videos"]).values():
+            for video in self._groups(self._child(group, "source_videos")).values():
                 self._add(video)
         elif kind == "PoseEstimation":
             self._estimates.append(group)
-            if "nodes" in group:  # before ndx-pose 0.2 it is its own skeleton
+            if (
+                self._child(group, "nodes") is not None
+            ):  # before ndx-pose 0.2 it is its own skeleton
                 self._add_skeleton(group)
         elif kind == "Skeletons":
             for skeleton in self._groups(group).values():
                 self._add_skeleton(skeleton)
-        elif kind == "ImageSeries" and "external_file" in group:
-            names = texts(group["external_file"])
+        elif kind == "ImageSeries" and self._child(group, "external_file") is not None:
+            names = texts(self._child(group, "external_file"))
             listed = all(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in names)
-            size = small(group["dimension"]).tolist() if "dimension" in group else [0, 0]
+            dimension = self._child(group, "dimension")
+            size = [0, 0] if dimension is None else small(dimension).tolist()
             self._videos[group.name] = (names if listed else names[0], size)
 
     def _add_skeleton(self, group: Any) -> None:
-        edges = small(group["edges"]) if "edges" in group else np.zeros((0, 2), int)
-        self.skeletons[group.name] = (texts(group["nodes"]), edges.reshape(-1, 2).tolist())
+        given = self._child(group, "edges")
+        edges = np.zeros((0, 2), int) if given is None else small(given)
+        nodes = texts(self._child(group, "nodes"))
+        self.skeletons[group.name] = (nodes, edges.reshape(-1, 2).tolist())
 
     def put(self, gathered: Gathered, categories: Sequence[Category]) -> None:
         """Add images and instances."""
@@ -184,7 +196,8 @@ class _Poses:
         names = image_names([files for files, _ in self._videos.values()])
         frames: _Frames = {}
         for training in self._trainings:
-            of_frames = self._groups(training["training_frames"]).items()
+            of_frames = self._groups(self._child(training, "training_frames")).items()
+            self._take(len(of_frames), training)
             for name, frame in progress(of_frames, "reading instances", "image"):
                 inside, paths = members(frame, self._h5py)
                 video = next((order[path] for path in paths if path in order), None)
@@ -195,7 +208,8 @@ class _Poses:
                         "expected both: images inside of an NWB file are not read"
                     )
                     continue
-                instances = self._groups(inside["skeleton_instances"])
+                instances = self._groups(inside.get("skeleton_instances"))
+                self._take(len(instances), frame)
                 found = frames.setdefault((video, int(n)), [])
                 for key, group in instances.items():
                     try:
@@ -211,6 +225,15 @@ class _Poses:
                 gathered.problems.append(
                     f"frame {n} of {list(order)[v]}: its list of images is shorter"
                 )
+
+    def _take(self, n: int, group: Any) -> None:
+        """Raise ValueError when a file has more frames and instances than it has room for."""
+        self._n_left -= n
+        if self._n_left < 0:
+            raise ValueError(
+                f"{group.name} has more frames and instances than the file has bytes for; expected "
+                f"at least {_MIN_BYTES} for each"
+            )
 
     def _labels(
         self, group: Any, index: Mapping[str, int], categories: Sequence[Category]
@@ -256,27 +279,41 @@ class _Poses:
             series: dict[int, _Series] = {}
             for name, one in self._groups(group).items():
                 if name in categories[c].keypoints:
-                    n_left -= one["data"].size
+                    parts = {part: self._child(one, part) for part in _OF_SERIES}
+                    n_left -= getattr(parts["data"], "size", None) or 0
                     if n_left < 0:
                         raise ValueError(f"{group.name} has more points than the file has bytes")
-                    series[categories[c].schema.index(name)] = _series(one)
+                    series[categories[c].schema.index(name)] = _series(parts)
             found.setdefault(order[video], []).append((group.name, c, series))
+        n_told = [
+            [len(times) for times, _, _ in s.values()] for of in found.values() for _, _, s in of
+        ]
+        at_most = (
+            max(n, default=0) * categories[c].n_keypoints
+            for n, (_, c, _) in zip(n_told, itertools.chain(*found.values()), strict=True)
+        )
+        check_told(sum(at_most), sum(map(sum, n_told)), os.fspath(self._file.filename))
         for v, tracks in found.items():
             every = [times for _, _, series in tracks for times, _, _ in series.values()]
             union = np.unique(np.concatenate([np.zeros(0), *every]))
             for path, c, series in tracks:
-                points = np.full((len(union), categories[c].n_keypoints, 3), np.nan)
+                own = np.unique(np.concatenate([np.zeros(0), *(s[0] for s in series.values())]))
+                points = np.full((len(own), categories[c].n_keypoints, 3), np.nan)
                 for i, (times, xy, confidence) in series.items():
-                    at = np.searchsorted(union, times)
+                    at = np.searchsorted(own, times)
                     points[at, i, :2], points[at, i, 2] = xy, confidence
                 is_there = ~np.isnan(points[:, :, :2]).any(axis=2)
-                for n in np.flatnonzero(is_there.any(axis=1)).tolist():
-                    values = _of_estimate(points[n], path.rpartition("/")[2])
+                numbers = np.searchsorted(union, own)
+                for row in np.flatnonzero(is_there.any(axis=1)).tolist():
+                    n = int(numbers[row])
+                    values = _of_estimate(points[row], path.rpartition("/")[2])
                     frames.setdefault((v, n), []).append((f"{path}:{n}", c, *values))
 
 
 _Frames = dict[tuple[int, int], list[tuple[str, int, NDArray[Any], dict[str, Any]]]]
 """Instances (uid, category, keypoints, columns) by video and 0-based number of the frame."""
+
+_OF_SERIES: Final = ("data", "timestamps", "starting_time", "confidence")
 
 _Series = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -287,19 +324,21 @@ def _in_order(name: str) -> tuple[str, int, str]:
     return stem, int(name[len(stem) :][:18] or 0), name
 
 
-def _series(group: Any) -> _Series:
-    """Times in units of 10 µs, locations and confidences of a node."""
-    data = small(group["data"])
+def _series(parts: Mapping[str, Any]) -> _Series:
+    """Times in units of 10 µs, locations and confidences of a node, of its `_OF_SERIES`."""
+    data = small(parts["data"])
     n = len(data)
     if data.shape != (n, 2):
-        raise ValueError(f"{group.name} has data of the shape {data.shape}, expected (n, 2)")
-    if "timestamps" in group:
-        times = small(group["timestamps"])
+        name = parts["data"].name
+        raise ValueError(f"{name} has the shape {data.shape}, expected (n, 2)")
+    if parts["timestamps"] is not None:
+        times = small(parts["timestamps"])
     else:
-        start = small(group["starting_time"])
-        rate = float(attribute(group["starting_time"], "rate") or 1.0)
+        start = small(parts["starting_time"])
+        rate = float(attribute(parts["starting_time"], "rate") or 1.0)
         times = float(start) + np.arange(n) / rate
-    confidence = small(group["confidence"]) if "confidence" in group else np.full(n, np.nan)
+    given = parts["confidence"]
+    confidence = np.full(n, np.nan) if given is None else small(given)
     return np.round(times * 1e5), data.astype(np.float64), confidence
 
 
@@ -356,7 +395,7 @@ def nwb_losses(dataset: Dataset) -> list[Loss]:
     list of Loss
     """
     with dataset.lock:
-        lost = lost_values(dataset, _KEPT, kept_fields=(KEY,))
+        lost = lost_values(dataset, _KEPT, kept_fields=(KEY,)) + lost_frames(dataset)
         given = [category.name for category in dataset.categories]
         renamed = [
             f"{old!r} to {new!r}"
@@ -439,15 +478,14 @@ def write_nwb(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
         )
         for name, (files, size) in videos.items()
     ])))  # fmt: skip
-    made = target.with_name(f".{target.name}.{secrets.token_hex(6)}.nwb")
-    try:
+
+    def make(made: Path) -> None:
         with pynwb.NWBHDF5IO(os.fspath(made), "w") as stream:
             stream.write(file)
         with h5py.File(made, "r+", libver=("v108", "v108")) as opened:
             _write_frames(opened, frames, [f"{_SKELETONS}/{name}" for name in names], schemas, h5py)
-        os.replace(made, target)
-    finally:
-        made.unlink(missing_ok=True)
+
+    write_file(target, made_by(make, ".nwb"))
     return WriteReport(target, "nwb", n_images, sum(len(of) for _, _, of in frames))
 
 

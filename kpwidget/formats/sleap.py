@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,10 +17,10 @@ import numpy as np
 
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.values import MAX_COORDINATE
-from kpwidget.formats import Loss, WriteReport, count, needed
+from kpwidget.formats import Loss, WriteReport, count, made_by, needed, write_file
 from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image, progress
 from kpwidget.formats.hdf5 import MAGIC, check_hdf5
-from kpwidget.formats.losses import lost_values
+from kpwidget.formats.losses import N_EXAMPLES, lost_values
 from kpwidget.schema import Category, FormatError, Schema, _show
 
 __all__ = ["is_sleap", "read_sleap", "sleap_losses", "write_sleap"]
@@ -236,6 +235,7 @@ def sleap_losses(dataset: Dataset) -> list[Loss]:
         table = dataset._table
         rows = table.live_rows()
         lost = lost_values(dataset, _KEPT, kept_fields=(KEY,), kept_instance_fields=(SCORES,))
+        lost += lost_frames(dataset)
         tracks = table.column("track_id", rows).tolist()
         n = sum(track is not None and not isinstance(track, str) for track in tracks)
         if n:
@@ -303,12 +303,11 @@ def write_sleap(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
     labels = sio.Labels(
         labeled_frames=frames, videos=videos, skeletons=skeletons, tracks=list(tracks.values())
     )
-    made = target.with_name(f".{target.name}.{secrets.token_hex(6)}.slp")
-    try:
+
+    def make(made: Path) -> None:
         sio.save_slp(labels, os.fspath(made), embed=False, verbose=False)
-        os.replace(made, target)
-    finally:
-        made.unlink(missing_ok=True)
+
+    write_file(target, made_by(make, ".slp"))
     return WriteReport(target, "sleap", n_images, n_instances)
 
 
@@ -352,13 +351,46 @@ def frames_of(
         given = ImageInfo(dataset, i).extra.get(KEY)
         frame = given if isinstance(given, Mapping) else {}
         name, n = frame.get("video"), frame.get("frame")
-        if isinstance(name, str) and name and isinstance(n, int) and 0 <= n < 2**31:
+        # One that was renamed would have its old name again, or be one with another image.
+        if (
+            isinstance(name, str) and isinstance(n, int) and 0 <= n < 2**31
+            and state.file_name == f"{name}/{n:06d}.png" and image_names([name]) == [name]
+        ):  # fmt: skip
             videos.setdefault(name, state.recorded_size)
             places.append((name, n))
         else:
             places.append(("", len(listed)))
             listed.append(state.file_name)
     return videos, listed, places
+
+
+def lost_frames(dataset: Dataset) -> list[Loss]:
+    """What `frames_of` has no place for: frames without an instance, or with another name.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its lock is held.
+    """
+    table = dataset._table
+    labeled = set(table.column("image", table.live_rows()).tolist())
+    empty, renamed = [], []
+    for i, (name, _) in enumerate(frames_of(dataset)[2]):
+        file_name = dataset._images[i].file_name
+        if name and i not in labeled:
+            empty.append(file_name)
+        elif not name and KEY in ImageInfo(dataset, i).extra:
+            renamed.append(file_name)
+    found = []
+    if empty:
+        text = f"{count(len(empty), 'image')} without an instance: a video has frames by its labels"
+        found.append(Loss("images", len(empty), text, tuple(empty[:N_EXAMPLES])))
+    if renamed:
+        text = (
+            f"of which video {count(len(renamed), 'image')} would be a frame: the name is another"
+        )
+        found.append(Loss(KEY, len(renamed), text, tuple(renamed[:N_EXAMPLES])))
+    return found
 
 
 def _videos(sio: Any, dataset: Dataset) -> tuple[list[Any], list[tuple[Any, int]]]:

@@ -638,7 +638,7 @@ BUILT_IN: Final = (
         "is_sleap",
         needs="sleap_io",
         keeps={
-            "images": "files in one list; frames of a video, if they have an instance",
+            "images": "files in one list; frames of a video, if they have an instance and its name",
             "image sizes": "of frames of a video; else read from the image files",
             "categories": "",
             "skeletons": "",
@@ -681,7 +681,7 @@ BUILT_IN: Final = (
         "is_nwb",
         needs="ndx_pose",
         keeps={
-            "images": "files in one list; frames of a video, if they have an instance",
+            "images": "files in one list; frames of a video, if they have an instance and its name",
             "image sizes": "of frames of a video; else read from the image files",
             "categories": "",
             "skeletons": "",

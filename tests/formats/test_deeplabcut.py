@@ -381,8 +381,12 @@ def test_hdf5_that_links_to_another_file_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file.create_dataset("df_with_missing/table", data=np.zeros(3))
     with h5py.File(tmp_path / "labels.h5", "w") as file:
+        file["df_with_missing/block0_values"] = h5py.ExternalLink("secret.h5", "/block0_values")
+    with pytest.raises(FormatError, match="to another file"):
+        kp.read(tmp_path / "labels.h5")
+    with h5py.File(tmp_path / "labels.h5", "w") as file:
         file["df_with_missing"] = h5py.ExternalLink("secret.h5", "/df_with_missing")
-    with pytest.raises(FormatError, match="it links to another file"):
+    with pytest.raises(FormatError, match="is a link to another file"):
         kp.read(tmp_path / "labels.h5")
 
 
@@ -435,6 +439,24 @@ def test_small_hdf5_that_would_become_large_is_refused(tmp_path: Path) -> None:
     assert path.stat().st_size < 100_000
     with pytest.raises(FormatError, match="has 24000000 values"):
         kp.read(path, format="deeplabcut")
+
+
+def test_hdf5_of_one_long_name_many_times_is_refused(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    path, n = tmp_path / "CollectedData_x.h5", 10_000
+    xy = [[b"me"], [b"p"], [b"x", b"y"]], [[0, 0], [0, 0], [0, 1]]
+    names = [[b"labeled-data"], [b"a" * 900_000], [b"i.png"]], np.zeros((3, n), np.int8)  # 9 GB
+    with h5py.File(path, "w") as file:
+        table = file.create_group("df_with_missing")
+        for axis, (levels, labels) in {"axis0": xy, "block0_items": xy, "axis1": names}.items():
+            table.attrs[f"{axis}_nlevels"] = 3
+            for i in range(3):
+                table.create_dataset(f"{axis}_level{i}", data=np.array(levels[i]), compression=9)
+                table.create_dataset(f"{axis}_label{i}", data=labels[i], compression=9)
+        table.create_dataset("block0_values", data=np.zeros((n, 2)), compression=9)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(FormatError, match="axis1 has far more text than the file"):
+        kp.read(path)
 
 
 def test_what_python_alone_takes_for_a_number_is_refused(tmp_path: Path) -> None:

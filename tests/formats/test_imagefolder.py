@@ -96,7 +96,7 @@ def test_what_some_instances_lack_comes_back(tiny_dataset: Dataset, tmp_path: Pa
     [row, *_] = map(json.loads, (tmp_path / "out/metadata.jsonl").read_text().splitlines())
     row["objects"] = {key: values[:1] for key, values in row["objects"].items()}  # by another
     (tmp_path / "out/metadata.jsonl").write_text(json.dumps(row))
-    with pytest.raises(FormatError, match=r"row 1: 'objects' has lists of \[1, 2\] items"):
+    with pytest.raises(FormatError, match="line 1: the objects are no longer those"):
         kp.read(tmp_path / "out")
 
 
@@ -131,3 +131,57 @@ def test_categories_that_do_not_fit_the_rows_are_refused(tmp_path: Path) -> None
     (tmp_path / "categories.json").write_text("[]")
     with pytest.raises(FormatError, match="has no categories"):
         kp.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        pytest.param(
+            "metadata.csv", 'file_name,objects\na.png,"' + "[" + " " * 140_000 + ']"\n',
+            r"larger than field limit \(131072\); a metadata.jsonl can hold", id="csv cell",
+        ),
+        pytest.param(
+            "metadata.jsonl",
+            '{"file_name": "a.png", "objects": '
+            '[{"category": 0, "bbox": 5, "keypoints": [[1, 2, 2]]}]}',
+            "'bbox' is 5, expected 4 numbers", id="bbox",
+        ),
+        pytest.param(
+            "metadata.jsonl", '{"file_name": "a.png", "objects": [], "kpwidget": "\\ud800"}',
+            "line 1: column 'kpwidget'", id="half a surrogate pair",
+        ),
+    ],
+)  # fmt: skip
+def test_tables_that_raised_other_errors_are_refused(
+    name: str, text: str, told: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(FormatError, match=told):
+        kp.read(tmp_path)
+
+
+def test_objects_that_another_program_has_moved_are_not_given_the_boxes_of_others(
+    tmp_path: Path,
+) -> None:
+    dataset = Dataset.from_images({"a.png": np.zeros((9, 9, 3), np.uint8)}, Schema("s", ["p"]))
+    for at in (1, 5):
+        dataset.add_instance("a.png", keypoints={"p": (at, at)}, bbox=(at, at, 2, 3))
+    kp.write(dataset, tmp_path / "out", format="huggingface")
+    table = tmp_path / "out/metadata.jsonl"
+    row = json.loads(table.read_text())
+    row["objects"] = {key: values[::-1] for key, values in row["objects"].items()}
+    table.write_text(json.dumps(row))
+    with pytest.raises(FormatError, match="line 1: the objects are no longer those"):
+        kp.read(tmp_path / "out")
+    table.write_text(json.dumps({key: row[key] for key in ("file_name", "objects")}))
+    found = kp.read(tmp_path / "out").instances
+    assert [(i.keypoints[0, 0], i.bbox) for i in found] == [(5, (5, 5, 2, 3)), (1, (1, 1, 2, 3))]
+
+
+def test_folder_of_others_with_the_same_files_is_not_written_to(tmp_path: Path) -> None:
+    dataset = Dataset.from_images({"a.png": np.zeros((9, 9, 3), np.uint8)}, Schema("s", ["p"]))
+    for name in ("a.png", "categories.json", "metadata.jsonl"):
+        (tmp_path / name).write_text('{"file_name": "a.png", "label": 3}')
+    with pytest.raises(FileExistsError, match="no imagefolder dataset that was written by"):
+        kp.write(dataset, tmp_path, format="huggingface")
+    assert (tmp_path / "a.png").read_text() == '{"file_name": "a.png", "label": 3}'

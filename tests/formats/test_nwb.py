@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -219,3 +220,116 @@ def test_texts_that_are_one_long_text_many_times_are_refused(tmp_path: Path) -> 
         assert texts(short) == ["a", "bc", ""]
         with pytest.raises(ValueError, match="expected texts"):
             texts(file.create_dataset("numbers", data=[1, 2]))
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["processing", "processing/behavior/PoseTraining/source_videos",
+     "processing/behavior/PoseTraining/training_frames", "processing/behavior/Skeletons/fly/nodes"],
+)  # fmt: skip
+def test_nothing_is_read_of_another_file(place: str, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.h5").write_bytes(file.read_bytes())
+    with opened(file) as found:
+        del found[place]
+        found[place] = h5py.ExternalLink("other.h5", place)
+    with pytest.raises(FormatError, match="is a link to another file"):
+        kp.read(file)
+
+
+def test_links_within_the_file_are_followed_and_loops_refused(file: Path) -> None:
+    with opened(file) as found:
+        fly = found["processing/behavior/Skeletons/fly"]
+        found["names"] = fly["nodes"]
+        del fly["nodes"]
+        found["on"] = h5py.SoftLink("/names")
+        fly["nodes"] = h5py.SoftLink("/./on")
+    assert kp.read(file).categories[0].keypoints == ("head", "tail", "wing")
+    with opened(file) as found:
+        del found["names"]
+        found["names"] = h5py.SoftLink("/on")
+    with pytest.raises(FormatError, match="a link to another file, or a loop"):
+        kp.read(file)
+
+
+@pytest.mark.parametrize("is_group", [True, False])
+@pytest.mark.parametrize("name", ["nodes", "edges"])
+def test_group_or_type_in_place_of_values_is_refused(name: str, is_group: bool, file: Path) -> None:
+    with opened(file) as found:
+        fly = found["processing/behavior/Skeletons/fly"]
+        del fly[name]
+        fly[name] = found["/processing"] if is_group else np.dtype("f8")
+    with pytest.raises(FormatError, match="expected a dataset, got the <HDF5"):
+        kp.read(file)
+
+
+def test_instances_that_are_one_many_times_are_refused(file: Path) -> None:
+    with opened(file) as found:
+        of_frame = found[f"{FRAME}/skeleton_instances"]
+        for i in range(1, 400):  # a link has some 30 bytes
+            of_frame[f"instance_{i}"] = of_frame["instance_0"]
+        for i in range(1, 20):
+            found[f"{FRAME[:-1]}{i}"] = found[FRAME]
+    with pytest.raises(FormatError, match="more frames and instances than the file has bytes for"):
+        kp.read(file)
+
+
+def test_estimates_of_one_of_ten_thousand_nodes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "estimates.nwb"
+    with h5py.File(path, "w") as found:
+        found.attrs["nwb_version"] = "2.8.0"
+        track = found.create_group("processing/behavior/track")
+        track.attrs["neurodata_type"] = "PoseEstimation"
+        track["original_videos"] = ["fly.mp4"]
+        track["nodes"] = [f"n{i}" for i in range(10_000)]
+        track.create_dataset("n0/data", data=np.zeros((300_000, 2)), compression=9)  # 72 GB
+        track["n0/starting_time"] = 0.0
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(FormatError, match="3,000,000,000 keypoints, of which it tells of 300,000"):
+        kp.read(path)
+
+
+@pytest.mark.parametrize("ending", ["nwb", "slp"])
+def test_frames_that_were_renamed_stay_images_of_their_own(ending: str, tmp_path: Path) -> None:
+    writing()
+    pytest.importorskip("sleap_io", reason="sleap-io is not installed: kpwidget[sleap]")
+    frames = {"mice.mp4/000003.png": 3, "other.png": 3, "mice.mp4/000004.png": 4}
+    content = {
+        "images": [
+            {"id": i, "file_name": name, "sleap": {"video": "mice.mp4", "frame": n}}
+            for i, (name, n) in enumerate(frames.items(), 1)
+        ],
+        "categories": [{"id": 1, "name": "mouse", "keypoints": ["nose"], "skeleton": []}],
+        "annotations": [
+            {"id": i, "image_id": i, "category_id": 1, "keypoints": [10 * i, 5, 2]} for i in (1, 2)
+        ],
+    }
+    (tmp_path / "in.json").write_text(json.dumps(content))
+    out = tmp_path / f"out.{ending}"
+    report = kp.write(kp.read(tmp_path / "in.json"), out, format=None, allow_loss=True)
+    told = {loss.what: loss.examples for loss in report.losses}
+    assert told["images"] == ("mice.mp4/000004.png",)  # has no instance
+    assert told["sleap"] == ("other.png",)
+    found = kp.read(out).instances
+    assert {i.image.file_name: i.keypoints[0, 0] for i in found} == {
+        "mice.mp4/000003.png": 10, "other.png": 20,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["nwb", "slp"])
+def test_a_link_is_written_through_and_permissions_stay(ending: str, tmp_path: Path) -> None:
+    writing()
+    pytest.importorskip("sleap_io", reason="sleap-io is not installed: kpwidget[sleap]")
+    dataset = Dataset.from_images({"a.png": np.zeros((9, 9, 3), np.uint8)}, kp.Schema("s", ["p"]))
+    (tmp_path / "far").mkdir()
+    real, link = tmp_path / "far" / f"real.{ending}", tmp_path / f"link.{ending}"
+    kp.write(dataset, real, format=None)
+    real.chmod(0o640)
+    link.symlink_to(real)
+    dataset.add_instance("a.png", keypoints={"p": (3, 4)})
+    kp.write(dataset, link, format=None)
+    assert link.is_symlink()
+    assert len(kp.read(real).instances) == 1
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in real.parent.iterdir()] == [real.name]
+    with pytest.raises(FileNotFoundError, match="make it first"):
+        kp.write(dataset, tmp_path / "none" / f"a.{ending}", format=None)
