@@ -178,10 +178,11 @@ export function makeReview(
     made.dataset.row = key;
     made.title = [row.image, row.keypoint, row.reason].filter(Boolean).join("\n");
     const verdict = row.verdict ? VERDICTS[row.verdict] : "";
-    const texts = [row.severity, row.check, fileName(row.image), row.keypoint, row.reason, verdict];
+    const texts = [row.severity, row.check, placeOf(row), row.keypoint, row.reason, verdict];
     made.replaceChildren(...texts.map((text) => h("span", {}, text)));
   }
-  const fileName = (path: string) => path.split("/").at(-1) ?? path;
+  /** File name of its image; a finding about no one image must not seem to be about the one shown. */
+  const placeOf = ({ image }: ReviewRow) => image.split("/").at(-1) || "whole dataset";
 
   /** Places in the list that are in sight. */
   const inSight = () => ({
@@ -222,7 +223,7 @@ export function makeReview(
     setAttribute(badge, "data-severity", current?.severity ?? "");
     const done = review.open === 0 ? "Every finding is decided." : "";
     const none = review.open + review.decided === 0 ? "No findings." : done;
-    const parts = [current?.check, current?.keypoint, current && fileName(current.image)];
+    const parts = [current?.check, current?.keypoint, current && placeOf(current)];
     setText(where, current ? `${parts.filter(Boolean).join(", ")}:` : none);
     setText(reason, current ? `${current.reason}.` : "");
     setText(advice, current?.suggestion ? `To do: ${current.suggestion}.` : "");

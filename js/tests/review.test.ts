@@ -177,6 +177,15 @@ describe("a list of findings", () => {
     expect([check?.value, severity?.value, state?.value]).toEqual(["", "warning", "decided"]);
   });
 
+  it("says of a finding about no one image that it is about the whole dataset", () => {
+    const one = row(0, { check: "flags", image: "", keypoint: "" });
+    show(review({ rows: [one, row(1, { image: "day 2/b.png" })], current: one }));
+    const cells = listed().map((made) => made.children[2]?.textContent);
+    expect(cells).toEqual(["whole dataset", "b.png"]);
+    const about = find(document.body, ".kpwidget-review-current").textContent;
+    expect(about).toContain("flags, whole dataset:");
+  });
+
   it("takes nothing for markup, and says who decided", () => {
     const one = row(0, {
       check: HOSTILE,

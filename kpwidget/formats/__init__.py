@@ -311,7 +311,7 @@ def write(
         or the new one.
     format : str, optional
         A name of `all_formats`. By default that of the file's ending; 'coco' for ``.json``, which
-        several formats have, and without an ending.
+        several formats have.
     allow_loss : bool, default False
         Write although the format has no place for some of it. COCO holds all keypoints.
     overwrite : bool, default False
@@ -440,7 +440,7 @@ def _named(name: str) -> Format:
 
 def _by_ending(path: str | os.PathLike[str]) -> Format:
     suffix = Path(path).suffix.lower()
-    if suffix in ("", ".json"):
+    if suffix == ".json":
         return _named("coco")
     matching = [row for row in all_formats().values() if suffix in row.extensions]
     if len(matching) == 1:

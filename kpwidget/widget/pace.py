@@ -88,7 +88,8 @@ class Pace:
             parts.append(f"about {middle} left ({between})")
         elif self.n_left and self.image.n + self.n_left > LEAST:
             parts.append(
-                f"time left: not enough data (you have done {self.image.n} of {LEAST} images)"
+                f"time left: not enough data (you have done {self.image.n} of {LEAST} images); "
+                "D marks an image as done"
             )
         return " · ".join(parts)
 

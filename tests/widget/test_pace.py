@@ -19,6 +19,7 @@ from kpwidget.widget.pace import Estimate, Pace
 from .fake_browser import Browser, wait_for
 
 ORIGIN = ("widget", "ada")
+TOO_FEW = "time left: not enough data (you have done {} of 6 images); D marks an image as done"
 
 
 class Person:
@@ -115,8 +116,7 @@ def test_what_is_undone_or_done_by_others_does_not_count(person, pictures):
 
     person.do(0, op="undo")  # the mark of the last image
     assert pace_of(person).image == Estimate(5, *[pytest.approx(np.nan, nan_ok=True)] * 3)
-    too_few = "time left: not enough data (you have done 5 of 6 images)"
-    assert str(pace_of(person)) == f"6.5 s an instance · {too_few}"
+    assert str(pace_of(person)) == f"6.5 s an instance · {TOO_FEW.format(5)}"
     person.do(0, op="redo")
     assert pace_of(person).image == before.image
     person.done(5, is_done=False)
@@ -138,12 +138,12 @@ def test_a_skip_belongs_to_the_instance_under_way(person):
 
 
 def test_too_few_say_so(person):
-    assert str(pace_of(person)) == "time left: not enough data (you have done 0 of 6 images)"
+    assert str(pace_of(person)) == TOO_FEW.format(0)
     person.stick(0, first=1)
     person.done(0)
     pace = pace_of(person)
     assert np.isnan([*pace.instance[1:], *pace.image[1:], *pace.left[1:]]).all()
-    assert str(pace) == "time left: not enough data (you have done 1 of 6 images)"
+    assert str(pace) == TOO_FEW.format(1)
 
 
 def test_it_goes_on_after_a_restart(make, stick, clock, tmp_path):
