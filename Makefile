@@ -75,22 +75,20 @@ test: test-js test-py  ## set up, then run every test: TypeScript, Python, brows
 test-js: $(VENV)/.node
 	@$(WITH_NODE) cd js && npm run --silent typecheck && npm test --silent
 
-# Without arguments the browser tests run beside the others, in two halves that take about as long,
-# and are printed behind them. The + lets --output-sync show the others live.
-SECOND := $(wildcard tests/browser/test_overlay.py tests/browser/test_[p-z]*.py)
-FIRST := $(filter-out $(SECOND),$(wildcard tests/browser/test_*.py))
-BROWSER_TESTS := $(BIN)/python -m pytest -p no:cacheprovider -m browser
+# Without arguments most browser tests run beside the others, and are printed behind them; the last
+# few come after the others, so that both take about as long. The + lets --output-sync show it live.
+LATER := $(wildcard tests/browser/test_[u-z]*.py)
 test-py: $(VENV)/.dev $(BUNDLE)
 ifneq ($(strip $(PYTEST_ARGS)),)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 else
-	+@logs=$$(mktemp -d); status=0; \
-	$(BROWSER_TESTS) $(FIRST) >"$$logs/1" 2>&1 & first=$$!; \
-	$(BROWSER_TESTS) $(SECOND) >"$$logs/2" 2>&1 & second=$$!; \
-	trap 'kill $$first $$second 2>/dev/null || true; cat "$$logs"/*; rm -rf "$$logs"' EXIT; \
+	+@log=$$(mktemp); status=0; \
+	$(BIN)/python -m pytest -p no:cacheprovider -m browser \
+	  $(filter-out $(LATER),$(wildcard tests/browser/test_*.py)) >"$$log" 2>&1 & browser=$$!; \
+	trap 'kill $$browser 2>/dev/null || true; cat "$$log"; rm -f "$$log"' EXIT; \
 	$(BIN)/python -m pytest -m 'not browser' || status=1; \
-	wait $$first || status=1; \
-	wait $$second || status=1; \
+	$(BIN)/python -m pytest -m browser $(LATER) || status=1; \
+	wait $$browser || status=1; \
 	exit $$status
 endif
 
