@@ -153,8 +153,7 @@ def test_kernel_eval_gives_values_and_errors(notebook: OpenNotebook) -> None:
 def test_kernel_eval_works_beside_a_running_cell_and_waits_on_main(notebook: OpenNotebook) -> None:
     nb = notebook(["import time\nstop = False\nprint('go')\nwhile not stop: time.sleep(0.01)"])
     nb.start(0)
-    nb.wait_text(0, "go")
-    nb.wait_busy()
+    nb.wait_text(0, "go")  # a front end may take the end of a request beside it for idle
     assert nb.kernel_eval("stop") is False
     with pytest.raises(KernelTimeoutError, match="asked on 'main'"):
         nb.kernel_eval("stop", timeout=0.5, on="main")
