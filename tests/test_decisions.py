@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ import kpwidget as kp
 from kpwidget import history, store
 from kpwidget.compaction import compact
 from kpwidget.quality import Finding, check, check_image
+from tests.killing import last_acknowledged
 
 SCHEMA = kp.Schema(
     "bird", ["beak", "left_eye", "right_eye"], [(1, 2)], flip_pairs=[("left_eye", "right_eye")]
@@ -473,24 +470,7 @@ for i in range(100000):
 
 def test_an_acknowledged_decision_survives_sigkill(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(kp.__file__).resolve().parents[1])},
-    )
-    assert process.stdout is not None
-    last = -1
-    for line in process.stdout:
-        last = int(line.split()[1])
-        if last >= 25:
-            break
-    process.send_signal(signal.SIGKILL)
-    for line in process.stdout:
-        if line.endswith("\n"):
-            last = int(line.split()[1])
-    process.wait()
-    process.stdout.close()
+    last = last_acknowledged(SCRIPT, path)
     dataset = kp.open(path, {"a.png": np.zeros((60, 80))}, kp.Schema("bird", ["beak", "eye"]))
     assert {str(i) for i in range(last + 1)} <= {d.kind for d in dataset.decisions}
     assert dataset.decisions.to_pandas().holds.all()

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +16,7 @@ import kpwidget as kp
 from kpwidget import history, store
 from kpwidget.dataset import PassReport
 from kpwidget.dataset.passes import Opinion
+from tests.killing import last_acknowledged
 
 SCHEMA = kp.Schema("bird", ["beak", "eye", "tail"], [(1, 2), (2, 3)])
 IMAGES = {name: np.zeros((60, 80)) for name in ("a.png", "b.png", "c.png")}
@@ -606,24 +603,7 @@ for i in range(100000):
 
 def test_an_acknowledged_pass_survives_sigkill(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(kp.__file__).resolve().parents[1])},
-    )
-    assert process.stdout is not None
-    last = -1
-    for line in process.stdout:
-        last = int(line.split()[1])
-        if last >= 25:
-            break
-    process.send_signal(signal.SIGKILL)
-    for line in process.stdout:
-        if line.endswith("\n"):
-            last = int(line.split()[1])
-    process.wait()
-    process.stdout.close()
+    last = last_acknowledged(SCRIPT, path)
     dataset = kp.open(path, {"a.png": np.zeros((60, 80))}, kp.Schema("bird", ["beak", "eye"]))
     [opinion] = dataset.passes
     assert opinion.keypoints()[0, 0] >= 10 + last / 1000
