@@ -437,7 +437,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
   /** Over the picture: why there is none, or that it is still on its way. */
   function showMessage(): void {
     const image = state.scene.image;
-    const isWaiting = held !== null || layers.last === null || !isPictureThere();
+    const isWaiting = held !== null || !layers.hasImage || !isPictureThere();
     const isLate = isLoadingLate && poster.hidden && isWaiting;
     const name = (held?.scene ?? state.scene).image?.name.split("/").at(-1) ?? "";
     const text = image?.error || (isLate ? `Loading ${name} …` : "");
@@ -1049,7 +1049,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     await laidOut;
     clearTimeout(layoutTimer);
     if (signal.aborted) return;
-    const isFirst = layers.last === null;
+    const isFirst = !layers.hasImage;
     const first = isFirst && size.w > 0 ? newViewport() : null;
     outbox.sendUntil(() => isWelcome, { kind: "hello", client, blank: isFirst, first });
     for (const entries of outbox.claim(state.scene.dataset)) dispatch({ type: "restore", entries });

@@ -36,6 +36,13 @@ export class Layers {
   /** The last painting of each layer; empty on a page where nothing has been painted yet. */
   readonly painted = new Map<LayerName, Painting>();
   last: Painted | null = null;
+  /**
+   * Whether this page has the image itself. A page that came in between has at first only what was
+   * painted since, as the points of an edit that was made elsewhere.
+   */
+  get hasImage(): boolean {
+    return this.painted.has("image");
+  }
   private readonly onFrame = () => {
     // Python ends every batch by setting this line width to the number of the painting.
     const paint = this.models.get("active")?.ctx?.lineWidth;

@@ -624,6 +624,24 @@ describe("views", () => {
     expect(model.sent).toEqual([]);
   });
 
+  it("asks for the image where only the points of an edit were painted before it", async () => {
+    const model = new FakeModel();
+    const made = widget();
+    cleanUps.push(made.initialize({ model: model.asModel }));
+    await settle();
+    // As in a second page, opened while the first one's edits were on their way.
+    model.paint(5, { client: "another", layers: ["skeletons", "active"] });
+    const view = new View(model, made);
+    await settle();
+    expect(model.sent).toMatchObject([{ kind: "hello", blank: true, first: { image: 0 } }]);
+    await vi.advanceTimersByTimeAsync(500);
+    expect(view.one(".kpwidget-message").textContent).toBe("Loading a.png …");
+    model.paint(6);
+    expect(view.one(".kpwidget-message").hidden).toBe(true);
+    const image = view.root.querySelector("canvas") as HTMLCanvasElement;
+    expect(image.style.transform).not.toBe("");
+  });
+
   it("two views of one model work side by side", async () => {
     const model = new FakeModel();
     const made = widget();
