@@ -23,7 +23,7 @@ from kpwidget.dataset import Dataset
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES
 from kpwidget.dataset.values import MAX_COORDINATE
 from kpwidget.formats import Loss, WriteReport, check_told, count, made_by, needed, write_file
-from kpwidget.formats.gathered import SCORES, Gathered, Item, OnError, instances_by_image, progress
+from kpwidget.formats.gathered import SCORES, Gathered, OnError, progress
 from kpwidget.formats.hdf5 import MAGIC, attribute, check_magic, child, members, small, texts
 from kpwidget.formats.losses import N_EXAMPLES, lost_values
 from kpwidget.formats.sleap import KEY, frames_of, image_names, lost_frames
@@ -35,6 +35,7 @@ _LOOK: Final = 1 << 20
 _MAX_NUMBERS: Final = 1_000_000  # of estimates, beyond those that the file has bytes for
 _MIN_BYTES: Final = 100  # that a frame or an instance has in the file: it is a group of its own
 _TRAINING: Final = "/processing/behavior/PoseTraining"
+_MAX_COMPACT: Final = 4000  # keypoints of 16 bytes; HDF5 has 64 KiB for what stands in a header
 _SKELETONS: Final = "/processing/behavior/Skeletons"
 
 
@@ -313,6 +314,9 @@ class _Poses:
 _Frames = dict[tuple[int, int], list[tuple[str, int, NDArray[Any], dict[str, Any]]]]
 """Instances (uid, category, keypoints, columns) by video and 0-based number of the frame."""
 
+_Labels = tuple[NDArray[Any], NDArray[Any]]
+"""Locations, NaN where not labeled, and visibility of the instances of a category."""
+
 _OF_SERIES: Final = ("data", "timestamps", "starting_time", "confidence")
 
 _Series = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
@@ -451,10 +455,11 @@ def write_nwb(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
             videos[""] = (listed, (0, 0))
         times = {name: sorted({n for of, n in places if of == name}) for name in videos}
         order = {name: v for v, name in enumerate(videos)}
+        points, instances = _labels_of(dataset)
         frames = [
-            (order[name], n, instances)
-            for (name, n), instances in zip(places, instances_by_image(dataset), strict=True)
-            if instances
+            (order[name], n, of_image)
+            for (name, n), of_image in zip(places, instances, strict=True)
+            if of_image
         ]
         schemas = [category.schema for category in dataset.categories]
         n_images = len(dataset.images)
@@ -473,7 +478,7 @@ def write_nwb(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
     behavior.add(ndx_pose.PoseTraining(source_videos=ndx_pose.SourceVideos(image_series=[
         pynwb.image.ImageSeries(
             name=f"video_{order[name]}", format="external", external_file=files, dimension=size,
-            unit="NA", starting_frame=list(range(len(files))),
+            unit="NA", starting_frame=np.arange(len(files)),
             timestamps=np.array(times[name], np.float64),
         )
         for name, (files, size) in videos.items()
@@ -483,7 +488,7 @@ def write_nwb(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
         with pynwb.NWBHDF5IO(os.fspath(made), "w") as stream:
             stream.write(file)
         with h5py.File(made, "r+", libver=("v108", "v108")) as opened:
-            _write_frames(opened, frames, [f"{_SKELETONS}/{name}" for name in names], schemas, h5py)
+            _write_frames(opened, frames, points, [f"{_SKELETONS}/{name}" for name in names], h5py)
 
     write_file(target, made_by(make, ".nwb"))
     return WriteReport(target, "nwb", n_images, sum(len(of) for _, _, of in frames))
@@ -514,55 +519,93 @@ def _group_names(names: Sequence[str]) -> list[str]:
     return found
 
 
+def _labels_of(dataset: Dataset) -> tuple[list[_Labels], list[list[tuple[int, int]]]]:
+    """Labels of each category, and of each image's instances the category and the place in them."""
+    table = dataset._table
+    rows = np.asarray(table.live_rows(), np.int64)
+    category, place = table.column("category", rows), np.zeros(len(rows), np.int64)
+    points: list[_Labels] = []
+    for c in range(len(dataset.categories)):
+        chosen = np.flatnonzero(category == c)
+        place[chosen] = np.arange(len(chosen))
+        raw = table.raw_keypoints_of(c, rows[chosen])
+        locations, flags = raw[:, :, :2].astype(np.float64, "C"), raw[:, :, 2]
+        locations[flags == 0] = np.nan
+        points.append((locations, (flags != 0) & (flags != 1)))
+    found: list[list[tuple[int, int]]] = [[] for _ in dataset._images]
+    images = table.column("image", rows).tolist()
+    for image, c, i in zip(images, category.tolist(), place.tolist(), strict=True):
+        found[image].append((c, i))
+    return points, found
+
+
 def _write_frames(
-    file: Any, frames: Sequence[tuple[int, int, list[Item]]], skeletons: Sequence[str],
-    schemas: Sequence[Schema], h5py: Any,
+    file: Any, frames: Sequence[tuple[int, int, list[tuple[int, int]]]],
+    points: Sequence[_Labels], skeletons: Sequence[str], h5py: Any,
 ) -> None:  # fmt: skip
-    """Add the frames and instances, copies of one of each kind that is made first."""
+    """Add the frames and instances: one of each kind is filled in memory and copied.
+
+    With every part of it held open this takes half as long as to copy it first and fill the copy.
+    """
+    h5a, h5d, h5t = h5py.h5a, h5py.h5d, h5py.h5t
 
     def typed(parent: Any, name: str, kind: str, space: str = "ndx-pose") -> Any:
         group = parent.create_group(name)
         group.attrs.update(namespace=space, neurodata_type=kind, object_id=str(uuid.uuid4()))
         return group
 
-    def identify(group: Any) -> None:
-        value = np.array(str(uuid.uuid4()), object)
-        h5py.h5a.open(group, b"object_id").write(value)
+    def identify(attribute: Any) -> None:
+        text[()] = str(uuid.uuid4())
+        attribute.write(text, of_text)
 
+    text = np.empty((), h5py.string_dtype())
+    # Given, as h5py takes longer to find out what an array is made of than to write it.
+    of_text, of_number, of_count, of_flag = (
+        h5t.py_create(np.dtype(kind)) for kind in (text.dtype, np.float64, np.uint32, bool)
+    )
     everywhere, videos = h5py.h5s.ALL, f"{_TRAINING}/source_videos".encode()
     top = typed(file[_TRAINING], "training_frames", "TrainingFrames")
     with h5py.File(
         "templates", "w", libver=("v108", "v108"), driver="core", backing_store=False
     ) as templates:
-        for c, (skeleton, schema) in enumerate(zip(skeletons, schemas, strict=True)):
+        parts = []
+        for c, (skeleton, (_, flags)) in enumerate(zip(skeletons, points, strict=True)):
             one = typed(templates, f"instance_{c}", "SkeletonInstance")
             one[skeleton.rpartition("/")[2]] = h5py.SoftLink(skeleton)
-            one["node_locations"] = np.zeros((schema.n_keypoints, 2))
-            one["node_visibility"] = np.zeros(schema.n_keypoints, bool)
             one.attrs["id"] = np.uint32(0)
+            n_points, layout = flags.shape[1], h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            if n_points <= _MAX_COMPACT:
+                layout.set_layout(h5d.COMPACT)
+            parts.append((
+                h5a.open(one.id, b"object_id"),
+                h5a.open(one.id, b"id"),
+                *(
+                    h5d.create(one.id, name, kind, h5py.h5s.create_simple(shape), layout)
+                    for name, kind, shape in (
+                        (b"node_locations", of_number, (n_points, 2)),
+                        (b"node_visibility", of_flag, (n_points,)),
+                    )
+                ),
+            ))  # fmt: skip
         frame = typed(templates, "frame", "TrainingFrame")
         frame.attrs["source_video_frame_index"] = np.uint32(0)
-        typed(frame, "skeleton_instances", "SkeletonInstances")
+        of_video = h5a.open(frame.id, b"source_video_frame_index")
+        inside = typed(frame, "skeleton_instances", "SkeletonInstances")
+        ids = [h5a.open(group.id, b"object_id") for group in (frame, inside)]
         bar = progress(frames, "writing instances", "image")
-        for f, (video, n, items) in enumerate(bar):
+        for f, (video, n, instances) in enumerate(bar):
             name = b"frame_%d" % f
+            for one in ids:
+                identify(one)
+            of_video.write(np.array(n, np.uint32), of_count)
             h5py.h5o.copy(templates.id, b"frame", top.id, name)
             made = h5py.h5g.open(top.id, name)
-            identify(made)
-            h5py.h5a.open(made, b"source_video_frame_index").write(np.array(n, np.uint32))
             made.links.create_soft(b"source_video", b"%s/video_%d" % (videos, video))
-            inside = h5py.h5g.open(made, b"skeleton_instances")
-            identify(inside)
-            for j, item in enumerate(items):
-                points = np.array(item.points, np.float64)
-                is_visible = (points[:, 2] != 0) & (points[:, 2] != 1)
-                points[points[:, 2] == 0] = np.nan
-                name = b"instance_%d" % j
-                h5py.h5o.copy(templates.id, b"instance_%d" % item.category, inside, name)
-                one = h5py.h5g.open(inside, name)
+            made = h5py.h5g.open(made, b"skeleton_instances")
+            for j, (c, i) in enumerate(instances):
+                one, number, locations, is_visible = parts[c]
                 identify(one)
-                h5py.h5a.open(one, b"id").write(np.array(j, np.uint32))
-                h5py.h5d.open(one, b"node_locations").write(
-                    everywhere, everywhere, np.ascontiguousarray(points[:, :2])
-                )
-                h5py.h5d.open(one, b"node_visibility").write(everywhere, everywhere, is_visible)
+                number.write(np.array(j, np.uint32), of_count)
+                locations.write(everywhere, everywhere, points[c][0][i], of_number)
+                is_visible.write(everywhere, everywhere, points[c][1][i], of_flag)
+                h5py.h5o.copy(templates.id, b"instance_%d" % c, made, b"instance_%d" % j)
