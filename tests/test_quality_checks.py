@@ -434,6 +434,30 @@ def test_too_few_instances_to_learn_sides_from() -> None:
     assert "not enough data: 4 instances" in row.reason
 
 
+@pytest.mark.parametrize(
+    ("flip_pairs", "told"),
+    [
+        pytest.param([("left_a", "right_a")], "compared with two others, and there are 1", id="1"),
+        pytest.param([], "its schema has no flip pairs", id="none"),
+    ],
+)
+def test_sides_that_cannot_be_looked_at_are_a_note(flip_pairs: Any, told: str) -> None:
+    schema = kp.Schema("x", ["left_a", "right_a", "tail"], flip_pairs=flip_pairs)
+    dataset = kp.Dataset.from_images({"a.png": np.zeros((99, 99, 3), np.uint8)}, schema)
+    dataset.add_instance(0, keypoints={"left_a": (10, 20), "right_a": (50, 20), "tail": (30, 80)})
+    [row] = quality.check(dataset, "sides").itertuples()
+    assert (row.severity, row.image) == ("note", None)
+    assert told in row.reason
+
+
+def test_without_two_sides_there_is_nothing_to_say_of_them() -> None:
+    dataset = kp.Dataset.from_images(
+        {"a.png": np.zeros((9, 9, 3), np.uint8)}, kp.Schema("x", ["a", "b"])
+    )
+    dataset.add_instance(0, keypoints={"a": (1, 2), "b": (3, 4)})
+    assert len(quality.check(dataset, "sides")) == 0
+
+
 def test_swap_against_the_frames_beside() -> None:
     schema = kp.Schema("x", ["l", "r"], flip_pairs=[("l", "r")])
     t = np.arange(30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -16,8 +17,9 @@ from kpwidget.quality.findings import Finding
 from kpwidget.quality.intervals import in_percent, wilson
 from kpwidget.quality.labels import Labels, flip_pairs_of
 from kpwidget.quality.tracks import tracks_of
+from kpwidget.words import count
 
-__all__ = ["side_findings"]
+__all__ = ["LEAST_PAIRS", "is_taught_by", "side_findings"]
 
 _APART: Final = 1.0
 """sigma*s that the two of a pair must be apart for their order to mean something. Hips, with
@@ -30,6 +32,10 @@ _AGREES: Final = 0.7
 """Lower end of the 95 % interval of the share of instances in which two pairs point the same way
 from where on one vouches for the other: 10 instances without an exception, 21 with two. The
 exceptions are what is looked for: a stricter one would learn nothing from labels with some."""
+
+LEAST_PAIRS: Final = 3
+"""Flip pairs from where on swapped ones can be told by the others: one of them and two that it
+points against."""
 
 _NEARER: Final = 0.5
 """Swapped, a pair must be at most this share of its distance to the frame before."""
@@ -90,15 +96,27 @@ def side_findings(labels: Labels, teachers: Labels | None = None) -> list[Findin
         far from where it was in the frame before. A whole person labeled the wrong way round is
         found by the second alone. Pairs less than 1 sigma*s apart are not looked at, nor, by the
         first, those with a keypoint at (0, 0) or outside the image: that is an error of its own,
-        and swapping them would put the good one wrong. A note where
-        there are not enough instances to learn from.
+        and swapping them would put the good one wrong. A note where there are not enough
+        instances to learn from, or not enough pairs, or none though keypoints are called left and
+        right.
     """
     ways = _ways_of(labels)
     if not len(ways.pairs):
-        return []
+        return [_no_pairs(labels)] if any(labels.category.schema.sides) else []
     if teachers is not None:
         return list(_by_pairs(labels, ways, _ways_of(teachers)))
     return [*_by_pairs(labels, ways, ways), *_by_frames(labels, ways)]
+
+
+def _no_pairs(labels: Labels) -> Finding:
+    name = labels.category.name
+    return Finding(
+        "sides", "note", None, None, None, 0.0, 1.0,
+        f"{name}: not looked at: its schema has no flip pairs, and names alone do not tell which "
+        "keypoints are the two sides of one",
+        "give a schema that has them: kp.read(path, schema=kp.Schema(..., flip_pairs=...))",
+        f"{name}: no flip pairs",
+    )  # fmt: skip
 
 
 def _by_pairs(labels: Labels, ways: _Ways, teachers: _Ways) -> Iterator[Finding]:
@@ -107,27 +125,27 @@ def _by_pairs(labels: Labels, ways: _Ways, teachers: _Ways) -> Iterator[Finding]
     votes_for, votes_against = np.zeros((2, len(ways.way), n_pairs), np.int64)
     n_teachers = np.zeros(n_pairs, np.int64)
     shares: dict[int, list[float]] = {p: [] for p in range(n_pairs)}
-    for p in range(n_pairs):
-        for q in range(p + 1, n_pairs):
-            told, is_along = taught = teachers.compare(p, q)
-            n, n_along = len(told), int(is_along.sum())
-            if wilson(n_along, n)[0] < _AGREES:
-                continue
-            told, is_along = taught if teachers is ways else ways.compare(p, q)
-            for one in (p, q):
-                n_teachers[one] += 1
-                shares[one].append(n_along / n)
-                votes_for[told, one] += is_along
-                votes_against[told, one] += ~is_along
+    for p, q, told, is_along in _agreeing(teachers):
+        share = float(is_along.mean())
+        if teachers is not ways:
+            told, is_along = ways.compare(p, q)
+        for one in (p, q):
+            n_teachers[one] += 1
+            shares[one].append(share)
+            votes_for[told, one] += is_along
+            votes_against[told, one] += ~is_along
     if not (n_teachers >= 2).any():
-        if len(pairs) >= 3:
-            yield Finding(
-                "sides", "note", None, None, None, float(n_taught), 10.0,
-                f"{labels.category.name}: not enough data: {n_taught:,} instances do not tell "
-                "which pairs point the same way",
-                "",
-                f"{labels.category.name}: not enough data",
-            )  # fmt: skip
+        name = labels.category.name
+        if n_pairs < LEAST_PAIRS:
+            if _has_tracks(labels):
+                return  # the frames beside tell
+            why = f"a pair is compared with two others, and there are {n_pairs}"
+            measured, kind = (float(n_pairs), float(LEAST_PAIRS)), f"{name}: too few flip pairs"
+        else:
+            why = f"{count(n_taught, 'instance')} do not tell which pairs point the same way"
+            measured, kind = (float(n_taught), 10.0), f"{name}: not enough data"
+        reason = f"{name}: not enough data: {why}"
+        yield Finding("sides", "note", None, None, None, *measured, reason, "", kind)
         return
     names = labels.category.keypoints
     for i, p in np.argwhere((votes_against >= 2) & (votes_for == 0)).tolist():
@@ -144,6 +162,26 @@ def _by_pairs(labels: Labels, ways: _Ways, teachers: _Ways) -> Iterator[Finding]
         )  # fmt: skip
 
 
+def _agreeing(
+    ways: _Ways,
+) -> Iterator[tuple[int, int, NDArray[np.int64], NDArray[np.bool_]]]:
+    """Two pairs each that almost always point the same way, with what `compare` says of them."""
+    for p, q in itertools.combinations(range(len(ways.pairs)), 2):
+        told, is_along = ways.compare(p, q)
+        if wilson(int(is_along.sum()), len(told))[0] >= _AGREES:
+            yield p, q, told, is_along
+
+
+def is_taught_by(teachers: Labels) -> bool:
+    """Whether any pair has the two others, of these labels, by which it is told to be swapped."""
+    n_teachers = np.zeros(len(flip_pairs_of(teachers.category.schema)), np.int64)
+    for p, q, *_ in _agreeing(_ways_of(teachers)):
+        n_teachers[[p, q]] += 1
+        if n_teachers.max() >= 2:
+            return True
+    return False
+
+
 def _is_in_image(labels: Labels, i: int, keypoints: list[int]) -> bool:
     """Whether all these keypoints of an instance are inside its image, and not at (0, 0)."""
     size = (math.inf, math.inf)
@@ -154,8 +192,13 @@ def _is_in_image(labels: Labels, i: int, keypoints: list[int]) -> bool:
     return bool(is_inside.all() and xy.any(axis=1).all())
 
 
+def _has_tracks(labels: Labels) -> bool:
+    track_ids = labels.dataset._table.column("track_id", labels.rows)
+    return bool((track_ids != None).any())  # noqa: E711
+
+
 def _by_frames(labels: Labels, ways: _Ways) -> Iterator[Finding]:
-    if (labels.dataset._table.column("track_id", labels.rows) == None).all():  # noqa: E711
+    if not _has_tracks(labels):
         return
     pairs, is_apart = ways.pairs, ways.is_apart
     left, right = labels.points[:, pairs[:, 0], :2], labels.points[:, pairs[:, 1], :2]
