@@ -667,6 +667,7 @@ function mount(model: Model, el: HTMLElement, layers: Layers): () => void {
     const isPlaced = keypoint !== null && visibilityOf(instance, keypoint) > 0;
     if (isPlaced) dispatch({ type: "select", target: { instance: uid, keypoint } });
     else {
+      dispatch({ type: "select", target: null });
       dispatch({ type: "activate", instance: uid });
       if (keypoint !== null) dispatch({ type: "choose", keypoint });
     }

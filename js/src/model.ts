@@ -100,6 +100,8 @@ export interface Scene {
   /** Of an annotator: the worst first, and how many there are besides. */
   readonly findings?: readonly SceneFinding[];
   readonly unlisted?: number;
+  /** What cannot be told with these labels yet, in words; empty if nothing. */
+  readonly untold?: string;
   readonly undo: UndoTop | null;
   readonly redo: UndoTop | null;
   readonly saved: {

@@ -433,12 +433,13 @@ export function makePanel(
 
   // -- what is wrong with this image, or may be ------------------------------------------------
   const findingsHead = h("div", { class: "kpwidget-heading" });
-  const findingsList = h("div", { class: "kpwidget-found-list", role: "list" });
+  const findingsList = h("div", { role: "list" });
+  const untold = h("div", { class: "kpwidget-untold" });
   const findingsBox = h(
     "section",
     { class: "kpwidget-found", "aria-label": "Findings" },
     findingsHead,
-    findingsList,
+    h("div", { class: "kpwidget-found-list" }, findingsList, untold),
   );
   findingsBox.hidden = true;
   // Says only how many there are, when that changes: not each reason again with each click.
@@ -477,13 +478,24 @@ export function makePanel(
         setText(reason, text);
         setAttribute(element, "data-severity", finding.severity);
         setAttribute(element, "aria-label", `${name}. ${text}. ${finding.suggestion}`);
-        setAttribute(element, "title", finding.suggestion);
+        setAttribute(element, "title", `${text}. ${finding.suggestion}`);
         element.classList.toggle("is-active", isSelected);
         repair.hidden = finding.repair === "";
         setAttribute(repair, "title", `Repair: ${finding.repair}`);
         setAttribute(repair, "aria-label", `Repair: ${finding.repair}`);
       },
     };
+  }
+
+  /** Whether a finding is about the keypoint that is selected or, not placed, the next one. */
+  function isChosen(state: State, { instance, keypoint }: SceneFinding): boolean {
+    const { selected } = state;
+    if (selected) return selected.instance === instance && selected.keypoint === keypoint;
+    const { cursor, byUid } = state.doc;
+    if (cursor.instance !== instance) return false;
+    const active = byUid.get(instance);
+    if (keypoint === null || !active) return keypoint === null;
+    return cursor.keypoint === keypoint && visibilityOf(active, keypoint) === 0;
   }
 
   function renderFindings(state: State): void {
@@ -509,9 +521,7 @@ export function makePanel(
       const whose = `${kind.name} ${state.doc.instances.indexOf(instance) + 1}`;
       const { keypoint } = finding;
       const name = keypoint === null ? whose : `${kind.keypoints[keypoint]}, ${whose}`;
-      const selected = state.selected;
-      const isSelected = selected?.instance === instance.uid && selected.keypoint === keypoint;
-      row.update(finding, name, isSelected);
+      row.update(finding, name, isChosen(state, finding));
       if (row.element !== at) findingsList.insertBefore(row.element, at);
       else at = at.nextSibling;
     }
@@ -519,9 +529,12 @@ export function makePanel(
     const n = findings.length + more;
     const unlisted = more > 0 ? `, the first ${findings.length} shown` : "";
     const head = `Findings (${n}${unlisted})`;
-    if (findingsHead.textContent !== head) {
-      findingsBox.hidden = n === 0;
+    const why = state.scene.untold ?? "";
+    if (findingsHead.textContent !== head || untold.textContent !== why) {
+      findingsBox.hidden = n === 0 && why === "";
+      findingsHead.hidden = n === 0;
       findingsHead.textContent = head;
+      untold.textContent = why;
       // There is another room for the instances now.
       const active = stackRows.get(state.doc.cursor.instance ?? "");
       if (active) scrollIntoBox(stack, active.element);

@@ -780,7 +780,12 @@ describe("the toolbar", () => {
     expect(said.textContent).toBe("9 findings in this image.");
     expect(view.one('[data-finding="b"]').textContent).toContain("face 2Error");
     expect(view.one(".kpwidget-found").textContent).toContain("Findings (9, the first 2 shown)");
-    view.model.show({ findings: [], unlisted: 0 });
+    view.model.show({ findings: [], unlisted: 0, untold: nasty });
+    await settle();
+    expect(view.one(".kpwidget-found").hidden).toBe(false);
+    expect(view.one(".kpwidget-found > .kpwidget-heading").hidden).toBe(true);
+    expect(view.one(".kpwidget-untold").textContent).toBe(nasty);
+    view.model.show({ untold: "" });
     await settle();
     expect(view.one(".kpwidget-found").hidden).toBe(true);
     expect(said.textContent).toBe("");
@@ -808,6 +813,18 @@ describe("the toolbar", () => {
     await sentBy(view, () => view.one('[data-finding="b"]').click());
     expect(view.data("next-keypoint")).toBe("right");
     expect(view.data("active-instance")).toBe("f");
+    const isActive = () => view.all("[data-finding].is-active").map((row) => row.dataset.finding);
+    expect(isActive()).toEqual(["b"]);
+    // One about all of an instance, as long as no keypoint of it is selected.
+    view.model.show({ findings: [finding("a"), finding("c", { keypoint: null })] });
+    await settle();
+    expect(isActive()).toEqual(["c"]);
+    view.one('[data-finding="a"]').click();
+    await settle();
+    expect(isActive()).toEqual(["a"]);
+    view.one('[data-finding="c"]').click();
+    await settle();
+    expect(isActive()).toEqual(["c"]);
   });
 
   it("answers a finding by its buttons", async () => {

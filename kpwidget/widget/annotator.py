@@ -147,6 +147,8 @@ class Annotator(Board):
         #: of its instances, with their keypoints as they were.
         self._looked_at: ImageInfo | None = None
         self._suspected: dict[str, tuple[bytes, list[Finding]]] = {}
+        #: Why swapped sides are not told, if they are not.
+        self._untold = ""
         #: By image, what was under way when it was left.
         self._left: dict[int, Cursor] = {}
         self._again: _Again | None = None
@@ -590,18 +592,21 @@ class Annotator(Board):
     def _check(self) -> None:
         """Look again at what takes longer than an edit may: the pace, and what may be wrong."""
         from ..quality import suspect_image
+        from ..quality.live import untold_sides
 
         pace = str(self.pace)
         with self._dataset.lock:
             image = self.image
+            # Of all the instances, also where an image comes again: that is not to be seen.
+            untold = untold_sides(self._dataset, self._cursor.category)
             suspected: dict[str, tuple[bytes, list[Finding]]] = {}
             for finding in suspect_image(image):
                 uid = str(finding.instance)
                 seen = image.dataset.instance(uid).keypoints.tobytes()
                 suspected.setdefault(uid, (seen, []))[1].append(finding)
-            looked = (pace, image, suspected)
-            if looked != (self._pace, self._looked_at, self._suspected):
-                self._pace, self._looked_at, self._suspected = looked
+            looked = (pace, image, suspected, untold)
+            if looked != (self._pace, self._looked_at, self._suspected, self._untold):
+                self._pace, self._looked_at, self._suspected, self._untold = looked
                 self._dirty.add("scene")
         self._publisher.wake()
 
@@ -711,8 +716,8 @@ class Annotator(Board):
         except Exception:
             # A defect of a check must not keep the scene from the browser.
             logger.exception("the checks of %s failed", self.image.file_name)
-            return {"findings": [], "unlisted": 0}
-        return {"findings": rows, "unlisted": len(findings) - len(rows)}
+            return {"findings": [], "unlisted": 0, "untold": ""}
+        return {"findings": rows, "unlisted": len(findings) - len(rows), "untold": self._untold}
 
     def _finding_to_wire(self, finding: Finding) -> dict[str, Any]:
         from ..quality.flags import remedy

@@ -97,3 +97,14 @@ def test_findings_are_listed_shown_answered_and_the_rest_is_estimated(
     pace = nb.kernel_eval("[a.pace.instance.n, a.pace.image.n, a.pace.n_left]")
     assert pace == [6, 6, 2]
     assert nb.kernel_eval("str(a.pace)") in (bar.get_attribute("aria-valuetext") or "")
+
+    # Three are in sight under an instance, and the keypoints below where they were.
+    nb.kernel_eval("[ds.add_instance(5, keypoints={'a': (0, 0), 'b': (0, 0)}).id for _ in 'abc']")
+    expect(row).to_have_count(6)
+    room, third = (
+        one.bounding_box() for one in (findings.locator(".kpwidget-found-list"), row.nth(2))
+    )
+    assert room is not None
+    assert third is not None
+    assert third["y"] + third["height"] <= room["y"] + room["height"] + 1
+    assert keypoints.bounding_box() == before

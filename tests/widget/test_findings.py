@@ -150,6 +150,27 @@ def test_swapped_sides_are_told_when_nothing_else_is_done(crowd):
     wait_for(lambda: listed(browser))
 
 
+def test_why_swapped_sides_are_not_told_is_said_as_long_as_it_is_so(crowd):
+    browser, dataset = crowd
+    wait_for(lambda: browser.scene["untold"] == "")
+    # Ten instances without an exception teach (Wilson: 10 of 10 is at least 72 %), nine do not.
+    for i in range(9, 30):
+        dataset.instance(f"person {i}").remove()
+    wait_for(lambda: "learned from the instances, here 9." in browser.scene["untold"])
+    points = dataset.instance("person 0").keypoints
+    dataset.add_instance(9, keypoints=points)
+    wait_for(lambda: browser.scene["untold"] == "")
+
+
+def test_a_schema_of_one_pair_says_that_sides_are_not_looked_for(make):
+    dataset = Dataset.from_images(
+        {"a.png": np.zeros((90, 90, 3), np.uint8)}, kp.schemas.get("four_point"), annotator="ada"
+    )
+    browser = make(dataset)
+    browser.hello()
+    wait_for(lambda: "takes 3 flip pairs" in browser.scene["untold"])
+
+
 def test_who_is_not_finished_is_not_accused(crowd):
     browser, dataset = crowd
     dataset.instance("person 0").set_finished(False)
