@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +14,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from kpwidget.dataset import Dataset, Selection
+from kpwidget.dataset.decisions import VERDICTS
 from kpwidget.dataset.findings import is_missing
 from kpwidget.page import Cell, Page, drawn
 from kpwidget.quality.agreement import LEAST, agreement, measure_sigmas
 from kpwidget.quality.check import CHECKS, check
 from kpwidget.quality.coverage import LEAST_PER_BIN, coverage_findings, coverage_table, label_next
 from kpwidget.quality.drift import Drift, drift
-from kpwidget.quality.findings import SEVERITIES, rows_in
+from kpwidget.quality.findings import SEVERITIES, found_again, rows_in
 from kpwidget.quality.intervals import in_percent, wilson
 from kpwidget.quality.jitter import LEAST_DIFFERENCES, jitter
-from kpwidget.quality.labels import Labels, dataset_of, labels_of
+from kpwidget.quality.labels import Labels, dataset_of, labels_of, rows_of
 from kpwidget.reports import checked
 from kpwidget.words import count
 
@@ -61,7 +63,9 @@ class _About:
     labels : list of Labels
         Of each category with any, most instances first.
     found : pandas.DataFrame
-        As `_numbered` gives it.
+        As `_numbered` gives it, without what somebody has called fine.
+    decided : pandas.DataFrame
+        What is found now and somebody has decided about, as of ``check(decided=True)``.
     predictions : Dataset or None
     sigmas, rng
         As of `check`.
@@ -70,6 +74,7 @@ class _About:
     data: Dataset | Selection
     labels: list[Labels]
     found: pd.DataFrame
+    decided: pd.DataFrame
     predictions: Dataset | None
     sigmas: Any
     rng: Any
@@ -130,7 +135,8 @@ def report(
 
     Notes
     -----
-    What cannot be told with these labels is a section that says why, and what to do.
+    What cannot be told with these labels is a section that says why, and what to do. What somebody
+    has called fine is left out; how many decisions there are, of whom, is told.
     """
     dataset = checked(data, n_examples)
     from tqdm.auto import tqdm
@@ -140,7 +146,7 @@ def report(
     page = Page(title or f"Quality of {name}", f"{'' if data is dataset else 'a part of '}{source}")
     page.refuse(Path(path))
     parts: tuple[Callable[[Page, _About], None], ...] = (
-        _summary, _table, lambda page, about: _crops(page, about, n_examples), _flags,
+        _summary, _table, _decisions, lambda page, about: _crops(page, about, n_examples), _flags,
         _conventions, _jitter, _coverage, _drift,
     )  # fmt: skip
     with (
@@ -148,13 +154,24 @@ def report(
         tqdm(total=len(parts) + 1, desc="quality", unit="part", delay=1.0, leave=False) as progress,
     ):
         labels = sorted(labels_of(data, sigmas), key=lambda one: -len(one.rows))
-        found = check(data, sigmas=sigmas, rng=rng)
+        found, decided = _split(check(data, sigmas=sigmas, rng=rng, decided=True))
         progress.update()
-        about = _About(data, labels, _numbered(found), predictions, sigmas, rng)
+        about = _About(data, labels, _numbered(found), decided, predictions, sigmas, rng)
         for part in parts:
             part(page, about)
             progress.update()
     return page.write(Path(path))
+
+
+def _split(found: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Findings as ``check(decided=False)`` has them, and those that were decided about."""
+    again = (found["verdict"] == "fixed").to_numpy()
+    told = [
+        found_again(row.reason, row.decided_by) if is_again else row.reason
+        for row, is_again in zip(rows_in(found), again.tolist(), strict=True)
+    ]
+    told_all = found.assign(reason=told).drop(columns=["verdict", "decided_by", "decided_at"])
+    return told_all[(found["verdict"] != "fine").to_numpy()], found[found["verdict"].notna()]
 
 
 def _numbered(found: pd.DataFrame) -> pd.DataFrame:
@@ -248,6 +265,40 @@ def _table(page: Page, about: _About) -> None:
             f"threshold; not shown: {rest}. kpwidget.quality.check(ds) has them all as a "
             "table, kpwidget check --quality --limit 0 as lines."
         )
+
+
+def _decisions(page: Page, about: _About) -> None:
+    dataset, data = dataset_of(about.data), about.data
+    names = {image.file_name for image in data.images}
+    uids = set(dataset._table.uids(rows_of(data).tolist()))
+    made = [
+        one
+        for one in dataset.decisions
+        if (one.image is None or one.image in names)
+        and (one.instance is None or one.instance in uids)
+    ]
+    if not made:
+        return
+    page.heading("Decisions")
+    now = Counter(zip(about.decided["verdict"], about.decided["decided_by"], strict=True))
+    n_fine, n_again = (sum(n for (v, _), n in now.items() if v == verdict) for verdict in VERDICTS)
+    page.paragraph(
+        f"{count(n_fine, 'finding')} left out of this page: called fine, on the labels as they "
+        f"are. {count(n_again, 'finding')} told again though called fixed. A decision is over when "
+        "the labels of its place are changed. kpwidget.quality.check(ds, decided=True) has all."
+    )
+    said = Counter((one.verdict, one.annotator) for one in made)
+    people = Counter(one.annotator for one in made).most_common(_MAX_LINES)
+    page.table(
+        [
+            (
+                _cut(who), said["fine", who], now["fine", who],
+                said["fixed", who], now["fixed", who],
+            )
+            for who, _ in people
+        ],
+        ("annotator", "called fine", "left out now", "called fixed", "found again"),
+    )  # fmt: skip
 
 
 def _crops(page: Page, about: _About, n_examples: int) -> None:

@@ -94,6 +94,33 @@ def test_every_section_has_its_numbers_and_figures(
     assert page.tags.count("img") >= 7
 
 
+def test_what_was_decided_is_left_out_and_counted(tmp_path: Path) -> None:
+    ds = figures(tmp_path, 6, 0)
+    for i, name in enumerate(("nose", "left_elbow", "left_hip", "right_hip")):
+        ds.images[i].instances[0].set_keypoint(name, 0, 0)
+    found = kp.quality.check(ds, "visibility")
+    for (_, row), verdict, who in zip(
+        found.iterrows(),
+        ("fine", "fine", "fixed", "fine"),
+        ("ben", "<b>eve</b>", "ben", "zoe"),
+        strict=True,
+    ):
+        ds.annotator = who
+        ds.decide(row, verdict)
+    # That of eve is over.
+    ds.images[1].instances[0].set_keypoint("left_elbow", 1, 1)
+    part = ds.select(image=[image.file_name for image in ds.images[:3]])
+    page = read(kp.quality.report(part, tmp_path / "q.html", n_examples=0))
+    assert "zoe" not in {row[0] for row in page.rows}
+    assert ["ben", "1", "1", "1", "1"] in page.rows
+    assert ["<b>eve</b>", "1", "0", "0", "0"] in page.rows
+    assert "1 finding left out of this page" in words(page)
+    assert "1 finding told again though called fixed" in words(page)
+    errors = [row for row in page.rows if row[1:3] == ["error", "visibility"]]
+    assert [row[4] for row in errors] == ["left_hip"]
+    assert errors[0][5].endswith("ben called it fixed, and it is found again")
+
+
 def test_what_cannot_be_told_says_why_and_what_to_do(
     tiny_dataset: kp.Dataset, tmp_path: Path
 ) -> None:

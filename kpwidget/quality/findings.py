@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 
     from kpwidget.dataset import Dataset
 
-__all__ = ["SEVERITIES", "Finding", "findings_frame", "rows_in", "undecided", "with_decisions"]
+__all__ = [
+    "SEVERITIES",
+    "Finding",
+    "findings_frame",
+    "found_again",
+    "rows_in",
+    "undecided",
+    "with_decisions",
+]
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -114,9 +122,13 @@ def undecided(dataset: Dataset, findings: Iterable[Finding]) -> list[Finding]:
         if decision is None:
             left.append(finding)
         elif decision.verdict == "fixed":
-            said = f"{finding.reason}; {decision.annotator} called it fixed, and it is found again"
-            left.append(finding._replace(reason=said))
+            left.append(finding._replace(reason=found_again(finding.reason, decision.annotator)))
     return left
+
+
+def found_again(reason: str, annotator: str) -> str:
+    """The reason of a finding that somebody has called fixed."""
+    return f"{reason}; {annotator} called it fixed, and it is found again"
 
 
 def with_decisions(frame: pd.DataFrame, decisions: Sequence[Decision | None]) -> pd.DataFrame:
