@@ -67,6 +67,8 @@ def test_coverage_counts_and_frames_of_empty_bins() -> None:
     assert len(artist(ax, "empty").get_paths()) == 2
     with pytest.raises(ValueError, match="no angles by it, expected one of ''"):
         kp.plot_coverage(table, "view")
+    with pytest.raises(ValueError, match="none is labeled"):
+        kp.plot_coverage(table.iloc[:0])
 
 
 @pytest.mark.parametrize("shift", [pytest.param(0.2, id="change"), pytest.param(0.0, id="none")])

@@ -252,6 +252,20 @@ def test_swaps_are_listed_and_taken_out_first() -> None:
     assert str(result).endswith("left-right swaps: 2")
 
 
+def test_pairs_are_those_of_the_built_in_schema_where_a_file_has_none() -> None:
+    coco = kp.schemas.get("coco17")
+    assert coco.layout is not None
+    schema = kp.Schema("person", coco.keypoints, coco.skeleton)  # what a COCO file says of it
+    first = np.tile(100 * coco.layout, (12, 1, 1))
+    second = first.copy()
+    second[4, [5, 6]] = second[4, [6, 5]]
+    result = kp.quality.agreement(dataset(schema, list(first)), dataset(schema, list(second)))
+    assert result.swaps[["uid", "left", "right"]].values.tolist() == [
+        ["4", "left_shoulder", "right_shoulder"]
+    ]
+    assert "no flip pairs" not in str(result)
+
+
 def test_points_that_lie_on_one_another_are_not_called_swapped() -> None:
     schema = kp.Schema("profile", ["left", "right"], flip_pairs=[("left", "right")])
     first = np.tile([[50, 50], [51, 50]], (200, 1, 1)).astype(float)
@@ -326,6 +340,7 @@ def test_two_datasets_agree_as_a_pass_does_and_unmatched_instances_are_listed() 
     first, second = dataset(schema, list(truth)), dataset(schema, list(other), "ben")
     first.add_instance(0, keypoints=truth[0] + 500, uid="alone")
     second.add_instance(1, keypoints=truth[1] - 500, uid="else")
+    first.add_instance(0, bbox=(0, 0, 9, 9), uid="a box, no label")
     result = kp.quality.agreement(first, second)
     assert result.names == ("first", "second")
     assert result.unmatched.values.tolist() == [["alone", "first"], ["else", "second"]]
@@ -339,6 +354,7 @@ def test_the_same_labels_twice_are_fine() -> None:
     assert result.keypoints["verdict"].tolist() == ["fine", "fine"]
     assert result.keypoints["offset_px"].tolist() == [0, 0]
     assert result.keypoints["sigma"].tolist() == [0, 0]
+    assert result.keypoints["reason"].tolist() == ["offset 0.0 px", "offset 0.0 px"]
 
 
 def test_what_cannot_be_compared_is_refused_in_words() -> None:

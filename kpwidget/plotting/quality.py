@@ -159,6 +159,8 @@ def plot_coverage(
         If the table has nothing by this dimension.
     """
     chosen = found[(found["by"] == by) & ~found["dimension"].isin(["view", "size", "visible"])]
+    if not len(found):
+        raise ValueError("nothing to draw: no instance has been counted, for none is labeled")
     if not len(chosen):
         known = ", ".join(repr(one) for one in dict.fromkeys(found["by"]))
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -19,6 +20,7 @@ from kpwidget.quality.double import (
     without_swaps,
 )
 from kpwidget.quality.intervals import wilson
+from kpwidget.quality.labels import flip_pairs_of
 from kpwidget.schema import Category, Schema
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ class Agreement:
         ):
             if len(found):
                 lines.append(f"{what}: {len(found)}")
-        if not self.schema.flip_pairs:
+        if not len(flip_pairs_of(self.schema)):
             lines.append("the schema has no flip pairs: left-right swaps were not looked for")
         return "\n".join(lines)
 
@@ -445,7 +447,9 @@ def _reference(schema: Schema, sigmas: Floats, enough: NDArray[np.bool_]) -> Flo
 def _verdict(row: dict[str, Any], bound: float, reference: float, why: str) -> tuple[str, str]:
     if row["n"] < LEAST:
         return "not enough data", f"{row['n']} instances, {LEAST} are needed"
-    size = f"{row['offset_px']:.1f} px, {row['offset_sigma']:.1f} times one person's scatter"
+    size = f"{row['offset_px']:.1f} px"
+    if math.isfinite(row["offset_sigma"]):  # two copies do not scatter
+        size += f", {row['offset_sigma']:.1f} times one person's scatter"
     if row["p"] < LEVEL and row["offset_sigma"] >= _SMALLEST:
         limb = f", along the limb from {row['limb']!r}" if row["limb"] else ""
         parts = f"{row['along']:+.1f} px{limb}, {row['across']:+.1f} px across"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.passes import pair_labels
-from kpwidget.quality.labels import labels_in, rows_of
+from kpwidget.quality.labels import flip_pairs_of, labels_in, rows_of
 from kpwidget.schema import Category, Schema
 
 __all__ = ["DoubleLabels", "Swap", "double_labels", "limb_frames", "turned", "without_swaps"]
@@ -110,7 +110,10 @@ def double_labels(
     if isinstance(second, Dataset):
         names: tuple[str, ...] = ("first", "second")
         pairing = pair_labels(first, second)
-        unmatched = (pairing.unmatched, pairing.unmatched_other)
+        unmatched = (
+            _labeled(first, chosen, pairing.unmatched),
+            _labeled(second, chosen, pairing.unmatched_other),
+        )
         for uid, _, of_category, keypoints in pairing.pairs:
             if of_category == chosen:
                 found[uid] = {"second": keypoints}
@@ -148,6 +151,16 @@ def double_labels(
     return DoubleLabels(chosen, names, uids, images, keypoints, is_there, area, unmatched)
 
 
+def _labeled(dataset: Dataset, category: Category, uids: list[str]) -> list[str]:
+    """Those of a category of this name that have a keypoint: others are no label of it."""
+    with dataset.lock:
+        table, rows = dataset._table, rows_of(dataset)
+        same = [i for i, one in enumerate(dataset._categories) if one.name == category.name]
+        is_one = np.isin(table.column("category", rows), same) & (table.n_labeled_of(rows) > 0)
+        wanted = set(table.uids(rows[is_one].tolist()))
+    return [uid for uid in uids if uid in wanted]
+
+
 def without_swaps(labels: DoubleLabels) -> tuple[Floats, list[Swap]]:
     """Locations with left-right swaps taken out, and the swaps.
 
@@ -164,8 +177,7 @@ def without_swaps(labels: DoubleLabels) -> tuple[Floats, list[Swap]]:
     xy = labels.keypoints[..., :2].copy()
     swaps = []
     schema = labels.schema
-    for pair in schema.flip_pairs:
-        left, right = (schema.index(name) for name in pair)
+    for left, right in flip_pairs_of(schema).tolist():
         base = xy[:, :1]
         apart = 0.5 * (
             np.linalg.norm(base[:, :, left] - base[:, :, right], axis=2)
@@ -186,7 +198,8 @@ def without_swaps(labels: DoubleLabels) -> tuple[Floats, list[Swap]]:
                     labels.uids[i],
                     labels.images[i],
                     labels.names[j],
-                    *pair,
+                    schema.keypoints[left],
+                    schema.keypoints[right],
                     float(straight[i, j]),
                     float(crossed[i, j]),
                 )

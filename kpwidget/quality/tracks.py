@@ -46,8 +46,8 @@ def tracks_of(labels: Labels, is_sequence: bool) -> tuple[dict[str, dict[str, Me
     if n_nameless:
         problem = (
             f"{n_nameless:,} of {len(ids):,} instances have no track_id, so which belong together "
-            "through a sequence is not known; is_sequence=True says that each image shows the same "
-            "one"
+            "through a sequence is not known; where each image shows the same one use "
+            "kpwidget.quality.jitter(ds, is_sequence=True)"
         )
         if n_nameless == len(ids):
             return {}, problem
