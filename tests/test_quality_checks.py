@@ -801,6 +801,23 @@ def test_offsets_from_others_follow_a_moved_keypoint_alone() -> None:
     assert step[9] * np.median(labels.size) == pytest.approx(40, rel=0.2)
 
 
+def test_a_change_is_measured_in_full_in_few_images_and_at_the_end_of_the_box() -> None:
+    # Figures of any width and height, 60 of them, 32 places of others to fit to. The left wrist is
+    # the end of the box that nobody has given.
+    rng, layout, steps = np.random.default_rng(8), np.array(COCO.layout), []
+    for _ in range(3):
+        pixels = np.zeros((600, 600), np.uint8)
+        dataset = kp.Dataset.from_images({f"{i}.png": pixels for i in range(60)}, COCO)
+        for i in range(60):
+            xy = 20 + rng.uniform((150, 200), (350, 450)) * layout + rng.normal(0, 5, (17, 2))
+            xy[9, 0] += 20 * (i >= 30)
+            dataset.add_instance(i, keypoints=xy)
+        labels = next(iter(labels_of(dataset)))
+        px = offsets_from_others(labels)[:, 9, 0] * labels.size
+        steps.append(px[30:].mean() - px[:30].mean())
+    assert np.mean(steps) == pytest.approx(20, abs=3)
+
+
 def test_drift_of_a_journal_names_the_keypoint_and_says_what_it_may_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
