@@ -752,11 +752,11 @@ def _check(args: argparse.Namespace, said: _Said) -> int:
     for kind, n in Counter(note.kind for note in notes).most_common():
         said.line(f"note: {count(n, kind)}")
     severities = Counter(finding["severity"] for finding in findings)
-    said.line(
-        f"{args.file}: {count(n_images, 'image')}, {count(n_instances, 'instance')}, "
-        + (count(len(problems), "problem") if problems else "no problem")
-        + "".join(f", {count(n, severity)}" for severity, n in severities.items())
-    )
+    parts = [count(n_images, "image"), count(n_instances, "instance")]
+    if problems or not severities["error"]:
+        parts.append(count(len(problems), "problem") if problems else "no problem")
+    parts += [count(n, severity) for severity, n in severities.items() if n]
+    said.line(f"{args.file}: {', '.join(parts)}")
     return FINDINGS if problems or severities["error"] else OK
 
 

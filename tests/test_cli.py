@@ -695,7 +695,7 @@ def test_check_quality_tells_each_finding_once_and_fails_for_errors(
         "error (visibility): image 'a.png', instance 'coco:1', keypoint 'head': (200, 3) is outside"
     )
     assert out.count("outside the image") == 1
-    assert "no problem, 1 error, " in out
+    assert "1 instance, 1 error, 3 notes" in out
     code, said = run_json(capsys, "check", path, "--quality")
     assert (code, said["problems"]) == (1, [])
     assert [one["severity"] for one in said["findings"]].count("error") == 1
