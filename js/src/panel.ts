@@ -435,11 +435,12 @@ export function makePanel(
   const findingsHead = h("div", { class: "kpwidget-heading" });
   const findingsList = h("div", { role: "list" });
   const untold = h("div", { class: "kpwidget-untold" });
+  const findingsScroll = h("div", { class: "kpwidget-found-list" }, findingsList, untold);
   const findingsBox = h(
     "section",
     { class: "kpwidget-found", "aria-label": "Findings" },
     findingsHead,
-    h("div", { class: "kpwidget-found-list" }, findingsList, untold),
+    findingsScroll,
   );
   findingsBox.hidden = true;
   // Says only how many there are, when that changes: not each reason again with each click.
@@ -508,6 +509,7 @@ export function makePanel(
       row.element.remove();
       findingRows.delete(key);
     }
+    let opened: HTMLElement | null = null;
     let at: ChildNode | null = findingsList.firstChild;
     for (const finding of findings) {
       const instance = state.doc.byUid.get(finding.instance);
@@ -521,7 +523,9 @@ export function makePanel(
       const whose = `${kind.name} ${state.doc.instances.indexOf(instance) + 1}`;
       const { keypoint } = finding;
       const name = keypoint === null ? whose : `${kind.keypoints[keypoint]}, ${whose}`;
-      row.update(finding, name, isChosen(state, finding));
+      const isActive = isChosen(state, finding);
+      if (isActive && !row.element.classList.contains("is-active")) opened = row.element;
+      row.update(finding, name, isActive);
       if (row.element !== at) findingsList.insertBefore(row.element, at);
       else at = at.nextSibling;
     }
@@ -539,6 +543,7 @@ export function makePanel(
       const active = stackRows.get(state.doc.cursor.instance ?? "");
       if (active) scrollIntoBox(stack, active.element);
     }
+    if (opened) scrollIntoBox(findingsScroll, opened);
     setText(findingsLive, n === 0 ? "" : `${n} ${n === 1 ? "finding" : "findings"} in this image.`);
   }
 
@@ -782,7 +787,8 @@ export function scrollIntoBox(box: HTMLElement, row: HTMLElement): void {
   const top = row.offsetTop - (row.offsetParent === box ? 0 : box.offsetTop);
   if (top < box.scrollTop) box.scrollTop = top;
   else if (top + row.offsetHeight > box.scrollTop + box.clientHeight)
-    box.scrollTop = top + row.offsetHeight - box.clientHeight;
+    // Of one that is higher than the box the beginning.
+    box.scrollTop = Math.min(top, top + row.offsetHeight - box.clientHeight);
 }
 
 /** The choices of a select, kept while they are the same. */

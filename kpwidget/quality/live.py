@@ -73,10 +73,7 @@ def untold_sides(dataset: Dataset, category: int) -> str:
         n_instances = len(teachers.rows)
         if is_taught_by(teachers):
             return ""
-    return (
-        "Swapped sides are not told yet: which pairs point the same way is learned from the "
-        f"instances, here {n_instances:,}."
-    )
+    return f"Swapped sides are not told yet: that is learned from the instances ({n_instances:,})."
 
 
 def _teachers(dataset: Dataset, category: int) -> Iterator[Labels]:

@@ -107,4 +107,11 @@ def test_findings_are_listed_shown_answered_and_the_rest_is_estimated(
     assert room is not None
     assert third is not None
     assert third["y"] + third["height"] <= room["y"] + room["height"] + 1
+    # The one that is chosen is told in full, and comes into sight.
+    row.nth(2).click()
+    expect(row.nth(2)).to_have_class(re.compile("is-active"))
+    opened = row.nth(2).bounding_box()
+    assert opened is not None
+    assert opened["height"] > third["height"] + 10
+    assert opened["y"] + opened["height"] <= room["y"] + room["height"] + 1
     assert keypoints.bounding_box() == before

@@ -156,7 +156,7 @@ def test_why_swapped_sides_are_not_told_is_said_as_long_as_it_is_so(crowd):
     # Ten instances without an exception teach (Wilson: 10 of 10 is at least 72 %), nine do not.
     for i in range(9, 30):
         dataset.instance(f"person {i}").remove()
-    wait_for(lambda: "learned from the instances, here 9." in browser.scene["untold"])
+    wait_for(lambda: "learned from the instances (9)." in browser.scene["untold"])
     points = dataset.instance("person 0").keypoints
     dataset.add_instance(9, keypoints=points)
     wait_for(lambda: browser.scene["untold"] == "")
