@@ -521,6 +521,15 @@ def test_noise_of_whole_pixels_is_no_number_of_the_grid() -> None:
     assert found.sd == pytest.approx(math.hypot(1.0, math.sqrt(1 / 12)), rel=0.05)
 
 
+@pytest.mark.parametrize("n_points", [5, 9])
+def test_the_camera_takes_no_noise_with_it(n_points: int) -> None:
+    schema = kp.Schema("x", [f"p{i}" for i in range(n_points)])
+    rng = np.random.default_rng(1)
+    xy = 300 + 20.0 * np.arange(n_points)[None, :, None] + rng.normal(0, 2, (600, n_points, 2))
+    found = quality.jitter(clip(xy, schema)).estimates
+    assert found["sd_px"].mean() == pytest.approx(2, rel=0.03)
+
+
 def test_rigid_motion_of_all_points_is_the_camera() -> None:
     rng = np.random.default_rng(0)
     xy = 500 + 30.0 * np.arange(17)[None, :, None] + rng.normal(0, 1, (100, 17, 2))

@@ -52,6 +52,11 @@ _LEAST_FOR_CAMERA: Final = 5
 """Points of a frame from which on their median is taken for the motion of the camera. Of n points
 with equal noise it takes away 0.43 / n of the variance: 9 % of five, 2.5 % of seventeen."""
 
+_TAKEN: Final = 1.3
+"""n times the share of the MAD that is gone with the median of n points: more than of the variance,
+for those in the middle are left with next to nothing. Simulated, normal noise, the same for all:
+27 % of five, 13 % of ten, 7 % of seventeen."""
+
 _WITHIN: Final = 3
 """Frames within which a twitch returns."""
 
@@ -268,6 +273,7 @@ def _of_clip(labels: Labels, tracks: Mapping[str, Members]) -> dict[str, _OfTrac
     enough = n_points >= _LEAST_FOR_CAMERA
     common[enough] = np.nanmedian(together[enough], axis=1)
     camera = label_noise(common).sd
+    kept = np.where(enough, 1 - _TAKEN / np.maximum(n_points, _LEAST_FOR_CAMERA), 1.0)
     found = {}
     for track, of in tracks.items():
         own = differences[track] - np.nan_to_num(common)[:, None]
@@ -281,7 +287,13 @@ def _of_clip(labels: Labels, tracks: Mapping[str, Members]) -> dict[str, _OfTrac
         place_of[at] = of.places
         for k, name in enumerate(labels.category.keypoints):
             estimate, still, verdict = _noise_of(places[track][:, k], own[:, k])
-            typical = np.nanmedian(size[np.isfinite(own[:, k, 0])]) if estimate.n else math.nan
+            is_known = np.isfinite(own[:, k, 0])
+            typical = np.nanmedian(size[is_known]) if estimate.n else math.nan
+            share = float(kept[is_known].mean()) if estimate.n else 1.0
+            estimate, still = (
+                one._replace(sd=one.sd / share, low=one.low / share, high=one.high / share)
+                for one in (estimate, still)
+            )
             to_sigmas = math.sqrt(2) / (labels.sigmas[k] * typical)
             rows.append(
                 (
