@@ -2,7 +2,8 @@
 
 A point that is outside is unlabeled, one that is occluded is occluded; else it is visible (CVAT's
 own rule, cvat/apps/dataset_manager/bindings.py). What is no skeleton, and what of skeletons has no
-place in a dataset, is kept as text under ``extra['cvat']`` and written back.
+place in a dataset, is kept as text under ``extra['cvat']`` and written back. The one rectangle in
+the group of the one skeleton is its bbox: CVAT's skeletons have none, and people group the two.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import numpy as np
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.core import ImageState
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES, image_locator
+from kpwidget.dataset.table import Bbox
 from kpwidget.dataset.values import MAX_COORDINATE
 from kpwidget.formats import Problems, check_told, count, keypoints_of, settle, with_schemas
+from kpwidget.formats.cvat_boxes import bbox_of, bboxes_of_track, group_of, numbers_of, whole_of
 from kpwidget.formats.cvat_labels import read_labels
 from kpwidget.formats.cvat_write import (
     cvat_images_losses,
@@ -30,7 +33,7 @@ from kpwidget.formats.cvat_write import (
     write_cvat_images,
     write_cvat_video,
 )
-from kpwidget.formats.xml_text import iter_xml, xml_of
+from kpwidget.formats.xml_text import iter_xml, parse_xml, xml_of
 from kpwidget.schema import Category, FormatError, Schema, _show
 
 __all__ = [
@@ -48,8 +51,6 @@ MAX_FRAMES: Final = 200_000
 """Frames without a skeleton that a file may promise: an hour of video has some 100,000."""
 
 _N_LOOKED_AT: Final = 100_000  # elements before the first image or track: labels
-_WHOLE_NUMBER: Final = re.compile(r"[0-9]{1,15}")
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _OF_SKELETON: Final = {"source": "manual", "z_order": "0"}  # what most have, as CVAT writes it
 _OF_POINTS: Final = {"source": "manual"}
 
@@ -119,8 +120,9 @@ def read_cvat_images(
     Dataset
         A skeleton is an instance with the uid ``cvat:<image id>:<number of the skeleton>``, x and y
         in image pixels as the file has them. A point that is outside keeps its location in
-        `Instance.raw`. Boxes, other shapes and tags are text in the ``extra['cvat']`` of
-        their image.
+        `Instance.raw`. The one rectangle that shares a ``group_id`` with the one skeleton of the
+        image is its bbox. Other boxes, shapes and tags are text in the ``extra['cvat']`` of their
+        image.
 
     Raises
     ------
@@ -132,7 +134,8 @@ def read_cvat_images(
     Warns
     -----
     UserWarning
-        If there are other shapes, edges that cannot be used, or records were skipped.
+        If there are other shapes, rectangles in a group with skeletons that are the bbox of none,
+        edges that cannot be used, or records were skipped.
     """
     reader = _Reader(Path(path), images, allow_outside)
     reader.read("image", reader.image)
@@ -170,7 +173,8 @@ def read_cvat_video(
         Every frame of the task is an image, its id the number of the frame. A skeleton of a track
         that is not all outside is an instance with the uid ``cvat:<track>:<frame>`` and the
         `track_id` of the track; its `source` is 'interpolated' where none of its points is a
-        keyframe. Where a track is absent, and tracks of other shapes, are in
+        keyframe. The one track of rectangles that shares a ``group_id`` with the one track of
+        skeletons is its bboxes. Where a track is absent, and tracks of other shapes, are in
         ``dataset.extra['cvat']``.
 
     Raises
@@ -183,7 +187,8 @@ def read_cvat_video(
     Warns
     -----
     UserWarning
-        If there are other shapes, edges that cannot be used, or records were skipped.
+        If there are other shapes, rectangles in a group with skeletons that are the bbox of none,
+        edges that cannot be used, or records were skipped.
     """
     reader = _Reader(Path(path), images, allow_outside)
     reader.read("track", reader.track)
@@ -203,6 +208,7 @@ class _Shape:
     extra: dict[str, Any]
     track: int | None = None
     is_interpolated: bool = False
+    bbox: Bbox | None = None
 
 
 class _Reader:
@@ -222,6 +228,9 @@ class _Reader:
         self._tracks: dict[int, dict[str, Any]] = {}
         self._absent: set[int] = set()  # frames in which a track is
         self._others: Counter[str] = Counter()
+        self._other_tracks: list[tuple[str, str | None, str]] = []  # kind, group, text
+        self._of_group: dict[str, list[int]] = {}  # numbers of tracks of skeletons
+        self._unpaired: dict[str, None] = {}  # where a rectangle is grouped, but the bbox of none
 
     def read(self, tag: str, take: Any) -> None:
         """Go through the file; `take` gets every element called `tag` below the outermost."""
@@ -262,7 +271,7 @@ class _Reader:
         known = dict(element.attrib)
         given, name = known.pop("id", None), known.pop("name", None)
         where = f"image {_show(name)} (id {_show(given)})"
-        number = _whole(given)
+        number = whole_of(given)
         size = self._size(known.pop("width", None), known.pop("height", None), where)
         if number is None or number in self._states:
             self.problems.append(f"{where}: expected an id of its own, a whole number")
@@ -270,16 +279,18 @@ class _Reader:
         if not name:
             self.problems.append(f"{where}: expected a name")
             return
-        shapes = []
+        own: dict[int, _Shape] = {}
         for i, child in enumerate(element):
-            if child.tag != "skeleton":
-                self._others[child.tag] += 1
-                shapes.append(xml_of(child))
-                continue
-            place = f"{where}: skeleton {i + 1}"
-            shape = self._skeleton(child, place, f"cvat:{number}:{i + 1}", number)
-            if shape is not None:
-                self._shapes.append(shape)
+            if child.tag == "skeleton":
+                place = f"{where}: skeleton {i + 1}"
+                shape = self._skeleton(child, place, f"cvat:{number}:{i + 1}", number)
+                if shape is not None:
+                    own[i] = shape
+        boxes = self._give_boxes(element, own, where)
+        self._shapes.extend(own.values())
+        others = [c for i, c in enumerate(element) if c.tag != "skeleton" and i not in boxes]
+        self._others.update(child.tag for child in others)
+        shapes = [xml_of(child) for child in others]
         kept = {
             **({"attributes": known} if known else {}),
             **({"shapes": shapes} if shapes else {}),
@@ -288,10 +299,29 @@ class _Reader:
             number, name, None, recorded_size=size, extra={"cvat": kept} if kept else None
         )
 
+    def _give_boxes(self, element: ET.Element, own: Mapping[int, _Shape], where: str) -> set[int]:
+        """Give the skeletons of an image the box of their group; return where these boxes stand."""
+        members: dict[str, dict[str, list[int]]] = {}
+        for i, child in enumerate(element):
+            group = group_of(child)
+            if group is not None and child.tag in ("skeleton", "box"):
+                members.setdefault(group, {}).setdefault(child.tag, []).append(i)
+        given = set()
+        for group, of in members.items():
+            skeletons, boxes = of.get("skeleton", []), of.get("box", [])
+            bbox = bbox_of(element[boxes[0]]) if boxes else None
+            if len(skeletons) == len(boxes) == 1 and bbox is not None and skeletons[0] in own:
+                shape = own[skeletons[0]]
+                shape.bbox, shape.extra["box"] = bbox, xml_of(element[boxes[0]])
+                given.add(boxes[0])
+            elif skeletons and boxes:
+                self._unpaired[f"{where}: group {_show(group)}"] = None
+        return given
+
     def _size(self, width: Any, height: Any, where: str) -> tuple[int, int] | None:
         if width is None and height is None:
             return None
-        size = (_whole(width), _whole(height))
+        size = (whole_of(width), whole_of(height))
         if not (size[0] and size[1]):
             self.problems.append(
                 f"{where}: is {_show(width)} x {_show(height)} px, expected whole numbers above 0"
@@ -339,11 +369,13 @@ class _Reader:
         """Take a ``<track>``."""
         given, label = element.get("id"), element.get("label", "")
         where = f"track {_show(given)} ({_show(label)})"
-        number = _whole(given)
+        number = whole_of(given)
         tags = Counter(child.tag for child in element)
+        group = group_of(element)
         if not tags["skeleton"]:
-            self._others[f"track of {next(iter(tags), 'nothing')}"] += 1
-            self._extra.setdefault("tracks_of_other_shapes", []).append(xml_of(element))
+            kind = next(iter(tags), "nothing")
+            grouped = group if kind == "box" else None
+            self._other_tracks.append((f"track of {kind}", grouped, xml_of(element)))
             return
         if number is None or number in self._tracks:
             self.problems.append(f"{where}: expected an id of its own, a whole number")
@@ -352,6 +384,8 @@ class _Reader:
             _flatten(element)
         kept: dict[str, Any] = _rest(element, ("id", "label"), {"source": "manual"})
         self._tracks[number] = kept
+        if group is not None:
+            self._of_group.setdefault(group, []).append(number)
         frames: set[int] = set()
         last: _Shape | None = None
         for child in element:
@@ -359,7 +393,7 @@ class _Reader:
                 if child.tag != "attribute":
                     self.problems.append(f"{where}: has <{_short(child.tag)}> beside skeletons")
                 continue
-            frame = _whole(child.get("frame"))
+            frame = whole_of(child.get("frame"))
             place = f"{where}: frame {_show(child.get('frame'))}"
             if frame is None or frame in frames:
                 self.problems.append(f"{place}: expected a whole number, each frame once")
@@ -386,8 +420,33 @@ class _Reader:
                         own.setdefault("attributes", {})["keyframe"] = "0"
             self._shapes.append(shape)
 
+    def _give_tracks(self) -> None:
+        """Give the tracks of skeletons the boxes of the one track of their group; keep the rest."""
+        n_of_group = Counter(group for _, group, _ in self._other_tracks)
+        for kind, group, text in self._other_tracks:
+            numbers = self._of_group.get(group, []) if group is not None else []
+            bboxes = None
+            if len(numbers) == n_of_group[group] == 1:
+                bboxes = bboxes_of_track(parse_xml(text, self.where))
+            if bboxes is not None:
+                shapes = {s.image: s for s in self._shapes if s.track == numbers[0]}
+                shown = {frame: bbox for frame, bbox in bboxes.items() if bbox is not None}
+                for frame in shown.keys() & shapes.keys():
+                    shapes[frame].bbox = shown[frame]
+                self._absent.update(bboxes)
+                kept = self._tracks[numbers[0]]
+                kept["boxes"] = text
+                if alone := sorted(shown.keys() - shapes.keys()):
+                    kept["boxes_alone"] = alone
+                continue
+            if numbers:
+                self._unpaired[f"tracks {numbers[:3]}: group {_show(group)}"] = None
+            self._others[kind] += 1
+            self._extra.setdefault("tracks_of_other_shapes", []).append(text)
+
     def add_frames(self) -> None:
         """Make an image of every frame of the task, and of those that have a skeleton."""
+        self._give_tracks()
         frames = self._absent.union(shape.image for shape in self._shapes)
         size = None
         if self._meta is not None:
@@ -406,10 +465,10 @@ class _Reader:
 
     def _frames_of(self, meta: ET.Element) -> Iterable[int]:
         """Frames that the task says it has."""
-        start, stop = (_whole(meta.findtext(f".//{tag}_frame")) for tag in ("start", "stop"))
-        size = _whole(meta.findtext(".//size"))
+        start, stop = (whole_of(meta.findtext(f".//{tag}_frame")) for tag in ("start", "stop"))
+        size = whole_of(meta.findtext(".//size"))
         text = (meta.findtext(".//frame_filter") or "").strip()
-        step = _whole(text.removeprefix("step=")) if text else 1
+        step = whole_of(text.removeprefix("step=")) if text else 1
         if start is None or not step or (stop is None and size is None):
             return ()
         frames = range(start, (start + size * step if size is not None else (stop or 0) + 1), step)
@@ -465,6 +524,7 @@ class _Reader:
         of_category: dict[int, list[_Shape]] = {}
         for shape in shapes:
             of_category.setdefault(index[shape.label], []).append(shape)
+        bbox = [(np.nan,) * 4 if s.bbox is None else s.bbox for s in shapes]
         extra, track_id = np.empty((2, len(shapes)), object)
         extra[:] = [{"cvat": s.extra} if s.extra else None for s in shapes]
         track_id[:] = [s.track for s in shapes]
@@ -478,10 +538,17 @@ class _Reader:
                 i: keypoints_of(categories[i], [s.points for s in own])
                 for i, own in of_category.items()
             },
+            bbox=np.array(bbox, float).reshape(-1, 4),
             extra=extra,
             track_id=track_id,
             source=source,
         )
+        if self._unpaired:
+            self.warned.append(
+                f"rectangles of {count(len(self._unpaired), 'group')} with skeletons are the bbox "
+                "of none (expected one skeleton and one rectangle that is not turned in a group): "
+                + "; ".join(list(self._unpaired)[:3])
+            )
         if self._others:
             kinds = ", ".join(f"{n:,} {_short(tag)}" for tag, n in self._others.most_common(10))
             self.warned.append(
@@ -556,9 +623,8 @@ def _point(element: ET.Element, name: str, found: Problems) -> tuple[float, floa
             found.append(f"point {_show(name)}: {key!r} is {got}, expected '0' or '1'")
         flags.append(flag == "1")
     text = element.get("points", "")
-    parts = [part.strip() for part in text.split(",")] if len(text) < 1000 else []
-    numbers = [float(part) for part in parts if _NUMBER.fullmatch(part)]
-    if len(parts) != 2 or len(numbers) != 2 or max(map(abs, numbers)) > MAX_COORDINATE:
+    numbers = numbers_of(text.split(",", 2) if len(text) < 1000 else [])
+    if numbers is None or len(numbers) != 2:
         found.append(
             f"point {_show(name)}: 'points' is {_show(text)}, expected x,y: two numbers, at most "
             f"{MAX_COORDINATE:g}"
@@ -606,11 +672,6 @@ def _ends(last: _Shape | None, absent: _Shape) -> bool:
         and held.get(name, {}) == ({"attributes": {"occluded": "1"}} if v == 1 else {})
         for name, (x, y, v) in last.points.items()
     )
-
-
-def _whole(text: str | None) -> int | None:
-    """A whole number of at most 15 digits; None for anything else."""
-    return int(text) if text is not None and _WHOLE_NUMBER.fullmatch(text) else None
 
 
 def _short(tag: str) -> str:

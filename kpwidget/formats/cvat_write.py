@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kpwidget.dataset import Dataset
 from kpwidget.formats import Loss, WriteReport, count, write_file
+from kpwidget.formats.cvat_boxes import boxes_of_images, boxes_of_track
 from kpwidget.formats.cvat_labels import label_elements, read_labels
 from kpwidget.formats.losses import lost_values, unheld_marks
 from kpwidget.formats.xml_text import attribute, parse_xml, xml_of
@@ -45,7 +46,8 @@ def cvat_images_losses(dataset: Dataset) -> list[Loss]:
     -------
     list of Loss
     """
-    return _losses(dataset, ("skeletons", "colors", "image ids"), _numbers(dataset)[1])
+    keeps = ("skeletons", "colors", "image ids")
+    return _losses(dataset, keeps, _numbers(dataset)[1], boxes_of_images(dataset))
 
 
 def cvat_video_losses(dataset: Dataset) -> list[Loss]:
@@ -74,7 +76,7 @@ def cvat_video_losses(dataset: Dataset) -> list[Loss]:
     if n and len(set(sizes)) > 1:
         text = f"the sizes of {count(n, 'image')}: a video has one for all frames"
         lost.append(Loss("image size", n, text))
-    tracks = _tracks(dataset, frames)
+    tracks, following = _tracks(dataset, frames), _following(frames)
     n = sum(len(track.rows) for track in tracks if track.is_renamed)
     if n:
         text = (
@@ -86,16 +88,26 @@ def cvat_video_losses(dataset: Dataset) -> list[Loss]:
     if n:
         text = f"{count(n, 'instance')} without a labeled keypoint, which are as if absent"
         lost.append(Loss("instances", n, text))
-    return _losses(dataset, ("skeletons", "colors", "image ids", "tracks"), lost)
+    held = _held_tracks(dataset)
+    boxed = [
+        row
+        for track in tracks
+        if boxes_of_track(dataset, track.rows, held(track), following) is not None
+        for row in track.rows.values()
+    ]
+    return _losses(dataset, ("skeletons", "colors", "image ids", "tracks"), lost, boxed)
 
 
-def _losses(dataset: Dataset, keeps: Sequence[str], more: Sequence[Loss]) -> list[Loss]:
+def _losses(
+    dataset: Dataset, keeps: Sequence[str], more: Sequence[Loss], boxed: Collection[int]
+) -> list[Loss]:
     n_kept = sum(_KEPT in (state.extra or ()) for state in dataset._images if state.text is None)
     losses = lost_values(
         dataset,
         {*keeps, "occluded", "unlabeled locations", "image sizes"},
         kept_image_fields={_KEPT: n_kept},
         kept_instance_fields=(_KEPT,),
+        kept_bboxes=boxed,
         kept_category_fields=("color",),
         lost_extra=[key for key in dataset.extra if key != _KEPT],
     )
@@ -125,7 +137,8 @@ def write_cvat_images(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRe
     As CVAT 2's own export: all points of a skeleton, in the order of its label, those that are
     unlabeled with ``outside="1"``. Coordinates have two decimals, more where they are needed to
     give the number back. CVAT imports it into a task that has these labels and images of these
-    names. Shapes and attributes that were read from a CVAT file are written again.
+    names. Shapes and attributes that were read from a CVAT file are written again; of bboxes those
+    alone that were a rectangle there, in the group of the skeleton.
     """
     from tqdm.auto import tqdm
 
@@ -133,6 +146,7 @@ def write_cvat_images(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRe
     unknown: list[str] = []
     with dataset.lock:
         text = _Skeletons(dataset)
+        boxes = boxes_of_images(dataset)
         chunks = [*_head(dataset, "annotation", None, None)]
         numbers, _ = _numbers(dataset)
         bar = tqdm(dataset._images, "writing annotations", unit="image", delay=1.0, leave=False)
@@ -148,6 +162,8 @@ def write_cvat_images(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRe
             chunks.append(f"{head}{_attributes(kept, (), _OF_IMAGE, where)}>\n")
             for row in dataset._table.rows_of_image[i]:
                 chunks.append(text.of(row, ""))
+                if row in boxes:
+                    chunks.append(f"    {xml_of(boxes[row])}\n")
             for shape in _elements(kept.get("shapes"), where):
                 chunks.append(f"    {shape}\n")
             chunks.append("  </image>\n")
@@ -187,7 +203,7 @@ def write_cvat_video(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRep
     else by their order. Instances with the same track_id are a track, one without is a track of
     one frame; after its last frame, and before a gap, a track has a keyframe with all points
     outside, as CVAT ends it. An instance is a keyframe unless its source is 'interpolated' and it
-    was not edited.
+    was not edited. Bboxes are written of tracks that were read with a track of rectangles.
     """
     from tqdm.auto import tqdm
 
@@ -198,13 +214,13 @@ def write_cvat_video(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRep
         size = sizes.pop() if len(sizes) == 1 else None
         chunks = [*_head(dataset, "interpolation", sorted(frames), size)]
         kept = _kept(dataset.extra, "the dataset")
-        in_order = sorted(frames)
-        following = dict(itertools.zip_longest(in_order, in_order[1:]))
-        of_track = kept.get("tracks")
+        following, held = _following(frames), _held_tracks(dataset)
         tracks = _tracks(dataset, frames)
         for track in tqdm(tracks, "writing tracks", unit="track", delay=1.0, leave=False):
-            held = of_track.get(str(track.number), {}) if isinstance(of_track, dict) else {}
-            chunks.extend(_track(dataset, track, held, text, following))
+            chunks.extend(_track(dataset, track, held(track), text, following))
+            boxes = boxes_of_track(dataset, track.rows, held(track), following)
+            if boxes is not None:
+                chunks.append(f"  {xml_of(boxes)}\n")
         for element in _elements(kept.get("tracks_of_other_shapes"), "the dataset"):
             chunks.append(f"  {element}\n")
         chunks.append("</annotations>\n")
@@ -236,6 +252,12 @@ def _frames(dataset: Dataset) -> tuple[list[int], list[Loss]]:
     n = sum(s.id != frame for s, frame in zip(dataset._images, frames, strict=True))
     text = f"the ids of {count(n, 'image')} (read again, they are the numbers of the frames)"
     return frames, [Loss("image id", n, text)] if n else []
+
+
+def _following(frames: Sequence[int]) -> dict[int, int | None]:
+    """Return the next of each frame."""
+    in_order = sorted(frames)
+    return dict(itertools.zip_longest(in_order, in_order[1:]))
 
 
 @dataclass
@@ -283,17 +305,25 @@ def _tracks(dataset: Dataset, frames: Sequence[int]) -> list[_Track]:
     return tracks
 
 
+def _held_tracks(dataset: Dataset) -> Callable[[_Track], dict[str, Any]]:
+    """Return what finds what the reader has kept of a track."""
+    of_track = _kept(dataset.extra, "the dataset").get("tracks")
+    of_track = of_track if isinstance(of_track, dict) else {}
+    return lambda track: _kept(
+        {_KEPT: of_track.get(str(track.number), {})}, f"track {track.number}"
+    )
+
+
 def _track(
     dataset: Dataset,
     track: _Track,
-    held: Any,
+    kept: Mapping[str, Any],
     text: _Skeletons,
     following: Mapping[int, int | None],
 ) -> Iterator[str]:
     """Parts of a ``<track>``; `following` has the next of each frame."""
     table = dataset._table
     where = f"track {track.number}"
-    kept = _kept({_KEPT: held}, where)
     label = attribute(dataset.categories[track.category].name, "category")
     others = _attributes(kept, (("source", "manual"),), ("id", "label"), where)
     yield f'  <track id="{track.number}" label={label}{others}>\n'

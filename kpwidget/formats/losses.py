@@ -114,6 +114,7 @@ def lost_values(
     kept_image_fields: Mapping[str, int] | None = None,
     kept_instance_fields: Collection[str] = (),
     kept_category_fields: Collection[str] = (),
+    kept_bboxes: Collection[int] = (),
     lost_extra: Iterable[str] | None = None,
 ) -> list[Loss]:
     """What is lost of a dataset by a format that keeps some of its values.
@@ -137,6 +138,8 @@ def lost_values(
     kept_instance_fields, kept_category_fields : collection of str
         Unknown fields of instances and categories that are kept; of instances in the records of a
         COCO file none is.
+    kept_bboxes : collection of int
+        Rows whose bbox is kept though others are not.
     lost_extra : iterable of str, optional
         Names of the unknown fields of the dataset that are lost; by default all but `kept_fields`.
 
@@ -160,7 +163,9 @@ def lost_values(
         n = int(np.count_nonzero(table.column("iscrowd", rows)))
         lose("iscrowd", n, f"{count(n, 'instance')} would no longer stand for a crowd")
     if "bbox" not in keeps:
-        lose_column("bbox", ~np.isnan(table.column("bbox", rows)[:, 0]), "the bbox of {}")
+        is_kept = np.isin(rows, np.fromiter(kept_bboxes, np.int64))
+        is_lost = ~np.isnan(table.column("bbox", rows)[:, 0]) & ~is_kept
+        lose_column("bbox", is_lost, "the bbox of {}")
     if "image sizes" not in keeps:
         n = sum(state.recorded_size is not None for state in dataset._images)
         lose("image size", n, f"the sizes of {count(n, 'image')}; the image files tell them")

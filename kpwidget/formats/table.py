@@ -156,6 +156,7 @@ _CVAT_KEEPS: Final = {
     "coordinates": "",
     "visibility": "0, 1 and 2",
     "unlabeled locations": "",
+    "bbox": "that were a rectangle in the group of the skeleton in a file of CVAT",
     "ids": "of images, if they are whole numbers",
     "unknown fields": "`cvat`, which the reader makes: attributes, other shapes, `<meta>`",
 }
@@ -164,7 +165,7 @@ _CVAT_LOSES: Final = {
     "sigmas": "",
     "supercategories": "",
     "visibility": "confidences: visible",
-    "bbox": "",
+    "bbox": "any other, and those of another of the two formats",
     "area": "",
     "crowds": "become single instances",
     "scores": "",

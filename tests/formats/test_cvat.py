@@ -653,3 +653,164 @@ def test_name_that_xml_cannot_hold_is_refused(tmp_path: Path) -> None:
     dataset._add_image(ImageState(1, "a\x01.png", None, recorded_size=(64, 48)))
     with pytest.raises(ValueError, match="characters that XML cannot hold"):
         kp.write(dataset, tmp_path / "out.xml", format="cvat-images")
+
+
+# --- rectangles in the group of a skeleton ------------------------------------------------------
+
+GROUPED = SKELETON.replace("<skeleton ", '<skeleton group_id="4" ')
+BOX = (
+    '<box label="car" source="manual" occluded="0" xtl="0.30" ytl="1.10" xbr="40.10" ybr="9" '
+    'z_order="1" group_id="4"><attribute name="id">7</attribute></box>'
+)
+
+
+def image_of(*shapes: str) -> str:
+    return document(f'<image id="0" name="a.png" width="64" height="48">{"".join(shapes)}</image>')
+
+
+def boxes_in(path: Path) -> list[dict[str, str]]:
+    """Attributes of the boxes of a file, by a parse of its own."""
+    return [element.attrib for element in ET.parse(path).iter("box")]
+
+
+def bboxes(dataset: Dataset) -> list[Any]:
+    return [(i.image.id, i.bbox, i.bbox_source) for i in dataset.instances]
+
+
+def test_rectangle_in_the_group_of_a_skeleton_is_its_bbox_and_is_written_as_it_was(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, image_of(BOX, GROUPED))
+    dataset = kp.read(path)  # nothing is left to warn of
+    (bolt,) = dataset.instances
+    # xbr - xtl and ybr - ytl
+    assert bolt.bbox == pytest.approx((0.3, 1.1, 39.8, 7.9), abs=1e-12)
+    assert bolt.bbox_source == "given"
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-images")
+    assert boxes_in(tmp_path / "out.xml") == boxes_in(path)
+    assert bboxes(kp.read(tmp_path / "out.xml")) == bboxes(dataset)
+
+    bolt.set_bbox((2, 3, 10, 11.5))
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-images")
+    corners = {"xtl": "2.00", "ytl": "3.00", "xbr": "12.00", "ybr": "14.50"}
+    assert boxes_in(tmp_path / "out.xml") == [{**boxes_in(path)[0], **corners}]
+    assert kp.read(tmp_path / "out.xml").instances[0].bbox == (2, 3, 10, 11.5)
+
+    bolt.set_bbox(None)
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-images")
+    assert boxes_in(tmp_path / "out.xml") == []
+    dataset.undo()
+    with pytest.raises(LossError, match="the bbox of 1 instance"):
+        kp.write(dataset, tmp_path / "video.xml", format="cvat-video")
+    dataset.add_instance("a.png", "bolt", keypoints={"tip": (1, 1)}, bbox=(0, 0, 4, 4))
+    with pytest.raises(LossError, match="the bbox of 1 instance"):  # no rectangle to write it as
+        kp.write(dataset, tmp_path / "out.xml", format="cvat-images")
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        pytest.param((GROUPED, BOX, BOX), id="two rectangles"),
+        pytest.param((GROUPED, GROUPED, BOX), id="two skeletons"),
+        pytest.param((GROUPED, BOX.replace("<box", '<box rotation="30.00"')), id="turned"),
+        pytest.param((GROUPED, BOX.replace('"0.30"', '"50"')), id="corners exchanged"),
+        pytest.param((GROUPED, BOX.replace('"0.30"', '"nan"')), id="no number"),
+    ],
+)
+def test_rectangle_that_cannot_be_the_bbox_of_its_group_stays_a_shape_and_it_is_told(
+    shapes: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = written(tmp_path, image_of(*shapes))
+    said = r"rectangles of 1 group with .* the bbox of none .*: image 'a.png' \(id '0'\): group '4'"
+    with pytest.warns(UserWarning, match=said), pytest.warns(UserWarning, match="besides"):
+        dataset = kp.read(path)
+    assert {instance.bbox_source for instance in dataset.instances} == {"derived"}
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-images")
+    assert boxes_in(tmp_path / "out.xml") == boxes_in(path)
+
+
+def test_rectangle_of_another_group_or_of_none_stays_a_shape(tmp_path: Path) -> None:
+    none = [text.replace('group_id="4"', 'group_id="0"') for text in (GROUPED, BOX)]
+    path = written(tmp_path, image_of(*none, BOX))
+    with pytest.warns(UserWarning, match="2 shapes besides skeletons") as caught:
+        dataset = kp.read(path)
+    assert "the bbox of none" not in str(caught[0].message)
+    assert dataset.instances[0].bbox_source == "derived"
+
+
+def video_of(*boxes: str, others: str = "") -> str:
+    """Three frames of a skeleton; with `boxes`, a track of these in its group."""
+    skeletons = [
+        f'<skeleton frame="{n}" z_order="0">{HEAD}{TIP}</skeleton>'.replace(
+            "<points ", f'<points keyframe="{int(n != 1)}" '
+        )
+        for n in range(3)
+    ]
+    body = f'<track id="0" label="bolt" source="manual" group_id="4">{"".join(skeletons)}</track>'
+    if boxes:
+        body += f'<track id="1" label="car" source="manual" group_id="4">{"".join(boxes)}</track>'
+    task = f"<task><size>5</size><start_frame>0</start_frame><stop_frame>4</stop_frame>{LABELS}"
+    return document(body + others, f"<meta>{task}</task></meta>")
+
+
+def box_of(frame: int, keyframe: int = 1, outside: int = 0, right: str = "40.10") -> str:
+    return (
+        f'<box frame="{frame}" keyframe="{keyframe}" outside="{outside}" occluded="0" xtl="0.30" '
+        f'ytl="1.10" xbr="{right}" ybr="9.00" z_order="0"></box>'
+    )
+
+
+def test_track_of_rectangles_in_the_group_of_a_track_is_its_bboxes_and_is_written_as_it_was(
+    tmp_path: Path,
+) -> None:
+    boxes = (box_of(0), box_of(1, 0, right="30.30"), box_of(2, outside=1), box_of(3))
+    path = written(tmp_path, video_of(*boxes))
+    dataset = kp.read(path)
+    # In frame 2 the rectangle is outside; in frame 3 it is alone, for the skeleton ends with 2.
+    assert [i.bbox_source for i in dataset.instances] == ["given", "given", "derived"]
+    assert dataset.instances[1].bbox == pytest.approx((0.3, 1.1, 30, 7.9), abs=1e-12)
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    assert boxes_in(tmp_path / "out.xml") == boxes_in(path)
+    assert bboxes(kp.read(tmp_path / "out.xml")) == bboxes(dataset)
+
+
+def test_bboxes_of_a_track_that_were_edited_are_keyframes_and_so_are_those_after_them(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, video_of(box_of(0), box_of(1, 0), box_of(2, 0)))
+    dataset = kp.read(path)
+    first, second, third = dataset.instances
+    second.set_bbox((1, 2, 3, 4))
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    written_boxes = boxes_in(tmp_path / "out.xml")
+    assert [box["keyframe"] for box in written_boxes] == ["1", "1", "1"]
+    assert [box["xbr"] for box in written_boxes] == ["40.10", "4.00", "40.10"]
+    assert kp.read(tmp_path / "out.xml").instances[1].bbox == (1, 2, 3, 4)
+
+    first.set_bbox(None)
+    third.remove()
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    assert [box["outside"] for box in boxes_in(tmp_path / "out.xml")] == ["1", "0", "1"]
+    (track,) = ET.parse(tmp_path / "out.xml").findall("track[box]")
+    assert track.attrib == {"id": "1", "label": "car", "source": "manual", "group_id": "4"}
+
+
+def test_bbox_after_the_last_rectangle_of_its_track_is_one_more_and_ends_it(tmp_path: Path) -> None:
+    dataset = kp.read(written(tmp_path, video_of(box_of(0), box_of(1, outside=1))))
+    dataset.instances[2].set_bbox((1, 2, 3, 4))
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    found = [(b["frame"], b["outside"], b["xbr"]) for b in boxes_in(tmp_path / "out.xml")]
+    expected = [("0", "0", "40.10"), ("1", "1", "40.10"), ("2", "0", "4.00"), ("3", "1", "4.00")]
+    assert found == expected
+    assert bboxes(kp.read(tmp_path / "out.xml")) == bboxes(dataset)
+
+
+def test_track_of_rectangles_in_a_group_with_another_one_stays_a_track(tmp_path: Path) -> None:
+    other = f'<track id="2" label="car" group_id="4">{box_of(0)}</track>'
+    path = written(tmp_path, video_of(box_of(0), others=other))
+    said = r"rectangles of 1 group .* tracks \[0\]: group '4'"
+    with pytest.warns(UserWarning, match=said), pytest.warns(UserWarning, match="2 track of box"):
+        dataset = kp.read(path)
+    assert {instance.bbox_source for instance in dataset.instances} == {"derived"}
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    assert boxes_in(tmp_path / "out.xml") == boxes_in(path)
