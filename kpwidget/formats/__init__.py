@@ -14,6 +14,7 @@ import importlib.metadata
 import inspect
 import itertools
 import os
+import re
 import secrets
 import sys
 import tempfile
@@ -391,6 +392,8 @@ def detect_format(path: str | os.PathLike[str]) -> str:
     ------
     FileNotFoundError
         If there is nothing there.
+    FormatError
+        If it is a known part of something else that is read, naming what to pass instead.
     ValueError
         If no format fits, or several do, naming them.
     """
@@ -403,13 +406,7 @@ def detect_format(path: str | os.PathLike[str]) -> str:
         candidates = [
             row for row in all_formats().values() if where.suffix.lower() in row.extensions
         ]
-        if not candidates and where.suffix.lower() == ".py":
-            raise ValueError(
-                f"{where}: a Python file has no labels. If it is a metainfo of MMPose, "
-                "kpwidget.formats.mmpose.read_metainfo(path) makes a schema of it, which schema= "
-                "of kp.read takes for the COCO file with the labels"
-            )
-        if not candidates:
+        if not candidates and where.suffix.lower() not in _NOT_LABELS:
             raise ValueError(
                 f"{where}: no format has files that end in {where.suffix!r}; pass format=, one of: "
                 + _names()
@@ -421,14 +418,60 @@ def detect_format(path: str | os.PathLike[str]) -> str:
         raise ValueError(
             f"{where}: its content fits several formats; pass format=, one of: {_names(fitting)}"
         )
+    instead = _what_instead(where)
+    if instead is not None:
+        raise FormatError.from_problems(os.fspath(where), [instead])
     if where.is_dir():
-        inside = sorted(entry.name for entry in where.iterdir() if entry.suffix == ".json")[:5]
+        endings = {ending for row in all_formats().values() for ending in row.extensions}
+        entries = (entry for entry in where.iterdir() if entry.suffix.lower() in endings)
+        inside = sorted(entry.name for entry in entries)[:5]
         hint = f"; name a file in it: {', '.join(map(repr, inside))}" if inside else ""
         raise ValueError(
-            f"{where}: no format fits this folder; expected one of: {_names(candidates)}{hint}"
+            f"{where}: no format fits this folder{hint}. Folders are read of: {_names(candidates)}"
         )
     # The reader says what is wrong with the file better than "no format fits" could.
     return candidates[0].name
+
+
+_LOOK: Final = 1 << 16  # bytes of a file that is no labels file
+
+_NOT_LABELS: Final = {
+    ".py": "a Python file has no labels. If it is a metainfo of MMPose, "
+    "kpwidget.formats.mmpose.read_metainfo(path) makes a schema of it, which schema= of kp.read "
+    "takes for the COCO file with the labels",
+    ".zip": "is an archive; unpack it, and pass the labels file or the folder that was in it",
+    ".txt": "is a text file. If it is the labels of one image in a YOLO dataset, pass the "
+    "dataset's folder or its data.yaml; if it is a file of another format, pass format=",
+}
+"""What to pass instead of files with these endings, which no format has."""
+
+
+def _what_instead(where: Path) -> str | None:
+    """What a file or folder is that no format fits, and what to pass instead; None if unknown."""
+    if where.is_dir():
+        head = b""
+    else:
+        with open(where, "rb") as file:
+            head = file.read(_LOOK)
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    is_annotation = start[:1] == b"{" and b'"objects"' in head and b'"classTitle"' in head
+    if is_annotation or ((where / "ann").is_dir() and not (where / "meta.json").exists()):
+        meta = next((p / "meta.json" for p in where.parents if (p / "meta.json").is_file()), None)
+        which = "which has a meta.json" if meta is None else repr(os.fspath(meta.parent))
+        what = "the annotation of one image" if is_annotation else "a dataset"
+        return f"is {what} of a Supervisely project; pass the folder of the project, {which}"
+    if start[:1] == b"[" and b'"keypointlabels"' in head and b'"result"' not in head:
+        return (
+            "is the JSON-MIN of Label Studio, which does not say what belongs together; export the "
+            "tasks as JSON, and pass that file"
+        )
+    if where.suffix.lower() == ".xml" and re.match(rb"(<[?!][^>]*>\s*)*<View\b", start):
+        return (
+            "is a labeling configuration of Label Studio, which has no labels; pass the JSON file "
+            "of the tasks. It is read from beside that file if its name is label_config.xml, or "
+            "with config="
+        )
+    return _NOT_LABELS.get(where.suffix.lower())
 
 
 def _named(name: str) -> Format:

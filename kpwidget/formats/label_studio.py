@@ -49,7 +49,7 @@ _LOOK: Final = 1 << 16
 
 
 def is_label_studio(path: Path) -> bool:
-    """Whether a file is a JSON list whose first entries have data and annotations.
+    """Whether a file is a JSON list whose first or last entries have data and annotations.
 
     Parameters
     ----------
@@ -57,8 +57,12 @@ def is_label_studio(path: Path) -> bool:
     """
     with open(path, "rb") as file:
         head = file.read(_LOOK).lstrip()
+        file.seek(max(0, path.stat().st_size - _LOOK))
+        tail = file.read(_LOOK)
     keys = (b'"annotations"', b'"predictions"', b'"completions"')
-    return head[:1] == b"[" and b'"data"' in head and any(key in head for key in keys)
+    # Label Studio writes 'data' behind the annotations of a task, of which there may be many.
+    has_data = b'"data"' in head or b'"data"' in tail
+    return head[:1] == b"[" and has_data and any(key in head for key in keys)
 
 
 def read_label_studio(

@@ -58,7 +58,8 @@ def is_parquet(path: Path) -> bool:
     path : Path
     """
     if path.is_dir():
-        first = min(path.rglob("*.parquet"), default=None)
+        # Below a partition of any depth, or one other folder: deeper down it may be anything.
+        first = min((f for f in path.rglob("*.parquet") if _is_near(f, path)), default=None)
         return first is not None and first.is_file() and is_parquet(first)
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -70,6 +71,11 @@ def is_parquet(path: Path) -> bool:
             return False
         file.seek(size - 8 - n)
         return b"keypoints" in file.read(n)
+
+
+def _is_near(file: Path, folder: Path) -> bool:
+    names = file.relative_to(folder).parts[:-1]
+    return sum("=" not in name for name in names) <= 1
 
 
 # --- reading ------------------------------------------------------------------------------------
