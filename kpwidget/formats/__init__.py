@@ -440,8 +440,6 @@ _NOT_LABELS: Final = {
     "kpwidget.formats.mmpose.read_metainfo(path) makes a schema of it, which schema= of kp.read "
     "takes for the COCO file with the labels",
     ".zip": "is an archive; unpack it, and pass the labels file or the folder that was in it",
-    ".txt": "is a text file. If it is the labels of one image in a YOLO dataset, pass the "
-    "dataset's folder or its data.yaml; if it is a file of another format, pass format=",
 }
 """What to pass instead of files with these endings, which no format has."""
 

@@ -55,7 +55,6 @@ def test_part_of_a_supervisely_project_is_told_with_the_project(
             id="Label Studio's config",
         ),
         pytest.param("min.json", MIN, "JSON-MIN of Label Studio.* export the", id="JSON-MIN"),
-        pytest.param("a.txt", "0 .5 .5 .1 .1 .5 .5 2", "pass the dataset's folder", id="YOLO"),
         pytest.param("a.zip", "PK", "is an archive; unpack it", id="archive"),
         pytest.param("a.py", "x = 1", "a Python file has no labels.*read_metainfo", id="Python"),
     ],
