@@ -117,6 +117,15 @@ def read_coco_results(
             where,
             [f"not a COCO results file: expected a list, got {type(content).__name__}"],
         )
+    entries = [entry for entry in content if isinstance(entry, dict)]
+    if entries and not any("keypoints" in entry for entry in entries):
+        raise FormatError.from_problems(
+            where,
+            [
+                f"none of its {count(len(entries), 'entry')} has 'keypoints', as of a detector of "
+                "boxes; pass the predictions of a model of keypoints"
+            ],
+        )
     dataset = ground_truth._without_instances()
     source = f"model:{model if model is not None else Path(path).stem}"
     problems = Problems()

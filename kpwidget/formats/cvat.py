@@ -384,9 +384,8 @@ class _Reader:
             _flatten(element)
         kept: dict[str, Any] = _rest(element, ("id", "label"), {"source": "manual"})
         self._tracks[number] = kept
-        if group is not None:
-            self._of_group.setdefault(group, []).append(number)
         frames: set[int] = set()
+        n_before = len(self._shapes)
         last: _Shape | None = None
         for child in element:
             if child.tag != "skeleton":
@@ -419,6 +418,11 @@ class _Reader:
                         own = held.setdefault(part.get("label", ""), {})
                         own.setdefault("attributes", {})["keyframe"] = "0"
             self._shapes.append(shape)
+        if frames and frames <= self._absent and len(self._shapes) == n_before:
+            del self._tracks[number]  # there is no instance to write it again with
+            self._other_tracks.append(("track that is nowhere", None, xml_of(element)))
+        elif group is not None:
+            self._of_group.setdefault(group, []).append(number)
 
     def _give_tracks(self) -> None:
         """Give the tracks of skeletons the boxes of the one track of their group; keep the rest."""

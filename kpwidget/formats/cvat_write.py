@@ -203,7 +203,8 @@ def write_cvat_video(dataset: Dataset, path: str | os.PathLike[str]) -> WriteRep
     else by their order. Instances with the same track_id are a track, one without is a track of
     one frame; after its last frame, and before a gap, a track has a keyframe with all points
     outside, as CVAT ends it. An instance is a keyframe unless its source is 'interpolated' and it
-    was not edited. Bboxes are written of tracks that were read with a track of rectangles.
+    was not edited and follows another one. Bboxes are written of tracks that were read with a track
+    of rectangles.
     """
     from tqdm.auto import tqdm
 
@@ -333,8 +334,11 @@ def _track(
         is_frame = isinstance(frame, str) and frame.isascii() and frame.isdigit()
         if is_frame and int(frame) in following:  # the dataset may be a part of another
             parts[int(frame)] = f"    {next(_elements([element], where))}\n"
+    # After a gap, which ends with a keyframe, CVAT shows nothing before the next keyframe.
+    continued = {following.get(frame) for frame in track.rows}
     for frame, row in track.rows.items():
         is_made = table.value(row, "source") == "interpolated" and row not in table.edited
+        is_made = is_made and frame in continued
         parts[frame] = text.of(row, "0" if is_made else "1", f' frame="{frame}"')
         after = following.get(frame)
         if after is not None and after not in track.rows:

@@ -195,3 +195,14 @@ def test_real_predictions_evaluate_the_same_after_they_went_through(tmp_path: Pa
     # AP, AP50 and AR as SOURCE.md beside the data gives them.
     assert stats[0][0] == pytest.approx(0.860890, abs=1e-6)
     assert stats[1] == stats[0]
+
+
+def test_detections_of_boxes_are_told_once(tmp_path: Path) -> None:
+    entry = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([entry] * 3))
+    truth = tmp_path / "truth.json"
+    category = {"id": 1, "name": "bolt", "keypoints": ["tip"], "skeleton": []}
+    truth.write_text(json.dumps({"images": [], "annotations": [], "categories": [category]}))
+    with pytest.raises(FormatError, match="none of its 3 entries has 'keypoints', as of a detec"):
+        kp.read(path, ground_truth=truth)

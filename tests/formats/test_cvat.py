@@ -814,3 +814,32 @@ def test_track_of_rectangles_in_a_group_with_another_one_stays_a_track(tmp_path:
     assert {instance.bbox_source for instance in dataset.instances} == {"derived"}
     kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
     assert boxes_in(tmp_path / "out.xml") == boxes_in(path)
+
+
+# --- tracks with gaps ---------------------------------------------------------------------------
+
+
+def test_interpolated_instance_after_one_that_was_removed_is_a_keyframe(tmp_path: Path) -> None:
+    # CVAT imports keyframes alone: after one that is outside it shows nothing before the next.
+    path = written(tmp_path, video_of().replace('points keyframe="1"', 'points keyframe="0"'))
+    dataset = kp.read(path)
+    assert {instance.source for instance in dataset.instances} == {"interpolated"}
+    dataset.instances[1].remove()
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    skeletons = ET.parse(tmp_path / "out.xml").findall("track/skeleton")
+    found = [(e.get("frame"), e[0].get("keyframe"), e[0].get("outside")) for e in skeletons]
+    assert found == [("0", "1", "0"), ("1", "1", "1"), ("2", "1", "0"), ("3", "1", "1")]
+
+
+def test_track_that_is_outside_in_all_frames_is_written_again(tmp_path: Path) -> None:
+    path = written(tmp_path, video_of(box_of(0)).replace('outside="0"', 'outside="1"'))
+    with pytest.warns(UserWarning, match="1 track that is nowhere, 1 track of box"):
+        dataset = kp.read(path)
+    assert (len(dataset.images), len(dataset.instances)) == (5, 0)
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    before, after = (
+        [ET.canonicalize(ET.tostring(e), strip_text=True) for e in ET.parse(file).iter("track")]
+        for file in (path, tmp_path / "out.xml")
+    )
+    assert len(before) == 2
+    assert after == before
