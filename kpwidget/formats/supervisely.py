@@ -223,7 +223,26 @@ def _schema(title: str, config: Any, gathered: Gathered) -> tuple[Schema, dict[s
     has_colors = len(set(map(str, colors))) > 1 and all(
         isinstance(color, str) and _COLOR.fullmatch(color) for color in colors
     )
-    return Schema(title, names, edges, colors=colors if has_colors else None), place
+    layout = _figure([node.get("loc") for node in nodes.values()])
+    return Schema(title, names, edges, colors=colors if has_colors else None, layout=layout), place
+
+
+def _figure(places: Sequence[Any]) -> list[list[float]] | None:
+    """Return where the nodes of a template are in its square, of 100 or as large as they need.
+
+    None if that is not said of all of them, or they are all in one place.
+    """
+    pairs = []
+    for place in places:
+        parts = [number(p) for p in place] if isinstance(place, list) and len(place) == 2 else []
+        xy = [part for part in parts if part is not None and part >= 0]
+        if len(xy) != 2:
+            return None
+        pairs.append(xy)
+    if all(xy == pairs[0] for xy in pairs):
+        return None
+    side = max(100.0, *map(max, pairs))
+    return [[x / side, y / side] for x, y in pairs]
 
 
 def _read_annotation(

@@ -11,6 +11,7 @@ import pytest
 import kpwidget as kp
 from kpwidget.dataset import Dataset
 from kpwidget.formats import LossError
+from kpwidget.formats.supervisely import _figure
 from kpwidget.schema import FormatError, Schema
 from tests.formats.examples import EXAMPLES, check_example, needs_examples
 
@@ -59,6 +60,35 @@ def test_example_is_written_with_the_same_objects(tmp_path: Path) -> None:
         assert keys[0] == keys[1] != keys[2] == keys[3]
     assert after == before
     assert (tmp_path / "out/ds0/img/img1.png").is_file()
+
+
+@needs_examples
+def test_figure_of_the_template_is_that_of_the_schema_and_is_written_again(tmp_path: Path) -> None:
+    dataset = kp.read(EXAMPLES / "supervisely")
+    layout = dataset.categories[0].schema.layout
+    assert layout is not None
+    # 'loc' of the four nodes in its meta.json, in a square of 100
+    assert layout.tolist() == [[0.2, 0.5], [0.1, 0.6], [0.1, 0.4], [0.9, 0.5]]
+    kp.write(dataset, tmp_path / "out", format="supervisely")
+    before, after = (
+        json.loads((folder / "meta.json").read_text())["classes"][0]["geometry_config"]["nodes"]
+        for folder in (EXAMPLES / "supervisely", tmp_path / "out")
+    )
+    assert [node["loc"] for node in after.values()] == [node["loc"] for node in before.values()]
+
+
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        pytest.param([[50, 100], [200, 0]], [[0.25, 0.5], [1, 0]], id="in pixels of a picture"),
+        pytest.param([[5, 5], [5, 5]], None, id="all in one place"),
+        pytest.param([[5, -5], [5, 5]], None, id="outside"),
+        pytest.param([[5, 5], None], None, id="one is missing"),
+        pytest.param([[5, 5], [1e400, 5]], None, id="no number"),
+    ],
+)
+def test_figure_is_taken_as_far_as_it_is_one(places: list[Any], expected: list[Any] | None) -> None:
+    assert _figure(places) == expected
 
 
 @needs_examples
