@@ -427,13 +427,16 @@ class _Reader:
     def _give_tracks(self) -> None:
         """Give the tracks of skeletons the boxes of the one track of their group; keep the rest."""
         n_of_group = Counter(group for _, group, _ in self._other_tracks)
+        of_track: dict[int | None, dict[int, _Shape]] = {}
+        for shape in self._shapes:
+            of_track.setdefault(shape.track, {})[shape.image] = shape
         for kind, group, text in self._other_tracks:
             numbers = self._of_group.get(group, []) if group is not None else []
             bboxes = None
             if len(numbers) == n_of_group[group] == 1:
                 bboxes = bboxes_of_track(parse_xml(text, self.where))
             if bboxes is not None:
-                shapes = {s.image: s for s in self._shapes if s.track == numbers[0]}
+                shapes = of_track[numbers[0]]
                 shown = {frame: bbox for frame, bbox in bboxes.items() if bbox is not None}
                 for frame in shown.keys() & shapes.keys():
                     shapes[frame].bbox = shown[frame]
