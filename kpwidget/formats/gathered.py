@@ -392,18 +392,33 @@ def categories_of_records(records: Any, at: str, gathered: Gathered) -> list[Cat
                 f"{at}: the category {_show(record)} has no name, or no id of its own"
             )
             continue
+        fields = {key: value for key, value in record.items() if key in _OF_SCHEMA}
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of repeated edges: they were told when written
-                schema = Schema.from_metadata(
-                    {key: value for key, value in record.items() if key in _OF_SCHEMA}
-                )
-            known = _OF_SCHEMA | {"id", "supercategory"}
-            extra = {key: value for key, value in record.items() if key not in known}
-            found.append(Category(number_, schema, name, record.get("supercategory"), extra))
+            schema = _schema_of(fields)
         except FormatError as error:
-            gathered.problems.extend(f"{at}: {problem}" for problem in error.problems)
+            # A COCO file may have other things under these names, which are kept as they are.
+            fields = {key: fields[key] for key in _NEEDED_BY_SCHEMA if key in fields}
+            try:
+                schema = _schema_of(fields)
+            except FormatError:
+                gathered.problems.extend(f"{at}: {problem}" for problem in error.problems)
+                continue
+            gathered.warnings.append(
+                f"{at}: not used, though kept: {'; '.join(map(str, error.problems))}"
+            )
+        known = {*fields, "id", "supercategory"}
+        extra = {key: value for key, value in record.items() if key not in known}
+        found.append(Category(number_, schema, name, record.get("supercategory"), extra))
     return found
+
+
+def _schema_of(fields: dict[str, Any]) -> Schema:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of repeated edges: they were told when written
+        return Schema.from_metadata(fields)
+
+
+_NEEDED_BY_SCHEMA: Final = ("name", "keypoints", "skeleton")
 
 
 _OF_SCHEMA: Final = frozenset(

@@ -6,6 +6,7 @@ import fnmatch
 import itertools
 import json
 import re
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,26 @@ def test_what_another_format_has_put_under_the_name_of_one_changes_no_label(
     assert again.images[0].file_name.rpartition("/")[2] == "a.png"
     visibilities = [instance.keypoints[:, 2].tolist() for instance in again.instances]
     assert visibilities == [i.keypoints[:, 2].tolist() for i in tiny_dataset.instances]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_category_fields_that_mean_something_else_do_not_keep_a_file_from_being_read(
+    name: str, tmp_path: Path
+) -> None:
+    if FORMATS[name].needs:
+        pytest.importorskip(FORMATS[name].needs)
+    first = FILE["categories"][0] | {"colors": {"head": "#ff0000"}, "sigmas": "of COCO"}
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({**FILE, "categories": [first, *FILE["categories"][1:]]}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that they are not used
+        dataset = read(path)
+        options = {"ground_truth": dataset} if name == "coco-results" else {}
+        again, _ = _write_and_read(dataset, tmp_path / "to" / "labels", name, options)
+    assert next(c for c in again.categories if c.name == "bolt").n_keypoints == 3
+    if name in ("coco", "parquet", "labelme", "huggingface", "via"):  # keep fields of categories
+        kept = next(c for c in again.categories if c.name == "bolt").extra
+        assert (kept["colors"], kept["sigmas"]) == (first["colors"], first["sigmas"])
 
 
 def test_without_a_format_the_ending_tells(tmp_path: Path, tiny_dataset: Dataset) -> None:
