@@ -59,6 +59,7 @@ OWN: Final = "kpwidget"
 _VERSION: Final = "5.5.0"  # of labelme, whose files have had this layout since
 _OCCLUDED: Final = "occluded"
 _LOOK: Final = 1 << 16
+_N_LEVELS: Final = 4  # of folders in which the first file is looked for
 _OF_FILE: Final = frozenset(("shapes", "imagePath", "imageHeight", "imageWidth", OWN))
 _OF_SHAPE: Final = frozenset(("label", "points", "group_id", "shape_type"))
 _PLAIN: Final[Mapping[str, Any]] = {"description": "", "flags": {}, "mask": None}
@@ -72,7 +73,8 @@ def is_labelme(path: Path) -> bool:
     path : Path
     """
     if path.is_dir():
-        first = min(path.glob("*.json"), default=None) or min(path.glob("*/*.json"), default=None)
+        levels = ("*/" * depth + "*.json" for depth in range(_N_LEVELS))
+        first = next(filter(None, (min(path.glob(each), default=None) for each in levels)), None)
         return first is not None and first.is_file() and is_labelme(first)
     with open(path, "rb") as file:
         head = file.read(_LOOK)

@@ -92,6 +92,11 @@ def test_parquet_far_below_a_folder_does_not_make_it_a_dataset(
         detect_format(tmp_path)
 
 
+def test_labelme_files_in_folders_within_folders_are_told(tmp_path: Path) -> None:
+    written(tmp_path / "day 1" / "left" / "a.json", {"shapes": [], "imagePath": "a.png"})
+    assert detect_format(tmp_path) == "labelme"
+
+
 def test_folder_of_two_formats_names_both(tmp_path: Path) -> None:
     written(tmp_path / "data.yaml", "path: .\ntrain: images\nnames: [a]\nkpt_shape: [2, 3]\n")
     written(tmp_path / "a.json", {"shapes": [], "imagePath": "a.png"})
