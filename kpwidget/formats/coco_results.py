@@ -23,6 +23,7 @@ from kpwidget.dataset.table import NO_ID
 from kpwidget.dataset.text import FileText
 from kpwidget.dataset.values import MAX_COORDINATE, as_float, as_int
 from kpwidget.formats import Loss, Problems, WriteReport, count, read, write_file
+from kpwidget.formats.gathered import progress
 from kpwidget.formats.json_text import (
     Style,
     check_depth,
@@ -134,7 +135,7 @@ def read_coco_results(
     }
     points: dict[int, list[np.ndarray[Any, Any]]] = {}
     positions: list[int] = []
-    for position, entry in enumerate(content):
+    for position, entry in enumerate(progress(content, "reading results", "entry")):
         found = _entry(dataset, entry)
         if isinstance(found, list):
             problems.extend(f"entry number {position + 1}: {problem}" for problem in found)
@@ -394,7 +395,7 @@ def write_coco_results(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
         entries, uids = [], []
         rows = table.live_rows()
         has_boxes = _has_boxes(dataset)
-        for row in rows:
+        for row in progress(rows, "writing results", "entry"):
             category = table.category(row)
             points = table.raw_keypoints_of(category, [row])[0]
             extra = dict(table.value(row, "extra") or {})

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kpwidget.dataset import Dataset, PointFields
 from kpwidget.dataset.text import RecordKind
 from kpwidget.formats import Loss, WriteReport, write_file
+from kpwidget.formats.gathered import progress
 from kpwidget.formats.json_text import (
     Style,
     dumps,
@@ -371,10 +372,11 @@ class _Writer:
         kept = self._with_others(own, dataset.layout.annotations)
         return kept, replaced, self._added(rows[~is_here].tolist())
 
-    def _added(self, rows: Iterable[int]) -> Iterator[bytes]:
+    def _added(self, rows: Sequence[int]) -> Iterator[bytes]:
         """Records that the file does not have."""
         dataset, table = self._dataset, self._dataset._table
-        for row in rows:
+        is_long = len(rows) > _AT_ONCE  # else not worth importing what would show it
+        for row in progress(rows, "writing annotations", "annotation") if is_long else rows:
             text, points = table.text(row), table.raw_keypoints(row)
             if text is None:
                 instance = dataset.instance(table.value(row, "uid"))
@@ -496,7 +498,9 @@ def _flat(points: NDArray[np.float64]) -> list[float]:
 def _new_annotation(
     instance: Any, points: NDArray[np.float64], where: PointFields
 ) -> dict[str, Any]:
-    bbox, area = instance.bbox, instance.area
+    bbox, area = instance.bbox, instance._get("area")
+    if area is None and bbox is not None:  # as `instance.area`, which would derive the bbox again
+        area = bbox[2] * bbox[3]
     fields: dict[str, Any] = {}
     start = 0
     for name, n in where:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tqdm.auto
 
 from kpwidget import formats
 from kpwidget.dataset import Dataset
@@ -172,6 +173,31 @@ def test_category_fields_that_mean_something_else_do_not_keep_a_file_from_being_
     if name in ("coco", "parquet", "labelme", "huggingface", "via"):  # keep fields of categories
         kept = next(c for c in again.categories if c.name == "bolt").extra
         assert (kept["colors"], kept["sigmas"]) == (first["colors"], first["sigmas"])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_reading_and_writing_have_a_bar_that_comes_up_after_a_second(
+    name: str, tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if FORMATS[name].needs:
+        pytest.importorskip(FORMATS[name].needs)
+    shown: list[bool] = []
+
+    class Bar(tqdm.auto.tqdm):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            if not options.get("disable"):
+                shown.append(options["delay"] == 1.0)
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    monkeypatch.setattr("kpwidget.formats.coco_write._AT_ONCE", 1)
+    options = {"ground_truth": tiny_dataset} if name == "coco-results" else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # YOLO's, of images that are not there
+        _write_and_read(tiny_dataset, tmp_path / "to" / "labels", name, options)
+    # COCO is read without one if it is small; Parquet is written as columns, all at once.
+    assert len(shown) >= (1 if name in ("coco", "parquet") else 2)
+    assert all(shown)
 
 
 def test_without_a_format_the_ending_tells(tmp_path: Path, tiny_dataset: Dataset) -> None:
