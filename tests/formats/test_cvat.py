@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import warnings
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 import kpwidget as kp
 from kpwidget.cli import main
 from kpwidget.dataset import Dataset, ImageState
-from kpwidget.formats import LossError, detect_format
+from kpwidget.formats import LossError, detect_format, xml_text
 from kpwidget.schema import Category, FormatError, Schema
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -843,3 +844,11 @@ def test_track_that_is_outside_in_all_frames_is_written_again(tmp_path: Path) ->
     )
     assert len(before) == 2
     assert after == before
+
+
+def test_a_long_attribute_is_not_begun_anew_with_every_16_kib() -> None:
+    file = xml_text._InPieces(io.BytesIO(bytes(10 << 20)))
+    pieces = [len(piece) for piece in iter(lambda: file.read(16 << 10), b"")]
+    assert sum(pieces) == 10 << 20
+    # 32 pieces are 512 KiB, and each after that makes it a 32nd more: ln(20) / ln(33 / 32) = 97.
+    assert len(pieces) < 140
