@@ -1029,6 +1029,15 @@ def test_half_a_surrogate_pair_in_results_comes_back(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.json").read_text())[0]["note"] == "\ud800 Käfer"
 
 
+@pytest.mark.parametrize("name", ["datumaro", "via"])
+def test_half_a_surrogate_pair_in_a_name_goes_to_other_formats(name: str, tmp_path: Path) -> None:
+    images = [image | {"file_name": "\ud800.png"} for image in TRUTH["images"][:1]]
+    dataset = read(tmp_path, json.dumps(TRUTH | {"images": images, "annotations": []}).encode())
+    formats.write(dataset, tmp_path / "out.json", format=name, allow_loss=True)
+    (image,) = formats.read(tmp_path / "out.json", format=name).images
+    assert image.file_name == "\ud800.png"
+
+
 # --- YOLO ----------------------------------------------------------------------------------------
 
 HEADER = b"""train: images/train

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import msgspec
 import numpy as np
 
 from kpwidget.dataset import Dataset, ImageInfo
@@ -32,6 +31,7 @@ from kpwidget.formats.gathered import (
     progress,
     schema_for,
 )
+from kpwidget.formats.json_text import encoded
 from kpwidget.formats.losses import lost_backslashes, lost_values
 from kpwidget.images import ImageError, named
 from kpwidget.schema import Category, FormatError, _show
@@ -453,7 +453,7 @@ def write_datumaro(
             )
     for name, items in (subsets or {"" if is_file else "default": []}).items():
         file = target if is_file else target / "annotations" / f"{name}.json"
-        write_file(file, [msgspec.json.encode({**head, "items": items})])
+        write_file(file, [encoded({**head, "items": items})])
     return WriteReport(target, "datumaro", n_images, n_instances)
 
 

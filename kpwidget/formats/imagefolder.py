@@ -43,7 +43,7 @@ from kpwidget.formats.gathered import (
     progress,
 )
 from kpwidget.formats.huggingface import gather_rows
-from kpwidget.formats.json_text import check_depth
+from kpwidget.formats.json_text import check_depth, encoded
 from kpwidget.formats.losses import lost_values
 from kpwidget.images import named
 from kpwidget.schema import Category, FormatError, Schema, _decode, _parse_json
@@ -299,9 +299,7 @@ def write_imagefolder(
     with dataset.lock:
         names = new_names(dataset, "/".join, notes)
         sources = image_sources(dataset, names, images)
-        content = b"".join(
-            msgspec.json.encode(row) + b"\n" for row in _objects_by_image(dataset, names)
-        )
+        content = b"".join(encoded(row) + b"\n" for row in _objects_by_image(dataset, names))
         records = [category_record(category) for category in dataset.categories]
         files = {
             _ROWS: content,

@@ -27,6 +27,7 @@ __all__ = [
     "Style",
     "check_depth",
     "dumps",
+    "encoded",
     "members",
     "scan",
     "spliced",
@@ -699,6 +700,14 @@ def dumps(value: Any, style: Style | None = None) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair has no UTF-8, but it has an escape
         return dumps(value, Style(style.indent, style.separators, style.depth, is_ascii=True))
     return text
+
+
+def encoded(value: Any) -> bytes:
+    """JSON of a value as UTF-8; several times as fast as `dumps`, without a layout."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # see `dumps`
+        return json.dumps(value, allow_nan=False).encode()
 
 
 def style_of(text: FileText) -> Style:

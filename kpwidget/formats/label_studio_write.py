@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-import msgspec
 import numpy as np
 
 from kpwidget.dataset import Dataset
 from kpwidget.dataset.table import Bbox
 from kpwidget.dataset.views import bboxes_of
 from kpwidget.formats import Loss, WriteReport, count, write_file
+from kpwidget.formats.json_text import encoded
 from kpwidget.formats.label_studio_config import (
     OCCLUDED,
     VISIBLE,
@@ -356,7 +355,7 @@ def write_label_studio(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
             if state.is_done and not task["annotations"] and not table.rows_of_image[i]:
                 task["annotations"].append(_new_annotation())
             n_relations += _drop_relations(task)
-            chunks.append(_encoded({"id": numbers[i], "data": task.pop("data"), **task}))
+            chunks.append(encoded({"id": numbers[i], "data": task.pop("data"), **task}))
         notes = list(unheld_marks(dataset, "Label Studio"))
         if n_relations:
             notes.append(f"{count(n_relations, 'relation')} of regions that are gone left out")
@@ -372,13 +371,6 @@ def write_label_studio(dataset: Dataset, path: str | os.PathLike[str]) -> WriteR
     notes.append(f"the labeling config is {beside.name!r}, beside it")
     n_images = len(chunks)
     return WriteReport(path, "label-studio", n_images, n_instances, 0, tuple(notes))
-
-
-def _encoded(task: Mapping[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(task)
-    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can hold as an escape
-        return json.dumps(task).encode()
 
 
 def _task_numbers(dataset: Dataset) -> list[int]:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.image_files import IMAGE_SUFFIXES
 from kpwidget.dataset.values import as_int
@@ -44,6 +42,7 @@ from kpwidget.formats.gathered import (
     objects_in,
     progress,
 )
+from kpwidget.formats.json_text import encoded
 from kpwidget.formats.losses import lost_blanks, lost_values
 from kpwidget.images import ImageError, named
 from kpwidget.schema import Category, FormatError, Schema, _show
@@ -569,7 +568,7 @@ def _content(
         image["is_done"] = True
     if extra:
         image["extra"] = extra
-    return msgspec.json.encode(
+    return encoded(
         {
             "flags": {}, "imageData": None, **kept, "version": _VERSION,
             "shapes": [*shapes, *others], "imagePath": image_name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
@@ -352,6 +353,13 @@ def _lose_fields(fields: Counter[str], of: str, lose: _Lose) -> None:
 _keys_of_record = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
+def _keys(record: bytes) -> tuple[str, ...]:
+    try:
+        return tuple(_keys_of_record.decode(record))
+    except msgspec.DecodeError:  # half a surrogate pair, say
+        return tuple(json.loads(record))
+
+
 def _count_keys(
     texts: Iterable[tuple[FileText, Iterable[int]]], kind: RecordKind, known: frozenset[str]
 ) -> Counter[str]:
@@ -359,9 +367,7 @@ def _count_keys(
     found: Counter[str] = Counter()
     for text, positions in texts:
         # Records of one file mostly have the same fields: each set of them is looked at once.
-        sets = Counter(
-            tuple(_keys_of_record.decode(text.raw(kind, position))) for position in positions
-        )
+        sets = Counter(_keys(text.raw(kind, position)) for position in positions)
         for keys, n in sets.items():
             for key in dict.fromkeys(keys):  # in the order of the file, the same in every run
                 if key not in known:

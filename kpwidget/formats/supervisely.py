@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from kpwidget._version import __version__
@@ -45,6 +44,7 @@ from kpwidget.formats.gathered import (
     objects_in,
     progress,
 )
+from kpwidget.formats.json_text import encoded
 from kpwidget.formats.losses import LostKeypoints, lost_values
 from kpwidget.images import ImageError, named
 from kpwidget.schema import Category, FormatError, Schema, _show
@@ -579,7 +579,7 @@ def _annotation(state: ImageState, size: tuple[int, int], objects: list[dict[str
     given = None if state.text is not None else (state.extra or {}).get(KEY)
     kept = dict(given) if isinstance(given, Mapping) else {}
     others = objects_in(kept.pop("objects", None))
-    return msgspec.json.encode(
+    return encoded(
         {
             "description": "", "tags": [], "customBigData": {}, **kept,
             "size": {"height": size[1], "width": size[0]},

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from kpwidget.dataset import Dataset, ImageInfo
 from kpwidget.dataset.values import as_int
 from kpwidget.formats import Loss, WriteReport, write_file
@@ -29,6 +27,7 @@ from kpwidget.formats.gathered import (
     objects_in,
     progress,
 )
+from kpwidget.formats.json_text import encoded
 from kpwidget.formats.losses import lost_backslashes, lost_blanks, lost_values
 from kpwidget.images import named
 from kpwidget.schema import Category, FormatError, Schema, _show
@@ -372,7 +371,7 @@ def write_via(dataset: Dataset, path: str | os.PathLike[str]) -> WriteReport:
             metadata[key] = file
         content = _project(dataset, metadata)
         n_images = len(dataset.images)
-    write_file(target, [msgspec.json.encode(content)])
+    write_file(target, [encoded(content)])
     return WriteReport(target, "via", n_images, n_instances)
 
 
