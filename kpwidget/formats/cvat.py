@@ -436,7 +436,7 @@ class _Reader:
             if len(numbers) == n_of_group[group] == 1:
                 bboxes = bboxes_of_track(parse_xml(text, self.where))
             if bboxes is not None:
-                shapes = of_track[numbers[0]]
+                shapes = of_track.get(numbers[0], {})  # it may have nothing but problems
                 shown = {frame: bbox for frame, bbox in bboxes.items() if bbox is not None}
                 for frame in shown.keys() & shapes.keys():
                     shapes[frame].bbox = shown[frame]

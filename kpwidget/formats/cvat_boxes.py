@@ -147,8 +147,8 @@ def boxes_of_track(
 ) -> ET.Element | None:
     """Track of rectangles of a track of skeletons, as the bboxes of its rows are now.
 
-    A rectangle that was changed becomes a keyframe, and so does the one after it. It is outside
-    where the instance is gone or was given no bbox.
+    A rectangle that was changed becomes a keyframe, and so do the one after it and the first after
+    a gap. It is outside where the instance is gone or was given no bbox.
 
     Parameters
     ----------
@@ -169,12 +169,12 @@ def boxes_of_track(
     if track is None or bboxes_of_track(track) is None:
         return None
     boxes = {int(child.get("frame", "")): child for child in track if child.tag == "box"}
-    alone = kept.get("boxes_alone", ())
     # The dataset may be a part of another.
-    for frame in boxes.keys() - following.keys():
-        track.remove(boxes.pop(frame))
+    boxes = {frame: box for frame, box in boxes.items() if frame in following}
+    listed = kept.get("boxes_alone")
+    alone = {n for n in listed if type(n) is int} if isinstance(listed, list) else set()
     for frame in sorted(boxes.keys() | rows.keys()):
-        is_alone = frame not in rows and isinstance(alone, list) and frame in alone
+        is_alone = frame not in rows and frame in alone
         bbox = dataset._table.bbox(rows[frame]) if frame in rows else None
         box = boxes.get(frame)
         was = None if box is None or box.get("outside") == "1" else bbox_of(box)
@@ -192,6 +192,10 @@ def boxes_of_track(
         for changed in (box, boxes.get(-1 if after is None else after)):
             if changed is not None:
                 changed.set("keyframe", "1")
+    # After a gap CVAT shows nothing before the next keyframe.
+    continued = {following[frame] for frame, box in boxes.items() if box.get("outside") != "1"}
+    for frame in boxes.keys() - continued:
+        boxes[frame].set("keyframe", "1")
     others = [child for child in track if child.tag != "box"]
     track[:] = [*(boxes[frame] for frame in sorted(boxes)), *others]
     return track

@@ -817,6 +817,22 @@ def test_track_of_rectangles_in_a_group_with_another_one_stays_a_track(tmp_path:
     assert boxes_in(tmp_path / "out.xml") == boxes_in(path)
 
 
+def test_first_rectangle_of_a_part_is_a_keyframe(tmp_path: Path) -> None:
+    # As its skeleton: CVAT imports keyframes alone, and shows nothing before the first.
+    path = written(tmp_path, video_of(box_of(0), box_of(1, 0), box_of(2)))
+    names = [image.file_name for image in kp.read(path).images]
+    part = kp.read(path).split({"rest": names[:1], "part": names[1:]})["part"]
+    kp.write(part, tmp_path / "out.xml", format="cvat-video")
+    found = [(box["frame"], box["keyframe"]) for box in boxes_in(tmp_path / "out.xml")]
+    assert found == [("1", "1"), ("2", "1")]
+
+
+def test_rectangles_in_the_group_of_a_track_that_cannot_be_used(tmp_path: Path) -> None:
+    text = video_of(box_of(0)).replace('points="', 'points="at ')
+    with pytest.raises(FormatError, match="'points' is 'at 1.5,2.25', expected x,y"):
+        kp.read(written(tmp_path, text))
+
+
 # --- tracks with gaps ---------------------------------------------------------------------------
 
 
