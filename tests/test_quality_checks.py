@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -825,6 +826,22 @@ def test_a_change_is_measured_in_full_in_few_images_and_at_the_end_of_the_box() 
         px = offsets_from_others(labels)[:, 9, 0] * labels.size
         steps.append(px[30:].mean() - px[:30].mean())
     assert np.mean(steps) == pytest.approx(20, abs=3)
+
+
+def test_offsets_take_memory_as_there_are_instances_not_as_there_are_pairs_of_them() -> None:
+    n, schema = 4000, kp.Schema("s", [f"k{i}" for i in range(4)])
+    dataset = kp.Dataset.from_images({"a.png": np.zeros((600, 600), np.uint8)}, schema)
+    with dataset.transaction("add"):
+        for xy in np.random.default_rng(0).uniform(0, 600, (n, 4, 2)):
+            dataset.add_instance(0, keypoints=xy)
+    labels = next(iter(labels_of(dataset)))
+    tracemalloc.start()
+    try:
+        offsets_from_others(labels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < n * n * 8 / 4
 
 
 def test_drift_of_a_journal_names_the_keypoint_and_says_what_it_may_be(
