@@ -589,6 +589,12 @@ class Annotator(Board):
             index: cursor.moved(category, sources) for index, cursor in self._left.items()
         }
 
+    def _settle(self, cursor: Cursor, image: int) -> None:
+        before = self._cursor.category
+        super()._settle(cursor, image)
+        if self._cursor.category != before:
+            self._publisher.plan_check()  # what is not told is of this category
+
     def _check(self) -> None:
         """Look again at what takes longer than an edit may: the pace, and what may be wrong."""
         from ..quality import suspect_image

@@ -171,6 +171,18 @@ def test_a_schema_of_one_pair_says_that_sides_are_not_looked_for(make):
     wait_for(lambda: "takes 3 flip pairs" in browser.scene["untold"])
 
 
+def test_what_is_not_told_is_of_the_category_that_is_labeled_next(make):
+    schemas = [kp.schemas.get("four_point"), kp.Schema("bolt", ["head", "tip"])]
+    categories = [kp.Category(i, schema, schema.name) for i, schema in enumerate(schemas, 1)]
+    dataset = Dataset.from_images({"a.png": np.zeros((90, 90, 3), np.uint8)}, categories)
+    dataset.annotator = "ada"
+    browser = make(dataset)
+    browser.hello()
+    wait_for(lambda: "takes 3 flip pairs" in browser.scene["untold"])
+    browser.do(op="cursor", image=0, next=[1, None, 0])
+    wait_for(lambda: browser.scene["untold"] == "")  # it has no pair
+
+
 def test_who_is_not_finished_is_not_accused(crowd):
     browser, dataset = crowd
     dataset.instance("person 0").set_finished(False)
