@@ -32,6 +32,7 @@ _KEPT: Final = "cvat"
 _NAME: Final = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 _FRAME: Final = re.compile(r"(?:.*[/\\])?frame_([0-9]{1,15})\.\w+", re.DOTALL)
 _MAX_NUMBER: Final = 10**15
+_ID_OF_TRACK: Final = re.compile(r'<track\b[^>]*?\sid="([0-9]{1,15})"')
 _OF_IMAGE: Final = ("id", "name", "width", "height")
 
 
@@ -297,13 +298,23 @@ def _tracks(dataset: Dataset, frames: Sequence[int]) -> list[_Track]:
             if track_id is not None:
                 known.setdefault(key, track)
         track.rows[frame] = row
-    number = 0
+    taken = owner.keys() | _kept_numbers(dataset) if unnumbered else set()
+    free = (number for number in itertools.count() if number not in taken)
     for track in unnumbered:
-        while number in owner:
-            number += 1
-        track.number = number
-        owner[number] = track
+        track.number = next(free)
     return tracks
+
+
+def _kept_numbers(dataset: Dataset) -> set[int]:
+    """Numbers of all tracks that the reader has kept something of, whatever they are of."""
+    kept = _kept(dataset.extra, "the dataset")
+    tracks, others = kept.get("tracks"), kept.get("tracks_of_other_shapes")
+    tracks = tracks if isinstance(tracks, dict) else {}
+    texts = [one.get("boxes") for one in tracks.values() if isinstance(one, dict)]
+    texts += others if isinstance(others, list) else []
+    found = (_ID_OF_TRACK.match(text) for text in texts if isinstance(text, str))
+    numbers = [one[1] for one in found if one] + [str(number) for number in tracks]
+    return {int(number) for number in numbers if re.fullmatch("[0-9]{1,15}", number)}
 
 
 def _held_tracks(dataset: Dataset) -> Callable[[_Track], dict[str, Any]]:

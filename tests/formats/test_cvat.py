@@ -833,6 +833,26 @@ def test_rectangles_in_the_group_of_a_track_that_cannot_be_used(tmp_path: Path) 
         kp.read(written(tmp_path, text))
 
 
+def test_new_track_has_neither_the_number_nor_the_rectangles_of_another(tmp_path: Path) -> None:
+    other = f'<track id="3" label="car">{box_of(0)}</track>'
+    path = written(tmp_path, video_of(box_of(0), box_of(1), box_of(2), others=other))
+    dataset = quietly(path)
+    dataset.instances[0].remove()
+    for _ in range(2):
+        dataset.add_instance(0, "bolt", keypoints={"tip": (1, 1)})
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    tracks = ET.parse(tmp_path / "out.xml").findall("track")
+    # 0 is the skeleton, 1 its rectangles, 3 another shape.
+    assert [track.get("id") for track in tracks] == ["0", "1", "2", "4", "3"]
+    for instance in dataset.instances[:-2]:
+        instance.remove()
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    tracks = ET.parse(tmp_path / "out.xml").findall("track")
+    assert [(track.get("id"), track.get("group_id")) for track in tracks] == [
+        ("2", None), ("4", None), ("3", None)
+    ]  # fmt: skip
+
+
 # --- tracks with gaps ---------------------------------------------------------------------------
 
 
