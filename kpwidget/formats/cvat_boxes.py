@@ -148,7 +148,8 @@ def boxes_of_track(
     """Track of rectangles of a track of skeletons, as the bboxes of its rows are now.
 
     A rectangle that was changed becomes a keyframe, and so do the one after it and the first after
-    a gap. It is outside where the instance is gone or was given no bbox.
+    a gap. It is outside where the instance is gone or was given no bbox, unless there was none in
+    that frame when it was read.
 
     Parameters
     ----------
@@ -174,8 +175,8 @@ def boxes_of_track(
     listed = kept.get("boxes_alone")
     alone = {n for n in listed if type(n) is int} if isinstance(listed, list) else set()
     for frame in sorted(boxes.keys() | rows.keys()):
-        is_alone = frame not in rows and frame in alone
         bbox = dataset._table.bbox(rows[frame]) if frame in rows else None
+        is_alone = bbox is None and frame in alone
         box = boxes.get(frame)
         was = None if box is None or box.get("outside") == "1" else bbox_of(box)
         if bbox == was or is_alone:

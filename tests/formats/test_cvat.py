@@ -833,6 +833,16 @@ def test_rectangles_in_the_group_of_a_track_that_cannot_be_used(tmp_path: Path) 
         kp.read(written(tmp_path, text))
 
 
+def test_rectangle_that_was_alone_stays_when_its_skeleton_is_added_without_a_bbox(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, video_of(*(box_of(n) for n in range(4))))
+    dataset = kp.read(path)  # the skeleton ends with frame 2
+    dataset.add_instance(3, "bolt", keypoints={"tip": (1, 1)}, track_id=0)
+    kp.write(dataset, tmp_path / "out.xml", format="cvat-video")
+    assert boxes_in(tmp_path / "out.xml") == boxes_in(path)
+
+
 def test_new_track_has_neither_the_number_nor_the_rectangles_of_another(tmp_path: Path) -> None:
     other = f'<track id="3" label="car">{box_of(0)}</track>'
     path = written(tmp_path, video_of(box_of(0), box_of(1), box_of(2), others=other))
