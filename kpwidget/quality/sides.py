@@ -33,6 +33,8 @@ _AGREES: Final = 0.7
 from where on one vouches for the other: 10 instances without an exception, 21 with two. The
 exceptions are what is looked for: a stricter one would learn nothing from labels with some."""
 
+_AT_ONCE: Final = 256  # instances: of 64 pairs each, 8 MB
+
 LEAST_PAIRS: Final = 3
 """Flip pairs from where on swapped ones can be told by the others: one of them and two that it
 points against."""
@@ -58,6 +60,20 @@ class _Ways(NamedTuple):
     way: NDArray[np.float64]
     length: NDArray[np.float64]
     is_apart: NDArray[np.bool_]
+
+    def counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """In how many instances two pairs can be compared, and point the same way.
+
+        Two arrays of shape (n_pairs, n_pairs), their diagonals without a meaning.
+        """
+        n_told, n_along = np.zeros((2, len(self.pairs), len(self.pairs)), np.int64)
+        unit = np.zeros_like(self.way)
+        np.divide(self.way, self.length[..., None], out=unit, where=self.is_apart[..., None])
+        for of in np.array_split(unit, len(unit) // _AT_ONCE + 1):
+            cosine = of @ of.transpose(0, 2, 1)
+            n_along += (cosine > _ALONG).sum(axis=0)
+            n_told += (np.abs(cosine) > _ALONG).sum(axis=0)
+        return n_told, n_along
 
     def compare(self, p: int, q: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Instances in which two pairs can be compared, and whether they point the same way."""
@@ -125,10 +141,8 @@ def _by_pairs(labels: Labels, ways: _Ways, teachers: _Ways) -> Iterator[Finding]
     votes_for, votes_against = np.zeros((2, len(ways.way), n_pairs), np.int64)
     n_teachers = np.zeros(n_pairs, np.int64)
     shares: dict[int, list[float]] = {p: [] for p in range(n_pairs)}
-    for p, q, told, is_along in _agreeing(teachers):
-        share = float(is_along.mean())
-        if teachers is not ways:
-            told, is_along = ways.compare(p, q)
+    for p, q, share in _agreeing(teachers):
+        told, is_along = ways.compare(p, q)
         for one in (p, q):
             n_teachers[one] += 1
             shares[one].append(share)
@@ -162,20 +176,19 @@ def _by_pairs(labels: Labels, ways: _Ways, teachers: _Ways) -> Iterator[Finding]
         )  # fmt: skip
 
 
-def _agreeing(
-    ways: _Ways,
-) -> Iterator[tuple[int, int, NDArray[np.int64], NDArray[np.bool_]]]:
-    """Two pairs each that almost always point the same way, with what `compare` says of them."""
+def _agreeing(ways: _Ways) -> Iterator[tuple[int, int, float]]:
+    """Two pairs each that almost always point the same way, and in what share of the instances."""
+    n_told, n_along = ways.counts()
     for p, q in itertools.combinations(range(len(ways.pairs)), 2):
-        told, is_along = ways.compare(p, q)
-        if wilson(int(is_along.sum()), len(told))[0] >= _AGREES:
-            yield p, q, told, is_along
+        n, along = int(n_told[p, q]), int(n_along[p, q])
+        if along > _AGREES * n and wilson(along, n)[0] >= _AGREES:
+            yield p, q, along / n
 
 
 def is_taught_by(teachers: Labels) -> bool:
     """Whether any pair has the two others, of these labels, by which it is told to be swapped."""
     n_teachers = np.zeros(len(flip_pairs_of(teachers.category.schema)), np.int64)
-    for p, q, *_ in _agreeing(_ways_of(teachers)):
+    for p, q, _ in _agreeing(_ways_of(teachers)):
         n_teachers[[p, q]] += 1
         if n_teachers.max() >= 2:
             return True
